@@ -1,0 +1,3 @@
+DROP TABLE grants;
+DROP TABLE secret_tags;
+DROP TABLE secrets;

@@ -1,0 +1,211 @@
+//! Messages: one small interface, two adapters (RabbitMQ and rows in the SQLite file).
+//!
+//! Both keep the same promises, held by one conformance suite: a publish that returned `Ok` is
+//! durable; an unroutable mandatory message is an error; what was taken and not acknowledged comes
+//! again after a lost connection or a crash. Every wait has a deadline. Reconnecting is the
+//! caller's: an operation fails with [`BrokerError::Unavailable`], the next one tries again.
+
+pub mod topology;
+
+mod embedded;
+mod rabbitmq;
+
+use std::time::Duration;
+
+pub use embedded::Embedded;
+pub use rabbitmq::{Rabbit, RabbitOptions};
+pub use topology::{Exchange, Queue, Topology};
+
+/// A message on its way to an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    pub exchange: Exchange,
+    pub routing_key: String,
+    pub message_id: String,
+    /// The CloudEvents type, set as the `type` property.
+    pub kind: String,
+    pub traceparent: Option<String>,
+    /// An unroutable message is an error (not so for events that nobody may be listening to).
+    pub mandatory: bool,
+    /// Milliseconds since 1970; the broker keeps seconds.
+    pub timestamp: i64,
+    /// Further headers, all texts.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+/// A message that was taken and waits for [`Consumer::ack`] or [`Consumer::requeue`].
+#[derive(Debug)]
+pub struct Delivery {
+    /// Names the delivery to its consumer.
+    pub tag: u64,
+    /// It was delivered before: somebody lost it, perhaps by crashing over it.
+    pub redelivered: bool,
+    pub routing_key: String,
+    pub message_id: Option<String>,
+    /// RabbitMQ's validated `user_id`.
+    pub user_id: Option<String>,
+    /// Text headers, the broker's own included (`x-first-death-queue`, `x-first-death-reason` …).
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+/// What can go wrong at the broker.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BrokerError {
+    /// No connection, no answer in time, or a blocked connection: try again later.
+    #[error("the broker is not available: {0}")]
+    Unavailable(String),
+    /// Wrong password, unknown vhost, no permission: a person has to act.
+    #[error("the broker refuses: {0}")]
+    Refused(String),
+    /// A queue or exchange is there with other arguments.
+    #[error("the broker's topology contradicts: {0}")]
+    Topology(String),
+    /// A mandatory message had nowhere to go.
+    #[error("no queue takes a message for {exchange} with key {routing_key}")]
+    Unroutable { exchange: String, routing_key: String },
+    /// The broker did not take the message (a negative confirm).
+    #[error("the broker did not take the message")]
+    NotTaken,
+}
+
+/// The broker of this process. Cheap to clone.
+#[derive(Clone)]
+pub enum Broker {
+    Rabbit(Rabbit),
+    Embedded(Embedded),
+}
+
+impl Broker {
+    /// Declares every exchange, queue and binding. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`BrokerError::Topology`] names the queue and the difference.
+    pub async fn declare(&self) -> Result<(), BrokerError> {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.declare().await,
+            // Queues of the embedded broker are rows: there is nothing to declare.
+            Self::Embedded(_) => Ok(()),
+        }
+    }
+
+    /// Publishes a batch and waits for all confirms together. The answers are in the batch's order.
+    pub async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.publish(batch).await,
+            Self::Embedded(embedded) => embedded.publish(batch).await,
+        }
+    }
+
+    /// Starts taking messages of a shared queue, at most `prefetch` unacknowledged.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn consume(&self, queue: Queue, prefetch: u16) -> Result<Consumer, BrokerError> {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.consume(queue, prefetch).await.map(Consumer::Rabbit),
+            Self::Embedded(embedded) => embedded.consume(queue, prefetch).await.map(Consumer::Embedded),
+        }
+    }
+
+    /// How many messages wait in a queue, as far as the broker knows (RabbitMQ's count may be five
+    /// seconds old).
+    ///
+    /// # Errors
+    /// Why it cannot be told.
+    pub async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.depth(queue).await,
+            Self::Embedded(embedded) => embedded.depth(queue).await,
+        }
+    }
+
+    /// Whether the broker can be published to now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn ping(&self) -> Result<(), BrokerError> {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.ping().await,
+            Self::Embedded(embedded) => embedded.depth(Queue::Jobs).await.map(drop),
+        }
+    }
+
+    /// Closes connections in order; what is not acknowledged comes again to others.
+    pub async fn close(&self) {
+        if let Self::Rabbit(rabbit) = self {
+            rabbit.close().await;
+        }
+    }
+}
+
+/// Takes messages of one queue. Dropping it gives everything not acknowledged back to the queue.
+pub enum Consumer {
+    Rabbit(rabbitmq::RabbitConsumer),
+    Embedded(embedded::EmbeddedConsumer),
+}
+
+impl Consumer {
+    /// The next message. Waits for ever; safe to cancel (no message is lost by it).
+    ///
+    /// # Errors
+    /// The consumer is of no use any more: make a new one.
+    pub async fn next(&mut self) -> Result<Delivery, BrokerError> {
+        match self {
+            Self::Rabbit(consumer) => consumer.next().await,
+            Self::Embedded(consumer) => consumer.next().await,
+        }
+    }
+
+    /// A handle to acknowledge from other tasks.
+    #[must_use]
+    pub fn acker(&self) -> Acker {
+        match self {
+            Self::Rabbit(consumer) => Acker::Rabbit(consumer.acker()),
+            Self::Embedded(consumer) => Acker::Embedded(consumer.acker()),
+        }
+    }
+}
+
+/// Acknowledges deliveries of one consumer.
+#[derive(Clone)]
+pub enum Acker {
+    Rabbit(rabbitmq::RabbitAcker),
+    Embedded(embedded::EmbeddedAcker),
+}
+
+impl Acker {
+    /// The message is done with and never comes again.
+    ///
+    /// # Errors
+    /// It may come again: the connection it came from is gone.
+    pub async fn ack(&self, tag: u64) -> Result<(), BrokerError> {
+        match self {
+            Self::Rabbit(acker) => acker.ack(tag).await,
+            Self::Embedded(acker) => acker.ack(tag).await,
+        }
+    }
+
+    /// The message goes back to its queue, and counts as delivered once more.
+    ///
+    /// # Errors
+    /// As [`Acker::ack`]; the message comes again anyway.
+    pub async fn requeue(&self, tag: u64) -> Result<(), BrokerError> {
+        match self {
+            Self::Rabbit(acker) => acker.requeue(tag).await,
+            Self::Embedded(acker) => acker.requeue(tag).await,
+        }
+    }
+}
+
+/// Waits for a broker's answer, but not for ever.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    what: &str,
+    answer: impl Future<Output = Result<T, BrokerError>>,
+) -> Result<T, BrokerError> {
+    tokio::time::timeout(limit, answer)
+        .await
+        .unwrap_or_else(|_| Err(BrokerError::Unavailable(format!("no answer to {what} within {limit:?}"))))
+}

@@ -1,0 +1,125 @@
+//! Every name at the broker, in one place: exchanges, queues, routing keys, headers.
+
+/// An exchange. The number is what the outbox keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exchange {
+    /// Direct: requests, from any UI.
+    Jobs,
+    /// Direct: steps and dead letters, ours alone.
+    Internal,
+    /// Topic: events, for everybody.
+    Events,
+}
+
+impl Exchange {
+    pub const ALL: [Self; 3] = [Self::Jobs, Self::Internal, Self::Events];
+
+    #[must_use]
+    pub fn code(self) -> i16 {
+        match self {
+            Self::Jobs => 1,
+            Self::Internal => 2,
+            Self::Events => 3,
+        }
+    }
+
+    #[must_use]
+    pub fn from_code(code: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|exchange| exchange.code() == code)
+    }
+
+    #[must_use]
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Jobs => "jobs",
+            Self::Internal => "internal",
+            Self::Events => "events",
+        }
+    }
+}
+
+/// A shared queue: quorum on RabbitMQ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Queue {
+    Jobs,
+    Steps,
+    Notices,
+    Dead,
+}
+
+impl Queue {
+    pub const ALL: [Self; 4] = [Self::Jobs, Self::Steps, Self::Notices, Self::Dead];
+
+    #[must_use]
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Jobs => "jobs",
+            Self::Steps => "steps",
+            Self::Notices => "notices",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// Redeliveries after which the broker gives up. Explicit and positive on every queue: 3.10 has
+    /// no default, 4.x has 20, and -1 means zero on 3.10.
+    #[must_use]
+    pub fn delivery_limit(self) -> i32 {
+        match self {
+            Self::Jobs | Self::Steps => 100,
+            Self::Notices | Self::Dead => 1_000_000_000,
+        }
+    }
+
+    /// Whether the broker sends what it gives up on to the dead letters.
+    #[must_use]
+    pub fn dead_letters(self) -> bool {
+        self != Self::Dead
+    }
+
+    /// What the queue is bound to.
+    #[must_use]
+    pub fn bindings(self) -> &'static [(Exchange, &'static str)] {
+        match self {
+            Self::Jobs => &[(Exchange::Jobs, KEY_REQUESTED)],
+            Self::Steps => &[(Exchange::Internal, KEY_STEP)],
+            Self::Dead => &[(Exchange::Internal, KEY_DEAD)],
+            Self::Notices => {
+                &[(Exchange::Events, KEY_COMPLETED), (Exchange::Events, KEY_FAILED), (Exchange::Events, KEY_CANCELLED)]
+            }
+        }
+    }
+}
+
+pub const KEY_REQUESTED: &str = "job.requested";
+pub const KEY_STEP: &str = "job.step";
+pub const KEY_DEAD: &str = "dead";
+pub const KEY_ACCEPTED: &str = "job.accepted";
+pub const KEY_PROGRESS: &str = "job.progress";
+pub const KEY_COMPLETED: &str = "job.completed";
+pub const KEY_FAILED: &str = "job.failed";
+pub const KEY_CANCELLED: &str = "job.cancelled";
+
+/// Headers of a dead letter that we publish ourselves.
+pub const HEADER_DEAD_ID: &str = "x-batchshare-dead-id";
+pub const HEADER_DEAD_REASON: &str = "x-batchshare-dead-reason";
+pub const HEADER_DEAD_DETAIL: &str = "x-batchshare-dead-detail";
+/// The W3C trace header of every message.
+pub const HEADER_TRACEPARENT: &str = "traceparent";
+
+/// The names under one prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topology {
+    pub prefix: String,
+}
+
+impl Topology {
+    #[must_use]
+    pub fn exchange(&self, exchange: Exchange) -> String {
+        format!("{}.{}", self.prefix, exchange.suffix())
+    }
+
+    #[must_use]
+    pub fn queue(&self, queue: Queue) -> String {
+        format!("{}.{}", self.prefix, queue.suffix())
+    }
+}

@@ -1,0 +1,283 @@
+//! Configuration: default.toml (built in), a file, the environment, in this order.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::{Config, Environment, File, FileFormat};
+use serde::Deserialize;
+
+use crate::db::{DbOptions, Target};
+use crate::domain::Limits;
+
+const DEFAULTS: &str = include_str!("../config/default.toml");
+
+/// A configuration that cannot be used. `Display` is one line that says what to change.
+#[derive(Debug, thiserror::Error)]
+#[error("configuration: {0}")]
+pub struct ConfigError(pub String);
+
+/// Everything that can be set. Each key is explained in config/default.toml.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub database: Database,
+    pub broker: Broker,
+    pub gateway: Gateway,
+    pub auth: Auth,
+    pub vault: Vault,
+    pub worker: Worker,
+    pub relay: Relay,
+    pub limits: LimitSettings,
+    pub shutdown: Shutdown,
+    pub log: Log,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    pub url: String,
+    pub pool_size: usize,
+    pub connect_timeout_s: u64,
+    pub statement_timeout_ms: u64,
+    pub lock_timeout_ms: u64,
+    pub idle_in_transaction_timeout_ms: u64,
+    pub tcp_user_timeout_ms: u64,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broker {
+    pub url: String,
+    pub prefix: String,
+    pub heartbeat_s: u16,
+    pub connect_timeout_ms: u64,
+    pub operation_timeout_ms: u64,
+    pub prefetch: u16,
+}
+
+// The URLs hold passwords: Debug leaves them out.
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("pool_size", &self.pool_size).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    pub listen: String,
+    pub hosts: Vec<String>,
+    pub max_body_bytes: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    pub mode: AuthMode,
+    pub proxy: AuthProxy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    Demo,
+    Proxy,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthProxy {
+    pub user_header: String,
+    pub secret_header: String,
+    pub secret_file: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vault {
+    pub key_file: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    pub listen: String,
+    pub chunk_pairs: u64,
+    pub lanes: u32,
+    pub slice_ms: u64,
+    pub request_concurrency: usize,
+    pub step_concurrency: usize,
+    pub allowed_publishers: Vec<String>,
+    pub due_interval_ms: u64,
+    pub lane_lease_ms: u64,
+    pub lane_lease_max_ms: u64,
+    pub unbegun_patience_ms: u64,
+    pub retry_delays_ms: Vec<u64>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relay {
+    pub lease_ms: u64,
+    pub interval_ms: u64,
+    pub batch: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitSettings {
+    pub secrets: usize,
+    pub recipients: usize,
+    pub pairs: u64,
+    pub message_bytes: usize,
+    pub unfinished_jobs: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shutdown {
+    pub deadline_ms: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Settings {
+    /// Reads defaults, file and the process's environment.
+    ///
+    /// # Errors
+    /// Which key is wrong, or which file cannot be read.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::load_with(file, std::env::vars().collect())
+    }
+
+    /// As [`Settings::load`] with a given environment.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn load_with(
+        file: Option<&Path>,
+        environment: std::collections::HashMap<String, String>,
+    ) -> Result<Self, ConfigError> {
+        let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        if let Some(path) = file {
+            // Read by us: the library takes a file of any ending for its format.
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| ConfigError(format!("cannot read {}: {error}", path.display())))?;
+            builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
+        }
+        let environment = Environment::with_prefix("BATCHSHARE")
+            .prefix_separator("__")
+            .separator("__")
+            .try_parsing(true)
+            .list_separator(",")
+            .with_list_parse_key("gateway.hosts")
+            .with_list_parse_key("worker.allowed_publishers")
+            .with_list_parse_key("worker.retry_delays_ms")
+            .source(Some(environment));
+        let settings: Self = builder
+            .add_source(environment)
+            .build()
+            .and_then(Config::try_deserialize)
+            .map_err(|error| ConfigError(error.to_string()))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let bad = |text: &str| Err(ConfigError(text.to_owned()));
+        let target = self.target()?;
+        if self.is_embedded() && !target.is_sqlite() {
+            return bad(
+                "broker.url is embedded:, which needs a sqlite:// database; set broker.url to amqp://…",
+            );
+        }
+        if !self.is_embedded()
+            && !(self.broker.url.starts_with("amqp://") || self.broker.url.starts_with("amqps://"))
+        {
+            return bad("broker.url must be embedded: or start with amqp:// (amqps:// in a build with TLS)");
+        }
+        if self.broker.prefix.is_empty()
+            || !self.broker.prefix.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        {
+            return bad("broker.prefix must be letters, digits, '-', '_' and '.'");
+        }
+        for (key, value) in [
+            ("database.pool_size", self.database.pool_size),
+            ("broker.prefetch", usize::from(self.broker.prefetch)),
+            ("worker.chunk_pairs", usize::try_from(self.worker.chunk_pairs).unwrap_or(1)),
+            ("worker.lanes", self.worker.lanes as usize),
+            ("worker.request_concurrency", self.worker.request_concurrency),
+            ("worker.step_concurrency", self.worker.step_concurrency),
+            ("relay.batch", self.relay.batch),
+        ] {
+            if value == 0 {
+                return Err(ConfigError(format!("{key} must be 1 or more")));
+            }
+        }
+        if self.worker.retry_delays_ms.is_empty() {
+            return bad("worker.retry_delays_ms must name one delay or more");
+        }
+        Ok(())
+    }
+
+    /// The database's place.
+    ///
+    /// # Errors
+    /// Where `database.url` is neither SQLite's nor PostgreSQL's.
+    pub fn target(&self) -> Result<Target, ConfigError> {
+        Target::parse(&self.database.url).map_err(ConfigError)
+    }
+
+    /// Whether the broker is the embedded one.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        self.broker.url == "embedded:"
+    }
+
+    #[must_use]
+    pub fn db_options(&self) -> DbOptions {
+        let d = &self.database;
+        DbOptions {
+            pool_size: d.pool_size,
+            connect_timeout: Duration::from_secs(d.connect_timeout_s),
+            statement_timeout: Duration::from_millis(d.statement_timeout_ms),
+            lock_timeout: Duration::from_millis(d.lock_timeout_ms),
+            idle_in_transaction_timeout: Duration::from_millis(d.idle_in_transaction_timeout_ms),
+            tcp_user_timeout: Duration::from_millis(d.tcp_user_timeout_ms),
+        }
+    }
+
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            secrets: self.limits.secrets,
+            recipients: self.limits.recipients,
+            pairs: self.limits.pairs,
+            message_bytes: self.limits.message_bytes,
+        }
+    }
+
+    /// The vault's key file, where one is set.
+    #[must_use]
+    pub fn vault_key_file(&self) -> Option<PathBuf> {
+        (!self.vault.key_file.is_empty()).then(|| PathBuf::from(&self.vault.key_file))
+    }
+}

@@ -1,0 +1,204 @@
+//! One connection to either database, and the few fragments of SQL that differ between them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection, SqliteConnection};
+
+use super::error::DbError;
+use super::pool::{Clock, DbOptions};
+
+/// A connection to the production store (PostgreSQL) or the embedded one (SQLite).
+#[derive(diesel::MultiConnection)]
+pub enum Conn {
+    Pg(PgConnection),
+    Sqlite(SqliteConnection),
+}
+
+diesel::define_sql_function! {
+    /// Milliseconds since 1970 by the database's clock. A function of ours on both databases (on
+    /// PostgreSQL a migration makes it), so that one text serves both.
+    fn now_ms() -> diesel::sql_types::BigInt;
+}
+
+impl Conn {
+    /// A subquery with one row per id of the text bound to `parameter` (see [`Conn::id_list`]).
+    #[must_use]
+    pub fn each_id(&self, parameter: &str) -> String {
+        match self {
+            Self::Pg(_) => format!("SELECT unnest(CAST({parameter} AS bigint[]))"),
+            Self::Sqlite(_) => format!("SELECT value FROM json_each({parameter})"),
+        }
+    }
+
+    /// The text to bind for a list of ids: one bind whatever the length, so that neither database's
+    /// limit on parameters is ever near.
+    pub fn id_list<I: Into<i64>>(&self, ids: impl IntoIterator<Item = I>) -> String {
+        use fmt::Write as _;
+        let (open, close) = if self.is_pg() { ('{', '}') } else { ('[', ']') };
+        let mut text = String::from(open);
+        for id in ids {
+            if text.len() > 1 {
+                text.push(',');
+            }
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{}", id.into());
+        }
+        text.push(close);
+        text
+    }
+
+    /// `FOR UPDATE` where rows are locked; SQLite's write transactions are alone anyway.
+    #[must_use]
+    pub fn for_update(&self) -> &'static str {
+        if self.is_pg() { "FOR UPDATE" } else { "" }
+    }
+
+    /// `FOR UPDATE SKIP LOCKED`, likewise.
+    #[must_use]
+    pub fn skip_locked(&self) -> &'static str {
+        if self.is_pg() { "FOR UPDATE SKIP LOCKED" } else { "" }
+    }
+
+    #[must_use]
+    pub fn is_pg(&self) -> bool {
+        matches!(self, Self::Pg(_))
+    }
+
+    pub(super) fn begin(&mut self) -> Result<(), DbError> {
+        // IMMEDIATE: a read that turns into a write fails at once on SQLite, whatever the timeout.
+        let sql = if self.is_pg() { "BEGIN" } else { "BEGIN IMMEDIATE" };
+        Ok(self.batch_execute(sql)?)
+    }
+
+    pub(super) fn commit(&mut self) -> Result<(), DbError> {
+        self.batch_execute("COMMIT").map_err(DbError::Commit)
+    }
+
+    /// Rolls back; whether that worked decides if the connection can be kept.
+    pub(super) fn rollback(&mut self) -> bool {
+        self.batch_execute("ROLLBACK").is_ok()
+    }
+}
+
+/// Where the database is. `Display` leaves the password out.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Target {
+    Postgres { url: String },
+    Sqlite { path: PathBuf },
+}
+
+impl Target {
+    /// Reads `postgres://…` or `sqlite://path/to/file.db`.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the text, without the text (it may hold a password).
+    pub fn parse(url: &str) -> Result<Self, String> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Self::Postgres { url: url.to_owned() });
+        }
+        match url.strip_prefix("sqlite://") {
+            Some("") => Err("database.url names no file: sqlite://path/to/file.db".to_owned()),
+            Some(path) => Ok(Self::Sqlite { path: PathBuf::from(path) }),
+            None => Err("database.url must start with sqlite:// or postgres://".to_owned()),
+        }
+    }
+
+    #[must_use]
+    pub fn is_sqlite(&self) -> bool {
+        matches!(self, Self::Sqlite { .. })
+    }
+
+    pub(super) fn connect(&self, options: &DbOptions, clock: &Clock) -> Result<Conn, DbError> {
+        let failed = |message: String| DbError::Connect { target: self.to_string(), message };
+        match self {
+            Self::Postgres { url } => {
+                let mut connection = PgConnection::establish(&with_timeouts(url, options))
+                    .map_err(|error| failed(error.to_string().trim().replace('\n', "; ")))?;
+                connection
+                    .batch_execute(&format!(
+                        "SET statement_timeout = {}; SET lock_timeout = {}; \
+                         SET idle_in_transaction_session_timeout = {}; SET timezone = 'UTC'; \
+                         SET application_name = 'batchshare'",
+                        options.statement_timeout.as_millis(),
+                        options.lock_timeout.as_millis(),
+                        options.idle_in_transaction_timeout.as_millis(),
+                    ))
+                    .map_err(|error| failed(error.to_string()))?;
+                Ok(Conn::Pg(connection))
+            }
+            Self::Sqlite { path } => {
+                let path = path.to_str().ok_or_else(|| failed("the path is not UTF-8".to_owned()))?;
+                let mut connection =
+                    SqliteConnection::establish(path).map_err(|error| failed(error.to_string()))?;
+                // FULL: what was answered with 202 must survive a power cut.
+                connection
+                    .batch_execute(&format!(
+                        "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; \
+                         PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; \
+                         PRAGMA cache_size = -16384",
+                        options.lock_timeout.as_millis(),
+                    ))
+                    .map_err(|error| failed(error.to_string()))?;
+                let clock = clock.clone();
+                now_ms_utils::register_nondeterministic_impl(&mut connection, move || clock.now_ms())
+                    .map_err(|error| failed(error.to_string()))?;
+                Ok(Conn::Sqlite(connection))
+            }
+        }
+    }
+}
+
+/// Adds libpq's timeouts where the URL does not set them itself, so that no call waits for ever on a
+/// peer that is gone.
+fn with_timeouts(url: &str, options: &DbOptions) -> String {
+    let mut url = url.to_owned();
+    let seconds = |duration: Duration| duration.as_secs().max(2);
+    for (name, value) in [
+        ("connect_timeout", seconds(options.connect_timeout).to_string()),
+        ("tcp_user_timeout", options.tcp_user_timeout.as_millis().to_string()),
+        ("keepalives_idle", "10".to_owned()),
+        ("keepalives_interval", "5".to_owned()),
+        ("keepalives_count", "3".to_owned()),
+    ] {
+        if !url.contains(&format!("{name}=")) {
+            url.push(if url.contains('?') { '&' } else { '?' });
+            url.push_str(&format!("{name}={value}"));
+        }
+    }
+    url
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite { path } => write!(f, "sqlite://{}", path.display()),
+            Self::Postgres { url } => {
+                // scheme://user:password@host/… without what stands before the last '@'.
+                let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+                let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+                write!(f, "postgres://{}", place.split('?').next().unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_never_prints_its_password() {
+        let target = Target::parse("postgres://me:se@cret@db:5432/vault?password=hidden").expect("valid");
+        assert_eq!(target.to_string(), "postgres://db:5432/vault");
+        assert_eq!(format!("{target:?}"), "postgres://db:5432/vault");
+    }
+}

@@ -1,0 +1,142 @@
+//! What can go wrong below the store, and the one function that says how bad it is.
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+/// How a failure is treated (ARCHITECTURE.md, "Failures").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureClass {
+    /// The server is away or cannot work: wait for it, count no attempt.
+    Outage,
+    /// Worth another try: counted as an attempt.
+    Transient,
+}
+
+/// An error of the database layer. `Display` never contains values of rows.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    #[error("cannot connect to the database {target}: {message}")]
+    Connect { target: String, message: String },
+    #[error("database error: {0}")]
+    Query(DieselError),
+    /// The commit was sent and its answer is unknown. The caller acts as if nothing had happened and
+    /// relies on the work being idempotent.
+    #[error("the outcome of a commit is unknown: {0}")]
+    Commit(DieselError),
+    #[error("a database task panicked")]
+    Panicked,
+    /// What is stored cannot be read as what it should be.
+    #[error("stored data is not valid: {0}")]
+    Corrupt(String),
+}
+
+impl From<DieselError> for DbError {
+    fn from(error: DieselError) -> Self {
+        Self::Query(error)
+    }
+}
+
+/// Words in the (English) texts of servers that mean an outage. Diesel does not hand out SQLSTATE
+/// codes, so the classes 53 and 57P01-57P03 and SQLite's result codes are told by their texts; a
+/// server that speaks another language is caught by [`DbError::connection_lost`] in most cases.
+const OUTAGE_WORDS: &[&str] = &[
+    // 53100, 53200, 53300
+    "No space left on device",
+    "could not extend file",
+    "out of memory",
+    "too many clients",
+    "too many connections",
+    "remaining connection slots",
+    // 57P01, 57P02, 57P03
+    "terminating connection",
+    "the database system is",
+    // a connection that broke under a statement
+    "server closed the connection",
+    "connection to server",
+    "could not receive data from server",
+    "could not send data to server",
+    "no connection to the server",
+    "SSL SYSCALL error",
+    // SQLITE_FULL, SQLITE_IOERR, SQLITE_CANTOPEN, SQLITE_READONLY
+    "database or disk is full",
+    "disk I/O error",
+    "unable to open database file",
+    "attempt to write a readonly database",
+];
+
+impl DbError {
+    /// The one decision between outage and transient. Anything unknown is transient, so that it is
+    /// counted and ends.
+    #[must_use]
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::Connect { .. } => FailureClass::Outage,
+            Self::Query(error) | Self::Commit(error) => class_of(error),
+            Self::Panicked | Self::Corrupt(_) => FailureClass::Transient,
+        }
+    }
+
+    /// Whether the connection must not be used again after this error.
+    #[must_use]
+    pub fn connection_lost(&self) -> bool {
+        matches!(self, Self::Panicked | Self::Commit(_)) || self.class() == FailureClass::Outage
+    }
+
+    /// A unique key was violated.
+    #[must_use]
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Query(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
+    }
+}
+
+fn class_of(error: &DieselError) -> FailureClass {
+    match error {
+        DieselError::DatabaseError(
+            DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::ReadOnlyTransaction,
+            _,
+        )
+        | DieselError::BrokenTransactionManager => FailureClass::Outage,
+        DieselError::DatabaseError(_, information) => {
+            let text = information.message();
+            if OUTAGE_WORDS.iter().any(|word| text.contains(word)) {
+                FailureClass::Outage
+            } else {
+                FailureClass::Transient
+            }
+        }
+        _ => FailureClass::Transient,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_text(kind: DatabaseErrorKind, text: &str) -> DbError {
+        DbError::Query(DieselError::DatabaseError(kind, Box::new(text.to_owned())))
+    }
+
+    #[test]
+    fn each_failure_has_the_class_of_the_table() {
+        use DatabaseErrorKind::{ClosedConnection, ReadOnlyTransaction, SerializationFailure, Unknown};
+        use FailureClass::{Outage, Transient};
+        let table = [
+            (ClosedConnection, "", Outage),
+            (ReadOnlyTransaction, "cannot execute INSERT in a read-only transaction", Outage),
+            (Unknown, "terminating connection due to administrator command", Outage),
+            (Unknown, "the database system is shutting down", Outage),
+            (Unknown, "could not extend file \"base/1\": No space left on device", Outage),
+            (Unknown, "sorry, too many clients already", Outage),
+            (Unknown, "database or disk is full", Outage),
+            (Unknown, "disk I/O error", Outage),
+            (SerializationFailure, "could not serialize access", Transient),
+            (Unknown, "deadlock detected", Transient),
+            (Unknown, "canceling statement due to lock timeout", Transient),
+            (Unknown, "canceling statement due to statement timeout", Transient),
+            (Unknown, "database is locked", Transient),
+            (Unknown, "something never seen", Transient),
+        ];
+        for (kind, text, class) in table {
+            assert_eq!(with_text(kind, text).class(), class, "{text}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Migrations: two folders with the same names, built into the binary.
+//!
+//! They only add, so that a binary works with a database one release newer.
+
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::conn::{Conn, Target};
+use super::error::DbError;
+use super::pool::Db;
+
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// How the database stands to this binary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MigrationState {
+    Current,
+    /// These are still to be applied.
+    Pending(Vec<String>),
+}
+
+fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> DbError {
+    DbError::Corrupt(format!("a migration failed: {error}"))
+}
+
+/// What is still to be applied.
+///
+/// # Errors
+/// Where the database cannot be asked.
+pub async fn state(db: &Db) -> Result<MigrationState, DbError> {
+    let sqlite = db.target().is_sqlite();
+    if let Target::Sqlite { path } = db.target()
+        && !path.exists()
+    {
+        return Ok(MigrationState::Pending(vec!["all: there is no database file yet".to_owned()]));
+    }
+    db.read(move |conn| {
+        let pending =
+            if sqlite { conn.pending_migrations(SQLITE) } else { conn.pending_migrations(POSTGRES) };
+        let names: Vec<String> = pending.map_err(failed)?.iter().map(|m| m.name().to_string()).collect();
+        Ok(if names.is_empty() { MigrationState::Current } else { MigrationState::Pending(names) })
+    })
+    .await
+}
+
+/// Applies what is pending and returns the names. Safe to run from several processes at once.
+///
+/// # Errors
+/// Where a migration fails; what was applied before it stays.
+pub async fn apply(db: &Db) -> Result<Vec<String>, DbError> {
+    db.read_on_writer(|conn| {
+        // Two processes that migrate at once take turns.
+        lock(conn)?;
+        let applied = match conn {
+            Conn::Pg(c) => c.run_pending_migrations(POSTGRES),
+            Conn::Sqlite(c) => c.run_pending_migrations(SQLITE),
+        };
+        let names = applied.map(|list| list.iter().map(ToString::to_string).collect()).map_err(failed);
+        unlock(conn)?;
+        names
+    })
+    .await
+}
+
+/// Takes every migration back, newest first. For tests.
+///
+/// # Errors
+/// Where a `down.sql` fails.
+pub async fn revert_all(db: &Db) -> Result<(), DbError> {
+    db.read_on_writer(|conn| {
+        match conn {
+            Conn::Pg(c) => c.revert_all_migrations(POSTGRES).map(drop),
+            Conn::Sqlite(c) => c.revert_all_migrations(SQLITE).map(drop),
+        }
+        .map_err(failed)
+    })
+    .await
+}
+
+/// An arbitrary number that only our migrations use as an advisory lock.
+const LOCK: &str = "7220230";
+
+fn lock(conn: &mut Conn) -> Result<(), DbError> {
+    advisory(conn, "pg_advisory_lock")
+}
+
+fn unlock(conn: &mut Conn) -> Result<(), DbError> {
+    advisory(conn, "pg_advisory_unlock")
+}
+
+fn advisory(conn: &mut Conn, function: &str) -> Result<(), DbError> {
+    use diesel::connection::SimpleConnection;
+    if conn.is_pg() {
+        conn.batch_execute(&format!("SELECT {function}({LOCK})"))?;
+    }
+    Ok(())
+}

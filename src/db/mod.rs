@@ -1,0 +1,15 @@
+//! The database: connections, transactions and migrations for PostgreSQL and SQLite.
+//!
+//! Below the store and the embedded broker, which share its connections; it knows no table. Diesel
+//! is synchronous, so every call runs on a blocking thread, behind a fair queue for connections.
+//! On SQLite all writes of a process go through one connection, reads through a few others (WAL).
+
+mod conn;
+mod error;
+mod migrate;
+mod pool;
+
+pub use conn::{Conn, Target};
+pub use error::{DbError, FailureClass};
+pub use migrate::{MigrationState, apply as apply_migrations, revert_all, state as migration_state};
+pub use pool::{Clock, Db, DbOptions, Flow};

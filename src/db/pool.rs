@@ -1,0 +1,232 @@
+//! A fair pool of synchronous connections, used from async code.
+//!
+//! Why not r2d2: callers wait in a fair queue here (tokio's semaphore), a failed connect is told at
+//! once with its reason instead of after a time-out, and after an outage every idle connection is
+//! dropped together instead of failing one after the other.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Semaphore;
+
+use super::conn::{Conn, Target};
+use super::error::DbError;
+
+/// The clock behind SQLite's `now_ms()`. Tests move it; PostgreSQL uses its own.
+#[derive(Clone, Default)]
+pub struct Clock {
+    ahead_ms: Arc<AtomicI64>,
+}
+
+impl Clock {
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX) + self.ahead_ms.load(Ordering::Relaxed)
+    }
+
+    /// Moves this clock ahead of the machine's.
+    pub fn advance(&self, by: Duration) {
+        self.ahead_ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(0), Ordering::Relaxed);
+    }
+}
+
+/// Sizes and deadlines of the connections.
+#[derive(Debug, Clone)]
+pub struct DbOptions {
+    /// Connections to PostgreSQL, or readers of SQLite (which has one writer besides).
+    pub pool_size: usize,
+    pub connect_timeout: Duration,
+    pub statement_timeout: Duration,
+    pub lock_timeout: Duration,
+    pub idle_in_transaction_timeout: Duration,
+    pub tcp_user_timeout: Duration,
+}
+
+/// How a transaction that did not fail ends.
+pub enum Flow<T> {
+    Commit(T),
+    Rollback(T),
+}
+
+/// A handle on the database. Cheap to clone.
+#[derive(Clone)]
+pub struct Db {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    target: Target,
+    options: DbOptions,
+    clock: Clock,
+    writers: Pool,
+    /// SQLite only: with PostgreSQL, reads take a connection of `writers`.
+    readers: Option<Pool>,
+    /// Goes up with each outage; older idle connections are dropped unused.
+    generation: AtomicU64,
+}
+
+struct Pool {
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<(u64, Conn)>>,
+}
+
+impl Pool {
+    fn new(size: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(size.max(1))), idle: Mutex::new(Vec::new()) }
+    }
+}
+
+impl Db {
+    /// Connects nothing yet: the first use does.
+    #[must_use]
+    pub fn new(target: Target, options: DbOptions, clock: Clock) -> Self {
+        let (writers, readers) = if target.is_sqlite() {
+            (1, Some(Pool::new(options.pool_size)))
+        } else {
+            (options.pool_size, None)
+        };
+        let generation = AtomicU64::new(0);
+        Self {
+            inner: Arc::new(Inner {
+                target,
+                options,
+                clock,
+                writers: Pool::new(writers),
+                readers,
+                generation,
+            }),
+        }
+    }
+
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.inner.target
+    }
+
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// Runs `work` in a write transaction and commits it (rolls back where it returns an error).
+    ///
+    /// # Errors
+    /// What `work` returned, or why the transaction could not begin or commit.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        self.write_or_not(|conn| work(conn).map(Flow::Commit)).await
+    }
+
+    /// Like [`Db::write`], for work that may decide to roll back and still have something to say.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub async fn write_or_not<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Conn) -> Result<Flow<T>, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        self.on_connection(false, |conn| {
+            conn.begin()?;
+            match work(conn) {
+                Ok(Flow::Commit(value)) => conn.commit().map(|()| value),
+                Ok(Flow::Rollback(value)) => Self::rolled_back(conn).map(|()| value),
+                // The error that led here counts more than a rollback that fails after it.
+                Err(error) => Err(Self::rolled_back(conn).err().unwrap_or(error)),
+            }
+        })
+        .await
+    }
+
+    /// Runs `work` outside a transaction, for reading. On SQLite it sees what was committed when
+    /// each statement began.
+    ///
+    /// # Errors
+    /// What `work` returned, or why there is no connection.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        self.on_connection(true, work).await
+    }
+
+    /// Runs `work` on a writing connection without a transaction of ours, for migrations.
+    pub(super) async fn read_on_writer<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        self.on_connection(false, work).await
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn ping(&self) -> Result<(), DbError> {
+        self.read(|conn| {
+            use diesel::connection::SimpleConnection;
+            Ok(conn.batch_execute("SELECT 1")?)
+        })
+        .await
+    }
+
+    fn rolled_back(conn: &mut Conn) -> Result<(), DbError> {
+        if conn.rollback() {
+            Ok(())
+        } else {
+            Err(DbError::Query(diesel::result::Error::BrokenTransactionManager))
+        }
+    }
+
+    async fn on_connection<T: Send + 'static>(
+        &self,
+        reading: bool,
+        work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        let permits = Arc::clone(&self.inner.pool(reading).permits);
+        // The semaphore is never closed.
+        let permit = permits.acquire_owned().await.map_err(|_| DbError::Panicked)?;
+        let inner = Arc::clone(&self.inner);
+        // The closure owns permit and connection: if the caller is dropped, the work still ends and
+        // the connection comes back.
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let (born, mut conn) = inner.take(reading)?;
+            let result = work(&mut conn);
+            match &result {
+                Err(error) if error.connection_lost() => {
+                    inner.generation.fetch_add(1, Ordering::Relaxed);
+                }
+                _ => inner.give_back(reading, born, conn),
+            }
+            result
+        })
+        .await
+        .unwrap_or(Err(DbError::Panicked))
+    }
+}
+
+impl Inner {
+    fn pool(&self, reading: bool) -> &Pool {
+        self.readers.as_ref().filter(|_| reading).unwrap_or(&self.writers)
+    }
+
+    fn take(&self, reading: bool) -> Result<(u64, Conn), DbError> {
+        let generation = self.generation.load(Ordering::Relaxed);
+        let mut idle = self.pool(reading).idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(born, _)| *born == generation);
+        if let Some(found) = idle.pop() {
+            return Ok(found);
+        }
+        drop(idle);
+        Ok((generation, self.target.connect(&self.options, &self.clock)?))
+    }
+
+    fn give_back(&self, reading: bool, born: u64, conn: Conn) {
+        self.pool(reading).idle.lock().unwrap_or_else(PoisonError::into_inner).push((born, conn));
+    }
+}

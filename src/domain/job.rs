@@ -1,0 +1,216 @@
+//! The states of a job and what moves them; outcomes of pairs; reasons.
+
+use serde::Serialize;
+
+use super::permission::names;
+
+/// Where a job stands. `Retrying` is shown for a job that has not ended while one of its parts
+/// waits for another try; it is never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    Queued,
+    Running,
+    Retrying,
+    Completed,
+    CompletedWithRejections,
+    Failed,
+    Cancelled,
+}
+
+names!(JobState {
+    Queued = "queued",
+    Running = "running",
+    Retrying = "retrying",
+    Completed = "completed",
+    CompletedWithRejections = "completed_with_rejections",
+    Failed = "failed",
+    Cancelled = "cancelled",
+});
+
+/// Why a job failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailReason {
+    /// The requester does not exist, is not active or has no account.
+    RequesterNotValid,
+    /// At the end no pair was granted, upgraded or unchanged.
+    NothingToShare,
+    LimitExceeded,
+    InvalidRequest,
+    AttemptsExhausted,
+}
+
+names!(FailReason {
+    RequesterNotValid = "requester_not_valid",
+    NothingToShare = "nothing_to_share",
+    LimitExceeded = "limit_exceeded",
+    InvalidRequest = "invalid_request",
+    AttemptsExhausted = "attempts_exhausted",
+});
+
+/// Why a message is a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadReason {
+    NotJson,
+    NotCloudevent,
+    UnknownVersion,
+    UnknownType,
+    InvalidField,
+    TooLarge,
+    PublisherNotAllowed,
+    IdConflict,
+    AttemptsExhausted,
+    /// The broker gave up delivering it.
+    DeliveryLimit,
+}
+
+names!(DeadReason {
+    NotJson = "not_json",
+    NotCloudevent = "not_cloudevent",
+    UnknownVersion = "unknown_version",
+    UnknownType = "unknown_type",
+    InvalidField = "invalid_field",
+    TooLarge = "too_large",
+    PublisherNotAllowed = "publisher_not_allowed",
+    IdConflict = "id_conflict",
+    AttemptsExhausted = "attempts_exhausted",
+    DeliveryLimit = "delivery_limit",
+});
+
+/// What became of the pairs that are done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Counts {
+    /// No row was there.
+    pub granted: u64,
+    /// From view to edit.
+    pub upgraded: u64,
+    /// The row gave at least that already, or the recipient owns the secret.
+    pub unchanged: u64,
+    /// Not shared, with a reason.
+    pub rejected: u64,
+}
+
+impl Counts {
+    /// `done_pairs`: always the sum of the four.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.granted + self.upgraded + self.unchanged + self.rejected
+    }
+
+    /// The pairs for which the recipient now has what was asked.
+    #[must_use]
+    pub fn shared(&self) -> u64 {
+        self.granted + self.upgraded + self.unchanged
+    }
+}
+
+impl std::ops::Add for Counts {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            granted: self.granted + other.granted,
+            upgraded: self.upgraded + other.upgraded,
+            unchanged: self.unchanged + other.unchanged,
+            rejected: self.rejected + other.rejected,
+        }
+    }
+}
+
+impl std::iter::Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), std::ops::Add::add)
+    }
+}
+
+/// What happens to a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Move {
+    /// Its snapshot and lanes are made.
+    Begin,
+    /// Every pair is done, with these counts.
+    Finish(Counts),
+    Fail(FailReason),
+    /// An operator's replay of a dead letter. `begun`: it has lanes to go on with.
+    Reopen {
+        begun: bool,
+    },
+}
+
+/// A move that the state does not allow: the caller read an old row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a job that is {from} cannot do {step:?}")]
+pub struct IllegalMove {
+    pub from: JobState,
+    pub step: Move,
+}
+
+impl JobState {
+    /// Nothing but an operator's replay moves it any more.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::CompletedWithRejections | Self::Failed | Self::Cancelled)
+    }
+
+    /// The one function that moves a job: the next state, and the reason where it failed.
+    ///
+    /// # Errors
+    /// Where the state does not allow the move.
+    pub fn next(self, step: Move) -> Result<(Self, Option<FailReason>), IllegalMove> {
+        match (self, step) {
+            (Self::Queued | Self::Retrying, Move::Begin) => Ok((Self::Running, None)),
+            (Self::Queued | Self::Running | Self::Retrying, Move::Finish(counts)) => {
+                Ok(if counts.shared() == 0 {
+                    (Self::Failed, Some(FailReason::NothingToShare))
+                } else if counts.rejected > 0 {
+                    (Self::CompletedWithRejections, None)
+                } else {
+                    (Self::Completed, None)
+                })
+            }
+            (Self::Queued | Self::Running | Self::Retrying, Move::Fail(reason)) => {
+                Ok((Self::Failed, Some(reason)))
+            }
+            (Self::Failed, Move::Reopen { begun }) => {
+                Ok((if begun { Self::Running } else { Self::Queued }, None))
+            }
+            (from, step) => Err(IllegalMove { from, step }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ended_job_is_moved_by_replay_only() {
+        for &state in JobState::ALL.iter().filter(|state| state.is_terminal()) {
+            for step in [Move::Begin, Move::Finish(Counts::default()), Move::Fail(FailReason::LimitExceeded)]
+            {
+                assert!(state.next(step).is_err(), "{state} {step:?}");
+            }
+        }
+        assert_eq!(JobState::Failed.next(Move::Reopen { begun: false }), Ok((JobState::Queued, None)));
+        assert!(JobState::Completed.next(Move::Reopen { begun: true }).is_err());
+    }
+
+    #[test]
+    fn counts_decide_how_a_job_ends() {
+        let end = |granted, unchanged, rejected| {
+            JobState::Running.next(Move::Finish(Counts { granted, unchanged, rejected, upgraded: 0 }))
+        };
+        assert_eq!(end(3, 0, 0), Ok((JobState::Completed, None)));
+        assert_eq!(end(0, 3, 0), Ok((JobState::Completed, None)));
+        assert_eq!(end(1, 0, 2), Ok((JobState::CompletedWithRejections, None)));
+        assert_eq!(end(0, 0, 2), Ok((JobState::Failed, Some(FailReason::NothingToShare))));
+    }
+
+    #[test]
+    fn every_name_reads_back() {
+        assert!(JobState::ALL.iter().all(|s| JobState::from_name(s.as_str()) == Some(*s)));
+        assert!(FailReason::ALL.iter().all(|s| FailReason::from_name(s.as_str()) == Some(*s)));
+        assert!(DeadReason::ALL.iter().all(|s| DeadReason::from_name(s.as_str()) == Some(*s)));
+    }
+}

@@ -1,0 +1,15 @@
+//! The rules of batch sharing, as values and pure functions. No I/O, no clock, no database here.
+
+pub mod event;
+pub mod ids;
+pub mod import;
+pub mod job;
+pub mod permission;
+pub mod plan;
+pub mod share;
+
+pub use event::{EventKind, JobSnapshot};
+pub use ids::{JobId, JobKey, MAX_ID, PrincipalId, SecretId};
+pub use job::{Counts, DeadReason, FailReason, JobState};
+pub use permission::{Permission, PrincipalKind, RejectReason};
+pub use share::{AllFilter, Limits, Recipient, Selection, ShareRequest};

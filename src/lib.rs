@@ -1,0 +1,13 @@
+//! batchshare: sharing API secrets in batches, as a queued job.
+//!
+//! ARCHITECTURE.md has the picture and the walk of one job; start there.
+
+// pub mod broker;
+pub mod config;
+pub mod db;
+pub mod domain;
+pub mod retry;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;
+pub mod wire;

@@ -1,0 +1,192 @@
+//! The tables, for Diesel. The migrations are the truth; a conformance test reads every column.
+
+diesel::table! {
+    principals (id) {
+        id -> BigInt,
+        kind -> SmallInt,
+        name -> Text,
+        active -> Bool,
+        username -> Nullable<Text>,
+        email -> Nullable<Text>,
+        has_account -> Bool,
+        owner_id -> Nullable<BigInt>,
+        visible_to_members -> Bool,
+        search_text -> Text,
+    }
+}
+
+diesel::table! {
+    members (group_id, user_id) {
+        group_id -> BigInt,
+        user_id -> BigInt,
+    }
+}
+
+diesel::table! {
+    secrets (id) {
+        id -> BigInt,
+        owner_id -> BigInt,
+        name -> Text,
+        url -> Text,
+        client_id -> Text,
+        client_secret -> Nullable<Binary>,
+        client_secret_key -> Nullable<Text>,
+        identifier -> Nullable<Text>,
+        method -> Text,
+        notes -> Text,
+        disabled -> Bool,
+        search_text -> Text,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    secret_tags (secret_id, tag) {
+        secret_id -> BigInt,
+        tag -> Text,
+    }
+}
+
+diesel::table! {
+    grants (secret_id, principal_id) {
+        secret_id -> BigInt,
+        principal_id -> BigInt,
+        permission -> SmallInt,
+        view_job -> Nullable<BigInt>,
+        edit_job -> Nullable<BigInt>,
+        granted_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    jobs (id) {
+        id -> BigInt,
+        job_id -> Text,
+        run -> Integer,
+        state -> Text,
+        reason -> Nullable<Text>,
+        requested_by -> BigInt,
+        selection -> Nullable<Text>,
+        recipients -> Nullable<Text>,
+        digest -> Nullable<Text>,
+        idempotency_key -> Nullable<Text>,
+        traceparent -> Text,
+        secrets_total -> Nullable<Integer>,
+        recipients_total -> Nullable<Integer>,
+        pairs -> Nullable<BigInt>,
+        has_snapshot -> Bool,
+        open_lanes -> Integer,
+        granted -> BigInt,
+        upgraded -> BigInt,
+        unchanged -> BigInt,
+        rejected -> BigInt,
+        attempts -> Integer,
+        failures -> Integer,
+        not_before -> Nullable<BigInt>,
+        due_at -> Nullable<BigInt>,
+        last_error -> Nullable<Text>,
+        requested_at -> BigInt,
+        started_at -> Nullable<BigInt>,
+        finished_at -> Nullable<BigInt>,
+        notice_due -> Bool,
+    }
+}
+
+diesel::table! {
+    job_secrets (job, segment) {
+        job -> BigInt,
+        segment -> Integer,
+        ids -> Text,
+    }
+}
+
+diesel::table! {
+    lanes (job, lane) {
+        job -> BigInt,
+        lane -> Integer,
+        turn -> Integer,
+        position -> Integer,
+        end_position -> Integer,
+        open -> Bool,
+        granted -> BigInt,
+        upgraded -> BigInt,
+        unchanged -> BigInt,
+        rejected -> BigInt,
+        attempts -> Integer,
+        failures -> Integer,
+        not_before -> Nullable<BigInt>,
+        due_at -> BigInt,
+        lease_ms -> BigInt,
+        progress_at -> BigInt,
+        last_error -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    job_rejections (job, side, kind, subject, lane) {
+        job -> BigInt,
+        side -> SmallInt,
+        kind -> SmallInt,
+        subject -> BigInt,
+        lane -> Integer,
+        reason -> Text,
+        pairs -> BigInt,
+    }
+}
+
+diesel::table! {
+    notices (id) {
+        id -> BigInt,
+        job -> BigInt,
+        run -> Integer,
+        user_id -> BigInt,
+        state -> Text,
+        reason -> Nullable<Text>,
+        pairs -> Nullable<BigInt>,
+        granted -> BigInt,
+        upgraded -> BigInt,
+        unchanged -> BigInt,
+        rejected -> BigInt,
+        rejections_total -> BigInt,
+        created_at -> BigInt,
+        dismissed_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    outbox (id) {
+        id -> BigInt,
+        exchange -> SmallInt,
+        routing_key -> Text,
+        message_id -> Text,
+        #[sql_name = "type"]
+        kind -> Text,
+        traceparent -> Nullable<Text>,
+        mandatory -> Bool,
+        body -> Binary,
+        job -> Nullable<BigInt>,
+        lane -> Nullable<Integer>,
+        leased_until -> BigInt,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    dead_letters (id) {
+        id -> BigInt,
+        dead_id -> Text,
+        reason -> Text,
+        detail -> Text,
+        job_id -> Nullable<Text>,
+        run -> Nullable<Integer>,
+        message_id -> Nullable<Text>,
+        routing_key -> Text,
+        headers -> Text,
+        body -> Binary,
+        received_at -> BigInt,
+        state -> Text,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(principals, members, secrets, secret_tags, grants);
+diesel::allow_tables_to_appear_in_same_query!(jobs, job_secrets, lanes, job_rejections, notices, outbox);

@@ -1,0 +1,45 @@
+//! The one place where bytes become domain values, and back: messages, stored requests, imports.
+//!
+//! Errors name the field and never repeat a value, which may be a secret.
+
+mod event;
+mod fields;
+mod import;
+mod request;
+mod step;
+
+pub use event::{JobEvent, decode_event, encode_event, event_type, job_json, rejection_json, rfc3339};
+pub use fields::Invalid;
+pub use import::decode_import_line;
+pub use request::{
+    JobRequested, Poison, StoredRequest, decode_request, decode_share_data, encode_request,
+    recipients_from_json, selection_from_json,
+};
+pub use step::{STEP_TYPE, Step, decode_step, encode_step};
+
+/// The content type of every message (structured mode of CloudEvents).
+pub const CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// The `type` of a request.
+pub const REQUEST_TYPE: &str = "batchshare.job.requested.v1";
+
+/// The `source` of our own messages.
+pub const SOURCE: &str = "/batchshare";
+
+/// Whether a text is a W3C `traceparent` of version 00 that is worth keeping.
+#[must_use]
+pub fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    matches!(parts[..], ["00", trace, span, flags]
+        if hex(trace, 32) && hex(span, 16) && hex(flags, 2) && trace.bytes().any(|b| b != b'0') && span.bytes().any(|b| b != b'0'))
+}
+
+/// A new trace, for a request that came without one.
+#[must_use]
+pub fn new_traceparent() -> String {
+    let span = uuid::Uuid::new_v4().as_u64_pair().1;
+    format!("00-{}-{span:016x}-01", uuid::Uuid::new_v4().simple())
+}

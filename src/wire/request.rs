@@ -1,0 +1,252 @@
+//! `batchshare.job.requested.v1`: from bytes to a validated request, and how a request is stored.
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::fields::{Fields, Invalid};
+use super::{REQUEST_TYPE, SOURCE, is_traceparent, rfc3339};
+use crate::domain::permission::{Permission, PrincipalKind};
+use crate::domain::{AllFilter, DeadReason, JobId, PrincipalId, Recipient, Selection, ShareRequest};
+
+/// A request that can be worked on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobRequested {
+    /// The event's `id`.
+    pub job_id: JobId,
+    pub request: ShareRequest,
+    /// The trace that the publisher put into the event.
+    pub traceparent: Option<String>,
+}
+
+/// A message that can never be worked on, with all that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Poison {
+    pub reason: DeadReason,
+    /// What is wrong and where; never a value.
+    pub detail: String,
+    /// The event's `id`, where it is one.
+    pub job_id: Option<JobId>,
+    /// `data.requested_by`, where it is an id.
+    pub requested_by: Option<PrincipalId>,
+}
+
+impl Poison {
+    /// The job that this message failed, as far as the message tells: one is made only where it
+    /// does not exist yet.
+    #[must_use]
+    pub fn failed_job(&self) -> Option<(JobId, PrincipalId)> {
+        match self.reason {
+            DeadReason::NotCloudevent | DeadReason::InvalidField => self.job_id.zip(self.requested_by),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a request. Only the body counts; unknown fields are ignored.
+///
+/// # Errors
+/// Why it is a dead letter.
+pub fn decode_request(body: &[u8], max_bytes: usize) -> Result<JobRequested, Poison> {
+    let bare = |reason, detail: String| Poison { reason, detail, job_id: None, requested_by: None };
+    if body.len() > max_bytes {
+        let detail = format!("the message has {} bytes, more than the {max_bytes} allowed", body.len());
+        return Err(bare(DeadReason::TooLarge, detail));
+    }
+    let value: Value = serde_json::from_slice(body).map_err(|error| {
+        // serde_json's own text may repeat a value: only the place is told.
+        bare(DeadReason::NotJson, format!("not JSON at line {} column {}", error.line(), error.column()))
+    })?;
+
+    let job_id = value.get("id").and_then(Value::as_str).and_then(|id| id.parse().ok());
+    let requested_by = value.pointer("/data/requested_by").and_then(Value::as_i64).and_then(PrincipalId::new);
+    let poison = |reason, detail: String| Poison { reason, detail, job_id, requested_by };
+    let not_an_event = |error: Invalid| poison(DeadReason::NotCloudevent, error.to_string());
+
+    let event = Fields::of(&value, "").map_err(not_an_event)?;
+    let specversion = event.required_text("specversion").map_err(not_an_event)?;
+    let kind = event.required_text("type").map_err(not_an_event)?;
+    if specversion != "1.0" {
+        return Err(poison(DeadReason::UnknownVersion, "specversion is not 1.0".to_owned()));
+    }
+    if kind != REQUEST_TYPE {
+        let (reason, detail) = match kind.strip_prefix("batchshare.job.requested.v") {
+            Some(version) if !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()) => {
+                (DeadReason::UnknownVersion, format!("type is version {version:.20}, known is 1"))
+            }
+            _ => (DeadReason::UnknownType, format!("type is not {REQUEST_TYPE}")),
+        };
+        return Err(poison(reason, detail));
+    }
+    event.required_text("source").map_err(not_an_event)?;
+    event.required_text("id").map_err(not_an_event)?;
+    event.required("data").map_err(not_an_event)?;
+
+    let invalid = |error: Invalid| poison(DeadReason::InvalidField, error.to_string());
+    let job_id = job_id.ok_or_else(|| invalid(Invalid::new("id", "must be a UUID")))?;
+    let data = event.object("data").map_err(invalid)?;
+    let requested_by = data.id("requested_by").map_err(invalid)?;
+    let request = share_data(&data, requested_by).map_err(invalid)?;
+    let traceparent = event.text("traceparent").ok().flatten().filter(|text| is_traceparent(text));
+    Ok(JobRequested { job_id, request, traceparent })
+}
+
+/// Reads the `data` of a request without `requested_by`, as HTTP's POST sends it.
+///
+/// # Errors
+/// The field that is wrong.
+pub fn decode_share_data(body: &Value, requested_by: PrincipalId) -> Result<ShareRequest, Invalid> {
+    share_data(&Fields::of(body, "")?, requested_by)
+}
+
+fn share_data(data: &Fields<'_>, requested_by: PrincipalId) -> Result<ShareRequest, Invalid> {
+    let selection = selection(&data.object("secrets")?)?;
+    let recipients = recipients(data.required("recipients")?, &data.path("recipients"))?;
+    Ok(ShareRequest::new(requested_by, selection, recipients))
+}
+
+fn selection(secrets: &Fields<'_>) -> Result<Selection, Invalid> {
+    match (secrets.get("ids"), secrets.get("all")) {
+        (Some(_), Some(_)) => Err(Invalid::new(secrets.path("all"), "must not come together with ids")),
+        (None, None) => Err(Invalid::new(secrets.path("ids"), "is missing (or all in its place)")),
+        (Some(_), None) => {
+            let ids = secrets.ids("ids")?;
+            if ids.is_empty() {
+                return Err(Invalid::new(secrets.path("ids"), "must not be empty"));
+            }
+            Ok(Selection::Ids(ids))
+        }
+        (None, Some(_)) => {
+            let all = secrets.object("all")?;
+            Ok(Selection::All(AllFilter {
+                search: all.text("search")?,
+                tag: all.text("tag")?,
+                shared: all.boolean("shared")?,
+                except: all.ids("except")?,
+            }))
+        }
+    }
+}
+
+fn recipients(value: &Value, path: &str) -> Result<Vec<Recipient>, Invalid> {
+    let items = value.as_array().ok_or_else(|| Invalid::new(path, "must be an array"))?;
+    if items.is_empty() {
+        return Err(Invalid::new(path, "must not be empty"));
+    }
+    items
+        .iter()
+        .enumerate()
+        .map(|(index, item)| {
+            let item = Fields::of(item, &format!("{path}[{index}]"))?;
+            let kind = PrincipalKind::from_name(&item.required_text("kind")?).ok_or_else(|| {
+                Invalid::new(item.path("kind"), "must be user, user_group or personal_group")
+            })?;
+            let permission = match item.text("permission")? {
+                None => Permission::View,
+                Some(name) => Permission::from_name(&name)
+                    .ok_or_else(|| Invalid::new(item.path("permission"), "must be view or edit"))?,
+            };
+            Ok(Recipient { kind, id: item.id("id")?, permission })
+        })
+        .collect()
+}
+
+/// Writes the message of a request that came over HTTP or from the command line.
+#[must_use]
+pub fn encode_request(job_id: JobId, request: &ShareRequest, traceparent: &str, now_ms: i64) -> Vec<u8> {
+    let mut data = share_json(request);
+    data.insert("requested_by".to_owned(), request.requested_by.get().into());
+    let event = json!({
+        "specversion": "1.0",
+        "id": job_id,
+        "source": SOURCE,
+        "type": REQUEST_TYPE,
+        "time": rfc3339(now_ms),
+        "datacontenttype": "application/json",
+        "traceparent": traceparent,
+        "data": data,
+    });
+    event.to_string().into_bytes()
+}
+
+fn share_json(request: &ShareRequest) -> Map<String, Value> {
+    let mut data = Map::new();
+    data.insert("secrets".to_owned(), selection_json(&request.selection));
+    data.insert("recipients".to_owned(), recipients_json(&request.recipients));
+    data
+}
+
+fn selection_json(selection: &Selection) -> Value {
+    match selection {
+        Selection::Ids(ids) => json!({ "ids": ids }),
+        Selection::All(filter) => {
+            let mut all = Map::new();
+            if let Some(search) = &filter.search {
+                all.insert("search".to_owned(), search.as_str().into());
+            }
+            if let Some(tag) = &filter.tag {
+                all.insert("tag".to_owned(), tag.as_str().into());
+            }
+            if let Some(shared) = filter.shared {
+                all.insert("shared".to_owned(), shared.into());
+            }
+            if !filter.except.is_empty() {
+                all.insert("except".to_owned(), json!(filter.except));
+            }
+            json!({ "all": all })
+        }
+    }
+}
+
+fn recipients_json(recipients: &[Recipient]) -> Value {
+    recipients
+        .iter()
+        .map(|recipient| json!({"kind": recipient.kind, "id": recipient.id, "permission": recipient.permission}))
+        .collect()
+}
+
+/// A normalised request as its job's row keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRequest {
+    /// `{"ids":[…]}` or `{"all":{…}}`.
+    pub selection: String,
+    /// The array of recipients.
+    pub recipients: String,
+    /// SHA-256 in hex of requester, selection and recipients: what makes two requests the same.
+    pub digest: String,
+}
+
+impl StoredRequest {
+    #[must_use]
+    pub fn of(request: &ShareRequest) -> Self {
+        let selection = selection_json(&request.selection).to_string();
+        let recipients = recipients_json(&request.recipients).to_string();
+        let mut hash = Sha256::new();
+        for part in [&request.requested_by.to_string(), &selection, &recipients] {
+            hash.update(part.as_bytes());
+            hash.update(b"\n");
+        }
+        let digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { selection, recipients, digest }
+    }
+}
+
+/// Reads a stored selection.
+///
+/// # Errors
+/// The field that is wrong: the row was not written by us.
+pub fn selection_from_json(text: &str) -> Result<Selection, Invalid> {
+    selection(&Fields::of(&stored(text)?, "selection")?)
+}
+
+/// Reads stored recipients.
+///
+/// # Errors
+/// As [`selection_from_json`].
+pub fn recipients_from_json(text: &str) -> Result<Vec<Recipient>, Invalid> {
+    recipients(&stored(text)?, "recipients")
+}
+
+fn stored(text: &str) -> Result<Value, Invalid> {
+    serde_json::from_str(text).map_err(|_| Invalid::new("the stored request", "is not JSON"))
+}

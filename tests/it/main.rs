@@ -1,0 +1,3 @@
+//! The one integration target: everything on real parts. `./dev test` starts the servers.
+
+mod support;

@@ -1,0 +1,161 @@
+//! Databases and prefixes of a test's own, on real servers.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use batchshare::config::Settings;
+use batchshare::db::{self, Clock, Conn, Db, DbError, Target};
+use diesel::connection::SimpleConnection;
+
+/// Which database a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// Makes each test twice: `name::on_sqlite` and `name::on_postgres`.
+/// The body is an `async fn(Kind)`.
+#[macro_export]
+macro_rules! on_both_stores {
+    ($($(#[$meta:meta])* async fn $name:ident($kind:ident: Kind) $body:block)+) => {$(
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            async fn test($kind: $crate::support::Kind) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                test($crate::support::Kind::Sqlite).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres() {
+                test($crate::support::Kind::Postgres).await;
+            }
+        }
+    )+};
+}
+
+/// A migrated database of the test's own; gone with the value.
+pub struct TestDb {
+    pub db: Db,
+    pub url: String,
+    postgres: Option<String>,
+    _folder: tempfile::TempDir,
+}
+
+/// The private servers that `./dev test` started.
+pub fn server(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run ./dev test, or ./dev services -- cargo test"))
+}
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+/// A name that no other test of this or another run has.
+pub fn unique(prefix: &str) -> String {
+    format!("{prefix}_{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Default settings on the given database, with nothing of the process's environment.
+pub fn settings(url: &str) -> Settings {
+    let environment = [("BATCHSHARE__DATABASE__URL".to_owned(), url.to_owned())].into();
+    Settings::load_with(None, environment).expect("default settings")
+}
+
+impl TestDb {
+    pub async fn new(kind: Kind) -> Self {
+        Self::with_settings(kind, |_| {}).await
+    }
+
+    pub async fn with_settings(kind: Kind, change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (url, postgres) = match kind {
+            Kind::Sqlite => (format!("sqlite://{}", folder.path().join("test.db").display()), None),
+            Kind::Postgres => {
+                let admin = server("BATCHSHARE_TEST_PG_URL");
+                let name = unique("bs");
+                tokio::task::spawn_blocking({
+                    let (admin, name) = (admin.clone(), name.clone());
+                    move || admin_sql(&admin, &format!("CREATE DATABASE {name}"))
+                })
+                .await
+                .expect("create database");
+                let url = with_database(&admin, &name);
+                (url, Some(name))
+            }
+        };
+        // The embedded broker needs SQLite: settings are loaded for it and then pointed elsewhere.
+        let mut settings = settings("sqlite://unused.db");
+        settings.database.url = url.clone();
+        settings.database.pool_size = 4;
+        change(&mut settings);
+        let db = Db::new(Target::parse(&url).expect("url"), settings.db_options(), Clock::default());
+        db::apply_migrations(&db).await.expect("migrations");
+        Self { db, url, postgres, _folder: folder }
+    }
+
+    /// Runs statements as they are.
+    pub async fn sql(&self, sql: &str) {
+        let sql = sql.to_owned();
+        self.db.write(move |conn| Ok(conn.batch_execute(&sql)?)).await.expect("sql");
+    }
+
+    /// One number from the database.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let sql = sql.to_owned();
+        self.db.read(move |conn| number(conn, &sql)).await.expect("sql")
+    }
+}
+
+fn number(conn: &mut Conn, sql: &str) -> Result<i64, DbError> {
+    use diesel::prelude::*;
+    #[derive(diesel::QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        n: i64,
+    }
+    let sql = format!("SELECT CAST(({sql}) AS BIGINT) AS n");
+    Ok(diesel::sql_query(sql).get_result::<Row>(conn)?.n)
+}
+
+/// Template of every database is PostgreSQL's own; migrations take a few milliseconds.
+fn admin_sql(url: &str, sql: &str) {
+    use diesel::Connection;
+    let mut conn = diesel::PgConnection::establish(url).expect("the private PostgreSQL answers");
+    conn.batch_execute(sql).expect("admin statement");
+}
+
+fn with_database(url: &str, name: &str) -> String {
+    let (server, _) = url.rsplit_once('/').expect("a URL with a database");
+    format!("{server}/{name}")
+}
+
+impl Drop for TestDb {
+    fn drop(&mut self) {
+        if let Some(name) = self.postgres.take() {
+            let admin = server("BATCHSHARE_TEST_PG_URL");
+            // Whoever still runs loses its connection: the test is over.
+            let _ =
+                std::thread::spawn(move || admin_sql(&admin, &format!("DROP DATABASE {name} WITH (FORCE)")))
+                    .join();
+        }
+    }
+}
+
+/// Waits until a condition holds, or fails the test after `seconds`.
+pub async fn eventually<F, T>(what: &str, seconds: u64, mut condition: F) -> T
+where
+    F: AsyncFnMut() -> Option<T>,
+{
+    let end = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(Instant::now() < end, "not within {seconds} s: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -2,12 +2,16 @@
 //!
 //! ARCHITECTURE.md has the picture and the walk of one job; start there.
 
-// pub mod broker;
+pub mod broker;
 pub mod config;
 pub mod db;
 pub mod domain;
+pub mod notifier;
+pub mod relay;
 pub mod retry;
 pub mod shutdown;
 pub mod store;
+pub mod take;
 pub mod telemetry;
 pub mod wire;
+pub mod worker;

@@ -75,6 +75,14 @@ impl DbError {
         }
     }
 
+    /// Waiting does not help: wrong password, unknown database, no right to connect.
+    #[must_use]
+    pub fn needs_a_person(&self) -> bool {
+        let words =
+            ["password authentication failed", "no pg_hba.conf entry", "does not exist", "permission denied"];
+        matches!(self, Self::Connect { message, .. } if words.iter().any(|word| message.contains(word)))
+    }
+
     /// Whether the connection must not be used again after this error.
     #[must_use]
     pub fn connection_lost(&self) -> bool {

@@ -1,3 +1,6 @@
 //! The one integration target: everything on real parts. `./dev test` starts the servers.
 
+mod lanes;
+mod share;
 mod support;
+mod world;

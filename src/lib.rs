@@ -2,7 +2,7 @@
 //!
 //! ARCHITECTURE.md has the picture and the walk of one job; start there.
 
-// pub mod broker;
+pub mod broker;
 pub mod config;
 pub mod db;
 pub mod domain;

@@ -15,8 +15,8 @@ use crate::broker::{BrokerError, Delivery, Queue};
 
 /// How often a queue is looked at without a wake-up: another process may have put something there.
 const POLL: Duration = Duration::from_millis(200);
-/// How often what is held is renewed: three times in a lease.
-const RENEW: Duration = Duration::from_millis(rows::LEASE_MS as u64 / 3);
+/// How often what is held is renewed: three times in a lease, by the database's clock.
+const RENEW_MS: i64 = rows::LEASE_MS / 3;
 
 /// Takes messages of one queue.
 pub struct EmbeddedConsumer {
@@ -61,7 +61,8 @@ impl EmbeddedConsumer {
             held: HashSet::new(),
             deliver,
             look: true,
-            renew_at: Instant::now() + RENEW,
+            poll_at: Instant::now() + POLL,
+            renew_at: 0,
         };
         tokio::spawn(task.run(requested, dropped));
         Self { deliveries, acker: EmbeddedAcker { requests }, ended: None, _alive: alive }
@@ -116,7 +117,9 @@ struct Task {
     deliver: mpsc::UnboundedSender<Result<Delivery, BrokerError>>,
     /// There may be something to take.
     look: bool,
-    renew_at: Instant,
+    poll_at: Instant,
+    /// By the database's clock.
+    renew_at: i64,
 }
 
 impl Task {
@@ -128,27 +131,26 @@ impl Task {
             let woken = shared.wake(self.queue).notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
-            let mut pending: Vec<Request> = std::iter::from_fn(|| requested.try_recv().ok()).collect();
-            if pending.is_empty() && !self.may_take() && Instant::now() < self.renew_at {
+            let mut pending: Vec<Request> = Vec::new();
+            if !(self.look && self.has_room()) {
                 tokio::select! {
+                    biased;
                     request = requested.recv() => pending.extend(request),
                     () = &mut woken => self.look = true,
-                    () = sleep_until(Instant::now() + POLL), if self.has_room() => {
-                        // A reader is enough to look; the writer is everybody's.
-                        match shared.db.read({ let q = self.queue; move |conn| rows::any_ready(conn, q) }).await {
-                            Ok(any) => self.look = any,
-                            Err(error) => return self.end(requested, Some(unavailable(error))).await,
+                    _ = &mut dropped => return self.end(requested, None).await,
+                    () = sleep_until(self.poll_at) => {
+                        if let Err(error) = self.poll().await {
+                            return self.end(requested, Some(error)).await;
                         }
                     }
-                    () = sleep_until(self.renew_at) => {}
-                    _ = &mut dropped => return self.end(requested, None).await,
-                }
-                while let Ok(request) = requested.try_recv() {
-                    pending.push(request);
                 }
             }
+            pending.extend(std::iter::from_fn(|| requested.try_recv().ok()));
             if let Err(error) = self.step(pending).await {
                 return self.end(requested, Some(error)).await;
+            }
+            if woken.as_mut().enable() {
+                self.look = true;
             }
             if dropped.try_recv() != Err(oneshot::error::TryRecvError::Empty) {
                 return self.end(requested, None).await;
@@ -156,12 +158,19 @@ impl Task {
         }
     }
 
-    fn has_room(&self) -> bool {
-        self.held.len() < self.prefetch
+    /// Looks with a reader, which is enough while there is nothing: the writer is everybody's.
+    async fn poll(&mut self) -> Result<(), BrokerError> {
+        self.poll_at = Instant::now() + POLL;
+        if self.has_room() {
+            let queue = self.queue;
+            let found = self.shared.db.read(move |conn| rows::any_ready(conn, queue)).await;
+            self.look = found.map_err(unavailable)?;
+        }
+        Ok(())
     }
 
-    fn may_take(&self) -> bool {
-        self.look && self.has_room()
+    fn has_room(&self) -> bool {
+        self.held.len() < self.prefetch
     }
 
     /// One transaction: acknowledges and requeues what was asked, renews what is due, takes what
@@ -172,13 +181,15 @@ impl Task {
         for request in &pending {
             self.held.remove(&request.id);
         }
-        let renewed: Vec<i64> = if Instant::now() < self.renew_at {
-            Vec::new()
-        } else {
-            self.renew_at = Instant::now() + RENEW;
-            self.held.iter().copied().collect()
-        };
-        let room = if self.look { self.prefetch.saturating_sub(self.held.len()) } else { 0 };
+        let now = self.shared.db.clock().now_ms();
+        let mut renewed = Vec::new();
+        if now >= self.renew_at {
+            self.renew_at = now + RENEW_MS;
+            renewed.extend(self.held.iter().copied());
+        }
+        // Acknowledgements may come so fast that the timer is never reached.
+        let look = self.look || self.poll_at <= Instant::now();
+        let room = if look { self.prefetch.saturating_sub(self.held.len()) } else { 0 };
         if pending.is_empty() && renewed.is_empty() && room == 0 {
             return Ok(());
         }
@@ -208,6 +219,7 @@ impl Task {
         answer(pending, |id| if done.contains(&id) { Ok(()) } else { Err(gone()) });
         if let Some(taken) = taken {
             self.look = taken.more;
+            self.poll_at = Instant::now() + POLL;
             for delivery in taken.deliveries {
                 self.held.insert(i64::try_from(delivery.tag).unwrap_or_default());
                 // Where nobody receives any more, the end of the task gives it back.
@@ -228,7 +240,8 @@ impl Task {
     async fn end(mut self, mut requested: mpsc::UnboundedReceiver<Request>, failure: Option<BrokerError>) {
         requested.close();
         let pending: Vec<Request> = std::iter::from_fn(|| requested.try_recv().ok()).collect();
-        self.look = false;
+        // Nothing more is taken.
+        self.prefetch = 0;
         // Its callers are answered; more cannot be done about its failure.
         let _ = self.step(pending).await;
         if let Some(error) = failure {

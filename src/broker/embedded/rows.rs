@@ -137,9 +137,9 @@ pub(super) fn take(conn: &mut Conn, queue: Queue, holder: &str, limit: usize) ->
 
 fn delivery(row: Found) -> Result<Delivery, DbError> {
     let (id, routing_key, message_id, traceparent, headers, body, deliveries) = row;
-    let corrupt = |what: &str| DbError::Corrupt(format!("queue_messages {id}: {what}"));
-    let headers: Map<String, Value> =
-        serde_json::from_str(&headers).map_err(|_| corrupt("headers are not a JSON object"))?;
+    let tag = u64::try_from(id).map_err(|_| DbError::Corrupt(format!("queue_messages: the id {id}")))?;
+    // Written by `insert`. Whatever else it may be must not stop the queue: the body is what counts.
+    let headers: Map<String, Value> = serde_json::from_str(&headers).unwrap_or_default();
     let mut headers: Vec<(String, String)> = headers
         .into_iter()
         .filter_map(|(name, value)| match value {
@@ -148,15 +148,7 @@ fn delivery(row: Found) -> Result<Delivery, DbError> {
         })
         .collect();
     headers.extend(traceparent.map(|value| (HEADER_TRACEPARENT.to_owned(), value)));
-    Ok(Delivery {
-        tag: u64::try_from(id).map_err(|_| corrupt("a negative id"))?,
-        redelivered: deliveries > 0,
-        routing_key,
-        message_id,
-        user_id: None,
-        headers,
-        body,
-    })
+    Ok(Delivery { tag, redelivered: deliveries > 0, routing_key, message_id, user_id: None, headers, body })
 }
 
 /// Moves messages to the dead letters, with the headers that RabbitMQ gives its own.

@@ -10,4 +10,5 @@ pub mod retry;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod vault;
 pub mod wire;

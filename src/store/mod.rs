@@ -5,7 +5,21 @@
 //! to send are rows of the outbox, handed to the relay after the commit.
 
 mod access;
+mod directory;
+mod holders;
+mod jobs;
+mod notices;
+mod reach;
 pub(crate) mod schema;
+mod secret;
+mod secrets;
+
+pub use directory::{Person, PrincipalName, RecipientItem, SignIn};
+pub use holders::GrantItem;
+pub use jobs::{Submission, Submitted};
+pub use notices::Notice;
+pub use secret::{Edited, Sealed, SecretDetail};
+pub use secrets::{SecretCursor, SecretFilter, SecretItem, SecretSort, Selectable};
 
 use crate::db::Db;
 

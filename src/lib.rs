@@ -6,6 +6,7 @@
 pub mod config;
 pub mod db;
 pub mod domain;
+pub mod gateway;
 pub mod retry;
 pub mod shutdown;
 pub mod store;

@@ -7,17 +7,21 @@
 mod access;
 mod begin;
 mod dead;
+mod directory;
 mod due;
 mod ending;
 mod facts;
 mod failures;
 mod grants;
+mod holders;
 mod jobs;
 mod lanes;
 mod notices;
 mod outbox;
+mod reach;
 mod rejections;
 pub(crate) mod schema;
+mod secret;
 mod secrets;
 mod tx;
 
@@ -27,12 +31,16 @@ use tokio::sync::mpsc;
 
 pub use begin::{BeginOptions, Begun};
 pub use dead::{DeadLetter, Origin};
+pub use directory::{Person, PrincipalName, RecipientItem, SignIn};
 pub use due::{DueOptions, DueWork};
 pub use failures::Recorded;
+pub use holders::GrantItem;
 pub use jobs::{Submission, Submitted};
 pub use lanes::{ChunkDone, LaneFound, LaneOptions, LaneWork};
 pub use notices::Notice;
 pub use outbox::{Letter, OutboxRow};
+pub use secret::{Edited, Sealed, SecretDetail};
+pub use secrets::{SecretCursor, SecretFilter, SecretItem, SecretSort, Selectable};
 
 use crate::db::{Db, DbError, Flow};
 use tx::Tx;

@@ -75,12 +75,13 @@ impl DbError {
         }
     }
 
-    /// Waiting does not help: wrong password, unknown database, no right to connect.
+    /// The server is there and says no: a wrong password, an unknown database. Waiting is of no use.
     #[must_use]
-    pub fn needs_a_person(&self) -> bool {
-        let words =
-            ["password authentication failed", "no pg_hba.conf entry", "does not exist", "permission denied"];
-        matches!(self, Self::Connect { message, .. } if words.iter().any(|word| message.contains(word)))
+    pub fn is_refusal(&self) -> bool {
+        // libpq gives no code for these; the texts are PostgreSQL's in English.
+        const WORDS: &[&str] =
+            &["authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry"];
+        matches!(self, Self::Connect { message, .. } if WORDS.iter().any(|word| message.contains(word)))
     }
 
     /// Whether the connection must not be used again after this error.

@@ -5,6 +5,7 @@
 // pub mod broker;
 pub mod config;
 pub mod db;
+pub mod demo;
 pub mod domain;
 pub mod retry;
 pub mod shutdown;

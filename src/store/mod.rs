@@ -5,9 +5,12 @@
 //! to send are rows of the outbox, handed to the relay after the commit.
 
 mod access;
+mod import;
 pub(crate) mod schema;
 
 use crate::db::Db;
+
+pub use import::{ImportError, Imported, Sealer};
 
 /// A handle on everything that is kept. Cheap to clone.
 #[derive(Clone)]

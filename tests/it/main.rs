@@ -1,3 +1,4 @@
 //! The one integration target: everything on real parts. `./dev test` starts the servers.
 
+mod import;
 mod support;

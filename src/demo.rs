@@ -125,7 +125,7 @@ fn secret(
     let owner = if foreign { BRUNO + (number / 13 * 3) % (USERS - 1) } else { ANA };
     let mut tags = vec![environment.tag.to_owned(), category.to_owned()];
     for (tag, one_in) in [("crítico", 7), ("rotação-90d", 5), ("legado", 17)] {
-        if mixed(number) % one_in == 0 {
+        if mixed(number).is_multiple_of(one_in) {
             tags.push(tag.to_owned());
         }
     }

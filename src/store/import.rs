@@ -7,6 +7,7 @@
 
 mod batch;
 mod lines;
+mod rows;
 
 use std::collections::HashMap;
 use std::io::BufRead;

@@ -1,4 +1,4 @@
-//! A batch of lines on its way into the tables: one JSON text a table, one statement each.
+//! A batch of lines on its way into the tables: one statement a table.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,92 +6,19 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::{RunQueryDsl, sql_query};
 use serde::Serialize;
 
+use super::rows::{
+    MEMBER, MemberRow, PRINCIPAL, PrincipalRow, SECRET, SecretRow, TAG, TagRow, json, names, replaced,
+    rows_of,
+};
 use super::{ImportError, Open};
 use crate::db::{Conn, DbError};
 use crate::domain::PrincipalKind;
 use crate::domain::import::{ImportLine, PersonalGroup, Secret, User, UserGroup};
-use crate::domain::share::fold;
 
 /// Rows (members and tags included) after which a batch is written.
 const FULL_ROWS: usize = 10_000;
 /// Bytes of texts after which it is, however few its rows are.
 const FULL_BYTES: usize = 2 * 1024 * 1024;
-
-#[derive(Serialize)]
-struct PrincipalRow {
-    id: i64,
-    kind: i16,
-    name: String,
-    active: bool,
-    username: Option<String>,
-    email: Option<String>,
-    has_account: bool,
-    owner_id: Option<i64>,
-    visible_to_members: bool,
-    search_text: String,
-}
-
-/// The columns of [`PrincipalRow`] with PostgreSQL's types (SQLite takes JSON's).
-const PRINCIPAL: &[(&str, &str)] = &[
-    ("id", "bigint"),
-    ("kind", "smallint"),
-    ("name", "text"),
-    ("active", "boolean"),
-    ("username", "text"),
-    ("email", "text"),
-    ("has_account", "boolean"),
-    ("owner_id", "bigint"),
-    ("visible_to_members", "boolean"),
-    ("search_text", "text"),
-];
-
-#[derive(Serialize)]
-struct SecretRow {
-    id: i64,
-    owner_id: i64,
-    name: String,
-    url: String,
-    client_id: String,
-    /// Encrypted, in hex.
-    sealed: Option<String>,
-    client_secret_key: Option<String>,
-    identifier: Option<String>,
-    method: String,
-    notes: String,
-    disabled: bool,
-    search_text: String,
-}
-
-const SECRET: &[(&str, &str)] = &[
-    ("id", "bigint"),
-    ("owner_id", "bigint"),
-    ("name", "text"),
-    ("url", "text"),
-    ("client_id", "text"),
-    ("sealed", "text"),
-    ("client_secret_key", "text"),
-    ("identifier", "text"),
-    ("method", "text"),
-    ("notes", "text"),
-    ("disabled", "boolean"),
-    ("search_text", "text"),
-];
-
-#[derive(Serialize)]
-struct MemberRow {
-    group_id: i64,
-    user_id: i64,
-}
-
-const MEMBER: &[(&str, &str)] = &[("group_id", "bigint"), ("user_id", "bigint")];
-
-#[derive(Serialize)]
-struct TagRow {
-    secret_id: i64,
-    tag: String,
-}
-
-const TAG: &[(&str, &str)] = &[("secret_id", "bigint"), ("tag", "text")];
 
 /// Lines that are written together. An id, a username or an identifier is in it once at the most.
 #[derive(Default)]
@@ -130,40 +57,17 @@ impl Batch {
 
     pub(super) fn add_user(&mut self, line: u64, user: &User) {
         self.usernames.insert(user.username.clone());
-        self.add_principal(
-            line,
-            PrincipalRow {
-                id: user.id.get(),
-                kind: PrincipalKind::User.code(),
-                name: user.name.clone(),
-                active: user.active,
-                username: Some(user.username.clone()),
-                email: Some(user.email.clone()).filter(|text| !text.is_empty()),
-                has_account: user.has_account,
-                owner_id: None,
-                visible_to_members: false,
-                search_text: fold(&format!("{}\n{}\n{}", user.name, user.username, user.email)),
-            },
-        );
+        self.add_principal(line, PrincipalRow::user(user));
     }
 
     pub(super) fn add_user_group(&mut self, line: u64, group: &UserGroup) {
         self.add_members(group.id.get(), group.members.iter().map(|id| id.get()));
-        let row = group_row(group.id.get(), PrincipalKind::UserGroup, &group.name, group.active);
-        self.add_principal(line, row);
+        self.add_principal(line, PrincipalRow::user_group(group));
     }
 
     pub(super) fn add_personal_group(&mut self, line: u64, group: &PersonalGroup) {
         self.add_members(group.id.get(), group.members.iter().map(|id| id.get()));
-        let row = group_row(group.id.get(), PrincipalKind::PersonalGroup, &group.name, group.active);
-        self.add_principal(
-            line,
-            PrincipalRow {
-                owner_id: Some(group.owner.get()),
-                visible_to_members: group.visible_to_members,
-                ..row
-            },
-        );
+        self.add_principal(line, PrincipalRow::personal_group(group));
     }
 
     fn add_members(&mut self, group_id: i64, members: impl Iterator<Item = i64>) {
@@ -178,24 +82,9 @@ impl Batch {
 
     pub(super) fn add_secret(&mut self, line: u64, secret: &Secret, sealed: Option<(Vec<u8>, String)>) {
         let id = secret.id.get();
-        let (sealed, key) = sealed.unzip();
-        let identifier = secret.identifier.as_deref().unwrap_or_default();
         self.identifiers.extend(secret.identifier.clone());
         self.tags.extend(secret.tags.iter().map(|tag| TagRow { secret_id: id, tag: tag.clone() }));
-        let row = SecretRow {
-            id,
-            owner_id: secret.owner.get(),
-            name: secret.name.clone(),
-            url: secret.url.clone(),
-            client_id: secret.client_id.clone(),
-            sealed: sealed.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
-            client_secret_key: key,
-            identifier: secret.identifier.clone(),
-            method: secret.method.clone(),
-            notes: secret.notes.clone(),
-            disabled: secret.disabled,
-            search_text: fold(&format!("{}\n{identifier}\n{}", secret.name, secret.url)),
-        };
+        let row = SecretRow::of(secret, sealed);
         self.bytes +=
             row.search_text.len() * 2 + row.notes.len() + row.sealed.as_ref().map_or(0, String::len);
         self.secret_lines.insert(id, line);
@@ -273,21 +162,6 @@ impl Batch {
     }
 }
 
-fn group_row(id: i64, kind: PrincipalKind, name: &str, active: bool) -> PrincipalRow {
-    PrincipalRow {
-        id,
-        kind: kind.code(),
-        name: name.to_owned(),
-        active,
-        username: None,
-        email: None,
-        has_account: true,
-        owner_id: None,
-        visible_to_members: false,
-        search_text: fold(name),
-    }
-}
-
 #[derive(diesel::QueryableByName)]
 struct Taken {
     #[diesel(sql_type = BigInt)]
@@ -352,32 +226,4 @@ fn insert_all<T: Serialize>(
         sql_query(&sql).bind::<Text, _>(json(part)?).execute(conn)?;
     }
     Ok(())
-}
-
-fn json<T: Serialize>(rows: &[T]) -> Result<String, DbError> {
-    serde_json::to_string(rows).map_err(|error| DbError::Corrupt(error.to_string()))
-}
-
-/// The JSON array bound as `$1`, as a table `r`.
-fn rows_of(conn: &Conn, columns: &[(&str, &str)]) -> String {
-    if conn.is_pg() {
-        let typed: Vec<String> = columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
-        format!("json_to_recordset(CAST($1 AS json)) AS r({})", typed.join(", "))
-    } else {
-        let parts: Vec<String> =
-            columns.iter().map(|(name, _)| format!("value ->> '{name}' AS {name}")).collect();
-        format!("(SELECT {} FROM json_each($1)) AS r", parts.join(", "))
-    }
-}
-
-fn names(columns: &[(&str, &str)], before: &str) -> String {
-    let names: Vec<String> = columns.iter().map(|(name, _)| format!("{before}{name}")).collect();
-    names.join(", ")
-}
-
-/// `name = excluded.name, …` for every column but the key, which comes first.
-fn replaced(columns: &[(&str, &str)]) -> String {
-    let parts: Vec<String> =
-        columns.iter().skip(1).map(|(name, _)| format!("{name} = excluded.{name}")).collect();
-    parts.join(", ")
 }

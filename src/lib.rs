@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md has the picture and the walk of one job; start there.
 
 // pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod db;
 pub mod demo;

@@ -6,11 +6,13 @@
 
 mod access;
 mod import;
+mod names;
 pub(crate) mod schema;
 
 use crate::db::Db;
 
 pub use import::{ImportError, Imported, Sealer};
+pub use names::{Match, Named};
 
 /// A handle on everything that is kept. Cheap to clone.
 #[derive(Clone)]

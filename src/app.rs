@@ -33,13 +33,17 @@ pub enum AppError {
     Config(#[from] ConfigError),
     #[error("cannot listen on {listen}: {reason}; choose another address with {key}")]
     Listen { listen: String, reason: String, key: &'static str },
-    #[error("the database {target} is older than this program (missing: {missing}); run `batchshare migrate` first")]
+    #[error(
+        "the database {target} is older than this program (missing: {missing}); run `batchshare migrate` first"
+    )]
     OldDatabase { target: Target, missing: String },
     #[error("{0}")]
     Database(#[from] DbError),
     #[error("{0}")]
     Broker(#[from] BrokerError),
-    #[error("{path} is in use by another batchshare (process {holder}); stop it, or set database.url to another file")]
+    #[error(
+        "{path} is in use by another batchshare (process {holder}); stop it, or set database.url to another file"
+    )]
     Locked { path: PathBuf, holder: String },
     #[error("{0}")]
     Other(String),
@@ -162,12 +166,18 @@ pub async fn start(settings: &Settings, roles: Roles, stop: &Stop) -> Result<Opt
             broker: broker_check(&broker),
         });
         running.roles.push(tokio::spawn(gateway::serve(listener, state, role_stop.clone())));
-        let notices = notifier::run(store.clone(), broker.clone(), settings.broker.prefetch, role_stop.clone());
+        let notices =
+            notifier::run(store.clone(), broker.clone(), settings.broker.prefetch, role_stop.clone());
         running.roles.push(tokio::spawn(notices));
     }
     if roles.work {
         let options = WorkerOptions::from_settings(settings);
-        running.roles.push(tokio::spawn(worker::run(store.clone(), broker.clone(), options, role_stop.clone())));
+        running.roles.push(tokio::spawn(worker::run(
+            store.clone(),
+            broker.clone(),
+            options,
+            role_stop.clone(),
+        )));
     }
     if let Some(listener) = health {
         running.health = listener.local_addr().ok();
@@ -264,7 +274,8 @@ fn lock(target: &Target, embedded: bool) -> Result<Option<File>, AppError> {
         return Ok(None);
     }
     let lock_path = PathBuf::from(format!("{}.lock", path.display()));
-    let failed = |error: std::io::Error| AppError::Other(format!("cannot use {}: {error}", lock_path.display()));
+    let failed =
+        |error: std::io::Error| AppError::Other(format!("cannot use {}: {error}", lock_path.display()));
     let mut file = File::options()
         .create(true)
         .truncate(false)
@@ -287,7 +298,8 @@ fn vault_key(settings: &Settings, target: &Target, make: bool) -> Result<VaultKe
         (Some(file), _) => VaultKey::from_file(&file).map_err(other),
         (None, Target::Sqlite { path }) if make => {
             let file = key_file_beside(path);
-            if file.exists() { VaultKey::from_file(&file) } else { VaultKey::generate_to(&file) }.map_err(other)
+            if file.exists() { VaultKey::from_file(&file) } else { VaultKey::generate_to(&file) }
+                .map_err(other)
         }
         (None, _) => Err(AppError::Config(ConfigError(
             "vault.key_file is not set: client secrets cannot be read without it; \
@@ -317,7 +329,10 @@ async fn ready_database(db: &Db, migrate: bool, stop: &Stop) -> Result<bool, App
         match result {
             Ok(MigrationState::Current) => return Ok(true),
             Ok(MigrationState::Pending(missing)) => {
-                return Err(AppError::OldDatabase { target: db.target().clone(), missing: missing.join(", ") });
+                return Err(AppError::OldDatabase {
+                    target: db.target().clone(),
+                    missing: missing.join(", "),
+                });
             }
             Err(error) if error.class() == FailureClass::Outage && !error.is_refusal() => {
                 if !patience.wait(&error.to_string(), stop).await {

@@ -2,9 +2,12 @@
 //!
 //! ARCHITECTURE.md has the picture and the walk of one job; start there.
 
+pub mod app;
 pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod db;
+pub mod demo;
 pub mod domain;
 pub mod gateway;
 pub mod notifier;

@@ -22,11 +22,9 @@ impl Handler for Notices {
         match wire::decode_event(&delivery.body) {
             // An event is a hint: the notice is built from the job's row. If making it fails, the
             // event comes again; if it dies, due work makes the notice.
-            Ok(event) if event.kind.is_terminal() => self
-                .0
-                .make_notice(event.job_id, event.run)
-                .await
-                .map_err(|error| Outage(error.to_string())),
+            Ok(event) if event.kind.is_terminal() => {
+                self.0.make_notice(event.job_id, event.run).await.map_err(|error| Outage(error.to_string()))
+            }
             Ok(_) => Ok(()),
             Err(error) => {
                 tracing::warn!(message_id = delivery.message_id, %error, "not an event of ours");

@@ -25,8 +25,8 @@ impl Worker {
     async fn wake_due(&self) -> Result<DueWork, DbError> {
         // The broker is asked only where the answer matters. If it does not answer, the queue is
         // taken for full: asking again could only make a backlog longer.
-        let queue_empty =
-            self.store.any_unbegun_due().await? && self.broker.depth(Queue::Jobs).await.is_ok_and(|depth| depth == 0);
+        let queue_empty = self.store.any_unbegun_due().await?
+            && self.broker.depth(Queue::Jobs).await.is_ok_and(|depth| depth == 0);
         self.store.wake_due(queue_empty, self.options.due).await
     }
 }

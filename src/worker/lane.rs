@@ -23,7 +23,9 @@ impl Handler for Steps {
         let step = match wire::decode_step(&delivery.body) {
             Ok(step) => step,
             Err(error) => {
-                return worker.bury(Queue::Steps, &delivery, DeadReason::InvalidField, &error.to_string()).await;
+                return worker
+                    .bury(Queue::Steps, &delivery, DeadReason::InvalidField, &error.to_string())
+                    .await;
             }
         };
         let found = in_place(|| worker.store.lane(step.clone(), worker.options.begin.lane)).await;

@@ -99,7 +99,9 @@ pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Sto
 const TRIES_IN_PLACE: usize = 3;
 
 /// Runs `work`, again a few times where its failure is transient.
-async fn in_place<T, F: Future<Output = Result<T, DbError>>>(mut work: impl FnMut() -> F) -> Result<T, DbError> {
+async fn in_place<T, F: Future<Output = Result<T, DbError>>>(
+    mut work: impl FnMut() -> F,
+) -> Result<T, DbError> {
     let mut schedule = Schedule::in_place();
     let mut tries = 0;
     loop {

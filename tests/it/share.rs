@@ -1,7 +1,9 @@
 //! What a job does to grants, on both databases: outcomes, reasons, authorisation, repeats.
 
 use batchshare::domain::event::EventKind;
-use batchshare::domain::{AllFilter, FailReason, JobState, Limits, Permission, PrincipalKind, Recipient, Selection};
+use batchshare::domain::{
+    AllFilter, FailReason, JobState, Limits, Permission, PrincipalKind, Recipient, Selection,
+};
 use batchshare::store::Begun;
 
 use crate::on_both_stores;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use batchshare::domain::event::{EventKind, Rejection, Subject};
 use batchshare::domain::{
-    Counts, JobId, JobSnapshot, Limits, Permission, PrincipalId, PrincipalKind, Recipient, SecretId, Selection,
-    ShareRequest,
+    Counts, JobId, JobSnapshot, Limits, Permission, PrincipalId, PrincipalKind, Recipient, SecretId,
+    Selection, ShareRequest,
 };
 use batchshare::store::{
     BeginOptions, Begun, ChunkDone, DueOptions, LaneFound, LaneOptions, Letter, OutboxRow, Store,

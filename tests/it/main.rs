@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 mod broker;
+mod cli;
 mod import;
 mod lanes;
 mod share;

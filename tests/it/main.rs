@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 mod broker;
+mod embedded;
 mod import;
 mod lanes;
+mod process;
+mod production;
 mod share;
 mod support;
 mod world;

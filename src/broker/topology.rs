@@ -105,6 +105,8 @@ pub const KEY_CANCELLED: &str = "job.cancelled";
 pub const HEADER_DEAD_ID: &str = "x-batchshare-dead-id";
 pub const HEADER_DEAD_REASON: &str = "x-batchshare-dead-reason";
 pub const HEADER_DEAD_DETAIL: &str = "x-batchshare-dead-detail";
+/// The suffix of the queue that it came from.
+pub const HEADER_DEAD_QUEUE: &str = "x-batchshare-dead-queue";
 /// The W3C trace header of every message.
 pub const HEADER_TRACEPARENT: &str = "traceparent";
 /// Headers of the broker's own dead letters. RabbitMQ sets the first three; the others are read from

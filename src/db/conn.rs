@@ -24,12 +24,12 @@ diesel::define_sql_function! {
 }
 
 impl Conn {
-    /// A subquery with one row per id of the text bound to `parameter` (see [`Conn::id_list`]).
+    /// A subquery with one row (column `id`) per id of the text bound to `parameter` (see [`Conn::id_list`]).
     #[must_use]
     pub fn each_id(&self, parameter: &str) -> String {
         match self {
-            Self::Pg(_) => format!("SELECT unnest(CAST({parameter} AS bigint[]))"),
-            Self::Sqlite(_) => format!("SELECT value FROM json_each({parameter})"),
+            Self::Pg(_) => format!("SELECT unnest(CAST({parameter} AS bigint[])) AS id"),
+            Self::Sqlite(_) => format!("SELECT value AS id FROM json_each({parameter})"),
         }
     }
 

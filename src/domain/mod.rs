@@ -6,10 +6,12 @@ pub mod import;
 pub mod job;
 pub mod permission;
 pub mod plan;
+pub mod secret;
 pub mod share;
 
 pub use event::{EventKind, JobSnapshot};
 pub use ids::{JobId, JobKey, MAX_ID, PrincipalId, SecretId};
 pub use job::{Counts, DeadReason, FailReason, JobState};
 pub use permission::{Permission, PrincipalKind, RejectReason};
+pub use secret::{Reach, SecretPatch};
 pub use share::{AllFilter, Limits, Recipient, Selection, ShareRequest};

@@ -5,25 +5,107 @@
 //! to send are rows of the outbox, handed to the relay after the commit.
 
 mod access;
+mod begin;
+mod dead;
+mod directory;
+mod due;
+mod ending;
+mod facts;
+mod failures;
+mod grants;
+mod holders;
+mod jobs;
+mod lanes;
+mod notices;
+mod outbox;
+mod reach;
+mod rejections;
 pub(crate) mod schema;
+mod secret;
+mod secrets;
+mod tx;
 
-use crate::db::Db;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+pub use begin::{BeginOptions, Begun};
+pub use dead::{DeadLetter, Origin};
+pub use directory::{Person, PrincipalName, RecipientItem, SignIn};
+pub use due::{DueOptions, DueWork};
+pub use failures::Recorded;
+pub use holders::GrantItem;
+pub use jobs::{Submission, Submitted};
+pub use lanes::{ChunkDone, LaneFound, LaneOptions, LaneWork};
+pub use notices::Notice;
+pub use outbox::{Letter, OutboxRow};
+pub use secret::{Edited, Sealed, SecretDetail};
+pub use secrets::{SecretCursor, SecretFilter, SecretItem, SecretSort, Selectable};
+
+use crate::db::{Db, DbError, Flow};
+use tx::Tx;
 
 /// A handle on everything that is kept. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     db: Db,
+    relay: Option<Handover>,
+}
+
+/// How rows of the outbox reach this process's relay right after their commit.
+#[derive(Clone)]
+struct Handover {
+    sender: mpsc::Sender<OutboxRow>,
+    lease: Duration,
 }
 
 impl Store {
+    /// A store whose outgoing messages are free for any relay to take.
     #[must_use]
     pub fn new(db: Db) -> Self {
-        Self { db }
+        Self { db, relay: None }
+    }
+
+    /// A store whose outgoing messages are leased to this process for `lease` and sent to `relay`.
+    #[must_use]
+    pub fn with_relay(db: Db, relay: mpsc::Sender<OutboxRow>, lease: Duration) -> Self {
+        Self { db, relay: Some(Handover { sender: relay, lease }) }
     }
 
     /// The connections below, for whoever shares them (the embedded broker, migrations).
     #[must_use]
     pub fn db(&self) -> &Db {
         &self.db
+    }
+
+    /// Runs `work` in one transaction together with the messages that it writes, and hands these
+    /// over after the commit.
+    async fn transact<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<Flow<T>, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        let lease = self.relay.as_ref().map_or(Duration::ZERO, |relay| relay.lease);
+        let clock = self.db.clock().clone();
+        let (value, rows) = self
+            .db
+            .write_or_not(move |conn| {
+                let mut tx = Tx::new(conn, clock.now_ms());
+                Ok(match work(&mut tx)? {
+                    Flow::Commit(value) => {
+                        let rows = tx.write_outbox(lease)?;
+                        Flow::Commit((value, rows))
+                    }
+                    Flow::Rollback(value) => Flow::Rollback((value, Vec::new())),
+                })
+            })
+            .await?;
+        if let Some(relay) = &self.relay {
+            for row in rows {
+                // A full channel is no loss: the row is in the table, and a relay takes it when its
+                // lease has run out.
+                let _ = relay.sender.try_send(row);
+            }
+        }
+        Ok(value)
     }
 }

@@ -80,6 +80,7 @@ diesel::table! {
         upgraded -> BigInt,
         unchanged -> BigInt,
         rejected -> BigInt,
+        rejections_total -> Nullable<BigInt>,
         attempts -> Integer,
         failures -> Integer,
         not_before -> Nullable<BigInt>,
@@ -156,13 +157,9 @@ diesel::table! {
 diesel::table! {
     outbox (id) {
         id -> BigInt,
-        exchange -> SmallInt,
-        routing_key -> Text,
+        letter -> SmallInt,
         message_id -> Text,
-        #[sql_name = "type"]
-        kind -> Text,
-        traceparent -> Nullable<Text>,
-        mandatory -> Bool,
+        traceparent -> Text,
         body -> Binary,
         job -> Nullable<BigInt>,
         lane -> Nullable<Integer>,
@@ -180,7 +177,7 @@ diesel::table! {
         job_id -> Nullable<Text>,
         run -> Nullable<Integer>,
         message_id -> Nullable<Text>,
-        routing_key -> Text,
+        origin -> Text,
         headers -> Text,
         body -> Binary,
         received_at -> BigInt,

@@ -53,10 +53,11 @@ pub fn encode_event(
     (id, event.to_string().into_bytes())
 }
 
-/// A job as HTTP shows it; events add `requested_by` and `rejections`.
+/// A job as HTTP shows it; events add `requested_by` and `rejections`. `retry` is there only while the
+/// job waits for another try.
 #[must_use]
 pub fn job_json(job: &JobSnapshot) -> Value {
-    json!({
+    let mut value = json!({
         "job_id": job.job_id,
         "run": job.run,
         "state": job.state,
@@ -69,7 +70,14 @@ pub fn job_json(job: &JobSnapshot) -> Value {
         "requested_at": rfc3339(job.requested_at),
         "started_at": job.started_at.map(rfc3339),
         "finished_at": job.finished_at.map(rfc3339),
-    })
+    });
+    if let Some(retry) = &job.retry {
+        value["retry"] = json!({
+            "last_error": retry.last_error,
+            "next_attempt_at": retry.next_attempt_at.map(rfc3339),
+        });
+    }
+    value
 }
 
 /// A rejection as an event carries it.

@@ -36,6 +36,22 @@ impl<'a> Fields<'a> {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
+    /// Whether the field is there, be it null.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.map.contains_key(name)
+    }
+
+    /// Holds the names against those that are known.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), Invalid> {
+        match self.map.keys().find(|name| !known.contains(&name.as_str())) {
+            // The name is the sender's own text: shortened, it cannot fill a log.
+            Some(name) => {
+                Err(Invalid::new(self.path(&format!("{name:.100}")), "is not a field that can be set"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The value; `None` where it is absent or null.
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.map.get(name).filter(|value| !value.is_null())

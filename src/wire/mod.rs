@@ -6,6 +6,7 @@ mod event;
 mod fields;
 mod import;
 mod request;
+mod secret;
 mod step;
 
 pub use event::{JobEvent, decode_event, encode_event, event_type, job_json, rejection_json, rfc3339};
@@ -15,6 +16,7 @@ pub use request::{
     JobRequested, Poison, StoredRequest, decode_request, decode_share_data, encode_request,
     recipients_from_json, selection_from_json,
 };
+pub use secret::decode_secret_patch;
 pub use step::{STEP_TYPE, Step, decode_step, encode_step};
 
 /// The content type of every message (structured mode of CloudEvents).

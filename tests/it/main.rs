@@ -1,5 +1,7 @@
 //! The one integration target: everything on real parts. `./dev test` starts the servers.
 
 mod broker;
-mod broker_rabbitmq;
+mod lanes;
+mod share;
 mod support;
+mod world;

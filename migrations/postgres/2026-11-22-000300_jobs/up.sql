@@ -23,6 +23,8 @@ CREATE TABLE jobs (
     upgraded BIGINT NOT NULL,
     unchanged BIGINT NOT NULL,
     rejected BIGINT NOT NULL,
+    -- Lines of the report; null until the job has ended.
+    rejections_total BIGINT,
     -- Consecutive failures before the job began, and all failures of the run.
     attempts INTEGER NOT NULL,
     failures INTEGER NOT NULL,

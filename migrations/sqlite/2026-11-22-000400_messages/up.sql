@@ -2,12 +2,11 @@
 -- confirmed them. A row is born leased to its process; when the lease ran out, any relay takes it.
 CREATE TABLE outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    exchange SMALLINT NOT NULL,
-    routing_key TEXT NOT NULL,
+    -- What it is, which says where it goes: 1 request, 2 step, 3 accepted, 4 progress, 5 completed,
+    -- 6 failed, 7 cancelled.
+    letter SMALLINT NOT NULL,
     message_id TEXT NOT NULL,
-    type TEXT NOT NULL,
-    traceparent TEXT,
-    mandatory BOOLEAN NOT NULL,
+    traceparent TEXT NOT NULL,
     body BLOB NOT NULL,
     -- What it is about, so that due work does not send what is on its way already.
     job BIGINT,
@@ -26,7 +25,8 @@ CREATE TABLE dead_letters (
     job_id TEXT,
     run INTEGER,
     message_id TEXT,
-    routing_key TEXT NOT NULL,
+    -- What it was to be: request, step, event or unknown.
+    origin TEXT NOT NULL,
     headers TEXT NOT NULL,
     body BLOB NOT NULL,
     received_at BIGINT NOT NULL,

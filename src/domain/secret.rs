@@ -1,0 +1,49 @@
+//! What a person may do with a secret, and how a secret is changed.
+
+use std::fmt;
+
+use secrecy::SecretString;
+
+use super::permission::names;
+
+/// What a person may do with a secret that they can see. Each includes the ones before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reach {
+    View,
+    /// Change it, share it, take grants back.
+    Edit,
+    /// As `Edit`, for ever.
+    Owner,
+}
+
+names!(Reach { View = "view", Edit = "edit", Owner = "owner" });
+
+impl Reach {
+    #[must_use]
+    pub fn may_edit(self) -> bool {
+        self >= Self::Edit
+    }
+}
+
+/// A change of a secret: what is `None` stays. `Debug` prints no value.
+#[derive(Clone, Default)]
+pub struct SecretPatch {
+    pub name: Option<String>,
+    pub url: Option<String>,
+    pub client_id: Option<String>,
+    /// `Some(None)` takes it away.
+    pub client_secret: Option<Option<SecretString>>,
+    /// `Some(None)` takes it away.
+    pub identifier: Option<Option<String>>,
+    pub method: Option<String>,
+    /// Sorted and unique; they replace those there were.
+    pub tags: Option<Vec<String>>,
+    pub notes: Option<String>,
+    pub disabled: Option<bool>,
+}
+
+impl fmt::Debug for SecretPatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretPatch").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,175 @@
+//! Reading requests: path, query and body, with errors that name what is wrong and repeat no value.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+use zeroize::Zeroize;
+
+use super::GatewayState;
+use super::problem::Problem;
+
+/// A body that trickles in holds a connection no longer.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The longest text of a query parameter, in characters.
+const MAX_TEXT: usize = 1_000;
+
+/// The variable parts of a path, in order. What is not an id names nothing: 404.
+pub(crate) struct PathIds(Vec<String>);
+
+impl PathIds {
+    /// The part at `index` as the id of a secret, a principal or a notice, in its one spelling.
+    pub(crate) fn id<T: TryFrom<i64>>(&self, index: usize) -> Result<T, Problem> {
+        let text = self.0.get(index).ok_or_else(Problem::not_found)?;
+        let number: i64 = text.parse().map_err(|_| Problem::not_found())?;
+        if number.to_string() != *text {
+            return Err(Problem::not_found());
+        }
+        T::try_from(number).map_err(|_| Problem::not_found())
+    }
+
+    /// The part at `index` as something that is not a number.
+    pub(crate) fn parsed<T: FromStr>(&self, index: usize) -> Result<T, Problem> {
+        self.0.get(index).and_then(|text| text.parse().ok()).ok_or_else(Problem::not_found)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathIds {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let params =
+            RawPathParams::from_request_parts(parts, state).await.map_err(|_| Problem::not_found())?;
+        Ok(Self(params.iter().map(|(_, value)| value.to_owned()).collect()))
+    }
+}
+
+/// The query's parameters. An empty one is like none; unknown ones are ignored.
+pub(crate) struct Params(HashMap<String, String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::invalid("query", "cannot be read"))?;
+        let mut params = HashMap::new();
+        for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
+            if params.contains_key(&name) {
+                return Err(Problem::invalid(format!("{name:.100}"), "came more than once"));
+            }
+            params.insert(name, value);
+        }
+        Ok(Self(params))
+    }
+}
+
+impl Params {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// A text; empty where it is not there.
+    pub(crate) fn text(&self, name: &str) -> Result<String, Problem> {
+        let text = self.get(name).unwrap_or_default();
+        if text.chars().any(char::is_control) {
+            return Err(Problem::invalid(name, "must not contain control characters"));
+        }
+        if text.chars().count() > MAX_TEXT {
+            return Err(Problem::invalid(name, &format!("must not be longer than {MAX_TEXT} characters")));
+        }
+        Ok(text.to_owned())
+    }
+
+    pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, Problem> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(_) => Err(Problem::invalid(name, "must be true or false")),
+        }
+    }
+
+    /// One of these names; the first where it is not there.
+    pub(crate) fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<T, Problem> {
+        let wanted = self.get(name);
+        let found = match wanted {
+            None => choices.first(),
+            Some(wanted) => choices.iter().find(|(choice, _)| *choice == wanted),
+        };
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            Problem::invalid(name, &format!("must be one of {}", names.join(", ")))
+        })
+    }
+
+    /// `limit`: how many items a page has. Asking for more than `most` gets `most`.
+    pub(crate) fn limit(&self, default: usize, most: usize) -> Result<usize, Problem> {
+        match self.get("limit").map(str::parse::<usize>) {
+            None => Ok(default),
+            Some(Ok(limit)) if limit > 0 => Ok(limit.min(most)),
+            Some(_) => Err(Problem::invalid("limit", "must be a number from 1 on")),
+        }
+    }
+
+    /// `cursor` as [`write_cursor`] made it.
+    pub(crate) fn cursor(&self) -> Result<Option<String>, Problem> {
+        let Some(text) = self.get("cursor") else { return Ok(None) };
+        URL_SAFE_NO_PAD
+            .decode(text)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .filter(|text| !text.contains('\0'))
+            .map(Some)
+            .ok_or_else(bad_cursor)
+    }
+
+    /// A cursor that is a number.
+    pub(crate) fn number_cursor(&self) -> Result<Option<i64>, Problem> {
+        self.cursor()?
+            .map(|text| text.parse().ok().filter(|number| *number >= 0).ok_or_else(bad_cursor))
+            .transpose()
+    }
+}
+
+/// Where the next page begins, as an opaque text.
+pub(crate) fn write_cursor(place: &str) -> String {
+    URL_SAFE_NO_PAD.encode(place)
+}
+
+pub(crate) fn bad_cursor() -> Problem {
+    Problem::invalid("cursor", "is not one that this listing gave")
+}
+
+/// A body of JSON. The bytes are wiped once they are read: they may hold a client secret.
+pub(crate) struct JsonBody(pub(crate) Value);
+
+impl FromRequest<GatewayState> for JsonBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &GatewayState) -> Result<Self, Problem> {
+        let bytes = tokio::time::timeout(BODY_DEADLINE, Bytes::from_request(request, state))
+            .await
+            .map_err(|_| Problem::too_slow())?
+            .map_err(|rejection| match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(state.max_body_bytes),
+                _ => Problem::unreadable(),
+            })?;
+        // serde_json's own text may repeat a value: only the place is told.
+        let value =
+            serde_json::from_slice(&bytes).map_err(|error| Problem::not_json(error.line(), error.column()));
+        if let Ok(mut bytes) = bytes.try_into_mut() {
+            bytes.zeroize();
+        }
+        value.map(Self)
+    }
+}

@@ -1,0 +1,119 @@
+//! HTTP: what the page and programs ask, answered from the store.
+//!
+//! Each file is one resource. The gateway decides nothing about sharing and sends nothing to the
+//! broker itself: a job is a row and a message in the outbox. Answers show a client secret in one
+//! place only, `secrets::client_secret`.
+
+mod auth;
+mod demo;
+mod health;
+mod input;
+mod notices;
+mod problem;
+mod recipients;
+mod secrets;
+mod security;
+mod share_jobs;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get, post, put};
+use axum::serve::ListenerExt;
+use futures_util::future::BoxFuture;
+use tokio::net::TcpListener;
+
+pub use auth::{Auth, ProxyAuth};
+pub use health::worker_health;
+pub use security::HostList;
+
+use crate::domain::Limits;
+use crate::shutdown::Stop;
+use crate::store::Store;
+use crate::vault::VaultKey;
+
+/// Asks whether the broker can be reached.
+pub type BrokerCheck = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// Everything that the gateway is made of.
+pub struct GatewayParts {
+    pub store: Store,
+    pub vault: VaultKey,
+    pub auth: Auth,
+    pub hosts: HostList,
+    pub limits: Limits,
+    /// Jobs that one person may have unfinished.
+    pub max_unfinished: i64,
+    pub max_body_bytes: usize,
+    pub broker: BrokerCheck,
+}
+
+/// The parts, shared by all requests. Cheap to clone.
+#[derive(Clone)]
+pub struct GatewayState(Arc<GatewayParts>);
+
+impl GatewayState {
+    #[must_use]
+    pub fn new(parts: GatewayParts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl std::ops::Deref for GatewayState {
+    type Target = GatewayParts;
+
+    fn deref(&self) -> &GatewayParts {
+        &self.0
+    }
+}
+
+/// Every route.
+pub fn router(state: GatewayState) -> Router {
+    let mut api = Router::new()
+        .route("/me", get(demo::me))
+        .route("/secrets", get(secrets::list))
+        .route("/secrets/ids", get(secrets::ids))
+        .route("/secrets/{id}", get(secrets::detail).patch(secrets::patch))
+        .route("/secrets/{id}/client-secret", get(secrets::client_secret))
+        .route("/secrets/{id}/grants", get(secrets::grants))
+        .route("/secrets/{id}/grants/{principal_id}", delete(secrets::revoke))
+        .route("/recipients", get(recipients::search))
+        .route("/share-jobs", get(share_jobs::list).post(share_jobs::submit))
+        .route("/share-jobs/{id}", get(share_jobs::show))
+        .route("/share-jobs/{id}/rejections", get(share_jobs::rejections))
+        .route("/notices", get(notices::list))
+        .route("/notices/{id}/dismiss", post(notices::dismiss));
+    if state.auth.is_demo() {
+        api = api.route("/demo/people", get(demo::people)).route("/demo/me", put(demo::choose));
+    }
+    let max_body = DefaultBodyLimit::max(state.max_body_bytes);
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(async || problem::Problem::not_found())
+        .method_not_allowed_fallback(async || problem::Problem::method_not_allowed())
+        .layer(max_body)
+        .layer(from_fn_with_state(state.clone(), security::guard))
+        .with_state(state)
+}
+
+/// Serves the gateway until the stop signal; then takes no more and finishes those in hand.
+pub async fn serve(listener: TcpListener, state: GatewayState, stop: Stop) {
+    answer(listener, router(state), stop).await;
+}
+
+/// Answers a router's requests until the stop signal.
+pub async fn answer(listener: TcpListener, router: Router, stop: Stop) {
+    let listener = listener.tap_io(|stream| {
+        // Small answers must not wait for more to send. Where it cannot be set, they wait.
+        let _ = stream.set_nodelay(true);
+    });
+    let stopping = async move { stop.wait().await };
+    // axum retries what can go wrong when accepting; this ends with the signal only.
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopping).await {
+        tracing::error!(%error, "the HTTP server ended");
+    }
+}

@@ -1,0 +1,200 @@
+//! Errors as problem documents (RFC 9457) that name the field where one is wrong.
+//!
+//! No value of a request and no text of the database ever stands in one.
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::db::{DbError, FailureClass};
+use crate::wire::Invalid;
+
+/// The answer to a request that cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    /// The last part of `type`: what programs look at.
+    name: &'static str,
+    title: &'static str,
+    detail: String,
+    field: Option<String>,
+    retry_after_s: Option<u32>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, name: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, name, title, detail: detail.into(), field: None, retry_after_s: None }
+    }
+
+    /// The same problem, about this field.
+    pub(crate) fn of_field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// A parameter, header or field that is wrong: `detail` says how, read after its name.
+    pub(crate) fn invalid(field: impl Into<String>, problem: &str) -> Self {
+        let field = field.into();
+        let detail = format!("{field} {problem}");
+        Self::new(StatusCode::BAD_REQUEST, "invalid_field", "A field is not valid", detail).of_field(field)
+    }
+
+    pub(crate) fn not_json(line: usize, column: usize) -> Self {
+        let detail = format!("the body is not JSON at line {line}, column {column}");
+        Self::new(StatusCode::BAD_REQUEST, "not_json", "The body is not JSON", detail)
+    }
+
+    pub(crate) fn unreadable() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "unreadable",
+            "The request cannot be read",
+            "the body ended too early",
+        )
+    }
+
+    pub(crate) fn too_slow() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too_slow",
+            "The request took too long",
+            "the body did not arrive in time",
+        )
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let detail = format!("the body has more than {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large", detail)
+    }
+
+    pub(crate) fn not_signed_in(detail: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "not_signed_in", "Nobody is signed in", detail)
+    }
+
+    pub(crate) fn sign_in_refused(detail: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "sign_in_refused", "This person cannot sign in", detail)
+    }
+
+    pub(crate) fn not_allowed(detail: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "not_allowed", "You may not do this", detail)
+    }
+
+    pub(crate) fn cross_origin() -> Self {
+        let detail = "the request comes from another origin";
+        Self::new(StatusCode::FORBIDDEN, "cross_origin", "Another origin may not do this", detail)
+    }
+
+    /// There is none, or the person may not see it: the two are told apart by nobody.
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", "there is nothing here for you")
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        let detail = "this path does not know the method";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail)
+    }
+
+    pub(crate) fn unknown_host() -> Self {
+        let detail = "the Host of the request is not on the list gateway.hosts";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", "This server has another name", detail)
+            .of_field("Host")
+    }
+
+    pub(crate) fn not_json_type() -> Self {
+        let detail = "Content-Type must be application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json_type", "Only JSON is understood", detail)
+            .of_field("Content-Type")
+    }
+
+    pub(crate) fn taken(field: &str) -> Self {
+        let detail = format!("{field} is used by another secret");
+        Self::new(StatusCode::CONFLICT, "taken", "The value is taken", detail).of_field(field)
+    }
+
+    pub(crate) fn over_limit(field: &str, detail: String) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "over_limit", "The job is too large", detail)
+            .of_field(field)
+    }
+
+    pub(crate) fn nothing_matches() -> Self {
+        let detail = "no secret that you may share matches secrets.all";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "nothing_matches", "There is nothing to share", detail)
+            .of_field("secrets.all")
+    }
+
+    pub(crate) fn key_conflict() -> Self {
+        let detail = "this Idempotency-Key was used for another request";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key_conflict", "The key was used before", detail)
+            .of_field("Idempotency-Key")
+    }
+
+    pub(crate) fn too_many_jobs(limit: i64) -> Self {
+        let detail = format!("you have {limit} unfinished jobs, which is the most at a time");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_jobs", "Too many unfinished jobs", detail)
+            .retry_after(10)
+    }
+
+    pub(crate) fn unavailable() -> Self {
+        let detail = "the database does not answer; nothing is lost, try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available at the moment", detail)
+            .retry_after(5)
+    }
+
+    /// Something of ours is wrong. The caller has logged what.
+    pub(crate) fn internal(detail: &str) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong", detail)
+    }
+}
+
+impl From<Invalid> for Problem {
+    fn from(error: Invalid) -> Self {
+        Self::invalid(error.field, &error.problem)
+    }
+}
+
+/// Logs the error: the gateway is the boundary that handles it, and the answer does not tell it.
+impl From<DbError> for Problem {
+    fn from(error: DbError) -> Self {
+        match error.class() {
+            FailureClass::Outage => {
+                tracing::warn!(%error, "a request was not served: the database is away");
+                Self::unavailable()
+            }
+            FailureClass::Transient => {
+                tracing::error!(%error, "a request failed");
+                Self::internal("the request failed; the server's log says why")
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut body = json!({
+            "type": format!("urn:batchshare:problem:{}", self.name),
+            "title": self.title,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        if let Some(field) = self.field {
+            body["field"] = field.into();
+        }
+        let mut response = (self.status, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            // Required with a 401; there is nothing that a browser could ask the person for.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Batchshare"));
+        }
+        response
+    }
+}

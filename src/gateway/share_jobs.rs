@@ -1,0 +1,148 @@
+//! Asking for a batch share, and how it goes.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::GatewayState;
+use super::auth::Me;
+use super::input::{JsonBody, Params, PathIds, write_cursor};
+use super::problem::Problem;
+use crate::domain::event::{Rejection, Subject};
+use crate::domain::share::OverLimit;
+use crate::domain::{JobId, PrincipalId, Selection};
+use crate::store::{Submission, Submitted};
+use crate::wire;
+
+/// Takes a job. The answer comes at once, whatever the job's size; a repeat with the same
+/// Idempotency-Key gets the job as it is now.
+pub(super) async fn submit(
+    State(state): State<GatewayState>,
+    Me(me): Me,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
+    let idempotency_key = idempotency_key(&headers)?;
+    let request = wire::decode_share_data(&body, me.id)?;
+    let secrets_field = match request.selection {
+        Selection::Ids(_) => "secrets.ids",
+        Selection::All(_) => "secrets.all",
+    };
+    let submission = Submission { request, idempotency_key, traceparent: traceparent(&headers) };
+    match state.store.submit(submission, state.limits, state.max_unfinished).await? {
+        Submitted::Accepted(job) | Submitted::Repeated(job) => {
+            let location = format!("/api/v1/share-jobs/{}", job.job_id);
+            Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(wire::job_json(&job))).into_response())
+        }
+        Submitted::KeyConflict => Err(Problem::key_conflict()),
+        Submitted::TooManyUnfinished { limit } => Err(Problem::too_many_jobs(limit)),
+        Submitted::NothingMatches => Err(Problem::nothing_matches()),
+        Submitted::OverLimit(over) => {
+            Err(Problem::over_limit(limited(&over, secrets_field), over.to_string()))
+        }
+    }
+}
+
+/// The field to shorten.
+fn limited(over: &OverLimit, secrets_field: &'static str) -> &'static str {
+    if over.what == "recipients" { "recipients" } else { secrets_field }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    const NAME: &str = "Idempotency-Key";
+    let mut values = headers.get_all(NAME).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.as_bytes();
+    let printable = key.iter().all(|byte| (0x20..=0x7e).contains(byte));
+    if values.next().is_some() || !printable || !(1..=255).contains(&key.len()) {
+        return Err(Problem::invalid(NAME, "must be 1 to 255 characters of printable ASCII"));
+    }
+    Ok(Some(String::from_utf8_lossy(key).into_owned()))
+}
+
+/// The caller's trace, where it is one. A wrong one is dropped, as W3C asks.
+fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    wire::is_traceparent(text).then(|| text.to_owned())
+}
+
+/// My jobs, newest first.
+pub(super) async fn list(
+    State(state): State<GatewayState>,
+    Me(me): Me,
+    params: Params,
+) -> Result<Json<Value>, Problem> {
+    let limit = params.limit(50, 200)?;
+    let before = params.number_cursor()?;
+    let (jobs, next) = state.store.jobs(Some(me.id), before, limit as i64).await?;
+    let items: Vec<Value> = jobs.iter().map(wire::job_json).collect();
+    Ok(Json(json!({"items": items, "next_cursor": next.map(|next| write_cursor(&next.to_string()))})))
+}
+
+pub(super) async fn show(
+    State(state): State<GatewayState>,
+    Me(me): Me,
+    path: PathIds,
+) -> Result<Json<Value>, Problem> {
+    let job = state.store.job(path.parsed(0)?).await?;
+    let job = job.filter(|job| job.requested_by == me.id).ok_or_else(Problem::not_found)?;
+    Ok(Json(wire::job_json(&job)))
+}
+
+/// Why pairs of my job were not shared: secrets by id, then recipients.
+pub(super) async fn rejections(
+    State(state): State<GatewayState>,
+    Me(me): Me,
+    path: PathIds,
+    params: Params,
+) -> Result<Json<Value>, Problem> {
+    let id: JobId = path.parsed(0)?;
+    let limit = params.limit(100, 1_000)?;
+    let offset = params.number_cursor()?.unwrap_or(0);
+    let job = state.store.job(id).await?;
+    job.filter(|job| job.requested_by == me.id).ok_or_else(Problem::not_found)?;
+    let mut rejections = state.store.rejections(id, offset, limit as i64 + 1).await?;
+    let more = rejections.len() > limit;
+    rejections.truncate(limit);
+    let next = more.then(|| write_cursor(&(offset.saturating_add(limit as i64)).to_string()));
+    let items = named(&state, me.id, &rejections).await?;
+    Ok(Json(json!({"items": items, "next_cursor": next})))
+}
+
+/// Rejections with the names that the reader may know: the ids were the requester's own guess.
+async fn named(
+    state: &GatewayState,
+    reader: PrincipalId,
+    rejections: &[Rejection],
+) -> Result<Vec<Value>, Problem> {
+    let (mut secrets, mut principals) = (Vec::new(), Vec::new());
+    for rejection in rejections {
+        match rejection.subject {
+            Subject::Secret(id) => secrets.push(id),
+            Subject::Recipient(_, id) => principals.push(id),
+        }
+    }
+    let secrets = state.store.secret_names(reader, secrets).await?;
+    let principals = state.store.principal_names(reader, principals).await?;
+    let item = |rejection: &Rejection| {
+        let (kind, recipient_kind, id, name) = match rejection.subject {
+            Subject::Secret(id) => ("secret", None, id.get(), secrets.get(&id)),
+            Subject::Recipient(kind, id) => {
+                let found = principals.get(&id).filter(|found| found.kind == kind);
+                ("recipient", Some(kind), id.get(), found.map(|found| &found.name))
+            }
+        };
+        json!({
+            "kind": kind,
+            "recipient_kind": recipient_kind,
+            "id": id,
+            "name": name,
+            "reason": rejection.reason,
+            "pairs": rejection.pairs,
+        })
+    };
+    Ok(rejections.iter().map(item).collect())
+}

@@ -1,0 +1,183 @@
+//! Due work: the timer of retries, and the net under lost messages.
+//!
+//! One indexed query a second for each kind of work, safe with many workers: rows are taken with
+//! SKIP LOCKED, and nothing is sent that has a message in the outbox already.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Integer};
+
+use crate::db::{Conn, DbError, Flow};
+use crate::domain::JobKey;
+use crate::wire::Step;
+
+use super::facts::id;
+use super::outbox::{FIRST_TERMINAL, Letter};
+use super::tx::Tx;
+use super::{Store, jobs, notices};
+
+/// Rows taken at a time; what is left is due a second later.
+const BATCH: i64 = 100;
+
+/// How long a terminal event may be on its way before the notice is made without it.
+const NOTICE_PATIENCE_MS: i64 = 10_000;
+
+/// What due work needs to know of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct DueOptions {
+    /// A lane's lease doubles up to this.
+    pub longest_lease: Duration,
+    /// A job not begun is asked for again after so long, even if its queue is not empty.
+    pub unbegun_patience: Duration,
+}
+
+/// What was found and set going.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DueWork {
+    pub lanes: usize,
+    pub requests: usize,
+    pub notices: usize,
+}
+
+#[derive(QueryableByName)]
+struct Key {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+}
+
+#[derive(QueryableByName)]
+struct DueLane {
+    #[diesel(sql_type = BigInt)]
+    job: i64,
+    #[diesel(sql_type = Integer)]
+    lane: i32,
+    #[diesel(sql_type = Integer)]
+    turn: i32,
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Store {
+    /// Whether a job that has not begun is overdue: only then the broker is asked whether its queue
+    /// is empty.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn any_unbegun_due(&self) -> Result<bool, DbError> {
+        self.db
+            .read(|conn| {
+                let sql = "SELECT id FROM jobs WHERE due_at <= now_ms() LIMIT 1";
+                let found: Option<Key> = diesel::sql_query(sql).get_result(conn).optional()?;
+                Ok(found.is_some())
+            })
+            .await
+    }
+
+    /// Wakes what is due. `queue_empty`: the broker says that no request waits.
+    ///
+    /// # Errors
+    /// Where the database fails; what was not woken is found again.
+    pub async fn wake_due(&self, queue_empty: bool, options: DueOptions) -> Result<DueWork, DbError> {
+        let lanes = self.transact(move |tx| wake_lanes(tx, &options).map(Flow::Commit)).await?;
+        let requests =
+            self.transact(move |tx| ask_again(tx, queue_empty, &options).map(Flow::Commit)).await?;
+        let notices = self.transact(|tx| make_notices(tx).map(Flow::Commit)).await?;
+        Ok(DueWork { lanes, requests, notices })
+    }
+}
+
+/// Open lanes that nothing was heard of, or whose retry is due, get a step of the present turn.
+fn wake_lanes(tx: &mut Tx<'_>, options: &DueOptions) -> Result<usize, DbError> {
+    // Only a lease that ran out doubles: a retry is on time.
+    let sql = format!(
+        "UPDATE lanes SET due_at = now_ms() + lease_ms, \
+         lease_ms = CASE WHEN attempts > 0 OR lease_ms * 2 > $1 THEN lease_ms ELSE lease_ms * 2 END \
+         WHERE (job, lane) IN (SELECT job, lane FROM lanes l WHERE open AND due_at <= now_ms() \
+           AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.letter = {} AND o.job = l.job AND o.lane = l.lane) \
+           ORDER BY due_at LIMIT $2 {}) \
+         RETURNING job, lane, turn",
+        Letter::Step.code(),
+        tx.conn.skip_locked(),
+    );
+    let due: Vec<DueLane> = diesel::sql_query(sql)
+        .bind::<BigInt, _>(millis(options.longest_lease))
+        .bind::<BigInt, _>(BATCH)
+        .load(tx.conn)?;
+    for lane in &due {
+        let key: JobKey = id(lane.job)?;
+        let job = jobs::read(tx.conn, key)?;
+        let step = Step { job_id: job.job_id, run: job.run, lane: lane.lane, turn: lane.turn };
+        tracing::info!(job_id = %job.job_id, lane = lane.lane, turn = lane.turn, "waking a lane that is due");
+        tx.wake(key, &step, &job.traceparent);
+    }
+    Ok(due.len())
+}
+
+/// Jobs that have not begun get their request once more: retries when they are due; others only
+/// when the queue is empty or after a long time, since a backlog is not a loss.
+fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result<usize, DbError> {
+    let sql = format!(
+        "SELECT id FROM jobs WHERE due_at <= now_ms() ORDER BY due_at LIMIT $1 {}",
+        tx.conn.skip_locked()
+    );
+    let due: Vec<Key> = diesel::sql_query(sql).bind::<BigInt, _>(BATCH).load(tx.conn)?;
+    let mut asked = 0;
+    for key in due {
+        let key: JobKey = id(key.id)?;
+        let job = jobs::read(tx.conn, key)?;
+        let waited = tx.now - job.requested_at >= millis(options.unbegun_patience);
+        let time = job.attempts > 0 || queue_empty || waited;
+        if time
+            && !on_its_way(tx.conn, key, Letter::Request.code(), Letter::Request.code())?
+            && let Some(request) = jobs::stored_request(tx.conn, &job)?
+        {
+            tracing::info!(job_id = %job.job_id, "asking again for a job that has not begun");
+            tx.request(key, job.job_id, &request, &job.traceparent);
+            asked += 1;
+        }
+        look_later(tx.conn, key)?;
+    }
+    Ok(asked)
+}
+
+/// When a job is looked at next, if it has still not begun.
+fn look_later(conn: &mut Conn, key: JobKey) -> Result<(), DbError> {
+    let sql = "UPDATE jobs SET due_at = now_ms() + $1 WHERE id = $2 AND due_at IS NOT NULL";
+    diesel::sql_query(sql)
+        .bind::<BigInt, _>(2 * jobs::FIRST_LOOK_MS)
+        .bind::<BigInt, _>(key.get())
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Ended jobs whose event was lost get their notice all the same.
+fn make_notices(tx: &mut Tx<'_>) -> Result<usize, DbError> {
+    let sql = format!(
+        "SELECT id FROM jobs WHERE notice_due AND finished_at <= $1 ORDER BY finished_at LIMIT $2 {}",
+        tx.conn.skip_locked()
+    );
+    let due: Vec<Key> = diesel::sql_query(sql)
+        .bind::<BigInt, _>(tx.now - NOTICE_PATIENCE_MS)
+        .bind::<BigInt, _>(BATCH)
+        .load(tx.conn)?;
+    let mut made = 0;
+    for key in due {
+        let key: JobKey = id(key.id)?;
+        if !on_its_way(tx.conn, key, FIRST_TERMINAL, i16::MAX)? {
+            let job = jobs::read(tx.conn, key)?;
+            notices::make(tx.conn, &job, tx.now)?;
+            made += 1;
+        }
+    }
+    Ok(made)
+}
+
+/// Whether a message of these kinds about a job waits in the outbox.
+fn on_its_way(conn: &mut Conn, key: JobKey, from: i16, to: i16) -> Result<bool, DbError> {
+    use super::schema::outbox::dsl;
+    let waiting = dsl::outbox.filter(dsl::job.eq(key.get())).filter(dsl::letter.between(from, to));
+    Ok(waiting.count().get_result::<i64>(conn)? > 0)
+}

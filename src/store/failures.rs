@@ -1,0 +1,189 @@
+//! Failures that count: recorded where the work stands, until the attempts are used up.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Integer, Text};
+
+use crate::db::{Conn, DbError, Flow};
+use crate::domain::job::Move;
+use crate::domain::{DeadReason, FailReason};
+use crate::wire::JobRequested;
+
+use super::dead::{self, DeadLetter, Origin};
+use super::jobs::{self, JobRow};
+use super::lanes::LaneWork;
+use super::tx::Tx;
+use super::{Store, begin, ending};
+
+/// What a recorded failure led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is tried again after this wait.
+    Retry { attempt: i32, after: Duration },
+    /// The attempts are used up: the job has failed, and a dead letter says so.
+    Exhausted,
+    /// The work is not where it was read: somebody else got on with it, nothing is recorded.
+    SomebodyElse,
+}
+
+/// The wait before the next attempt; `None` where there is none.
+fn wait(attempts: i32, delays: &[Duration]) -> Option<Duration> {
+    usize::try_from(attempts - 1).ok().and_then(|index| delays.get(index)).copied()
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Store {
+    /// Records that a request could not be begun. `body` is kept with the dead letter if this was
+    /// the last attempt.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn request_failed(
+        &self,
+        asked: JobRequested,
+        body: Vec<u8>,
+        error: String,
+        delays: Vec<Duration>,
+    ) -> Result<Recorded, DbError> {
+        self.transact(move |tx| {
+            let Some(row) = begin::row_for_failure(tx, &asked)? else {
+                return Ok(Flow::Rollback(Recorded::SomebodyElse));
+            };
+            let attempt = row.attempts + 1;
+            let Some(after) = wait(attempt, &delays) else {
+                let letter = exhausted(&row, error, Origin::Request, body, tx.now);
+                return exhaust(tx, &row, letter).map(Flow::Commit);
+            };
+            let sql = "UPDATE jobs SET attempts = attempts + 1, failures = failures + 1, last_error = $1, \
+                       not_before = now_ms() + $2, due_at = now_ms() + $3 WHERE id = $4";
+            diesel::sql_query(sql)
+                .bind::<Text, _>(error)
+                .bind::<BigInt, _>(millis(after))
+                .bind::<BigInt, _>(millis(after))
+                .bind::<BigInt, _>(row.key.get())
+                .execute(tx.conn)?;
+            Ok(Flow::Commit(Recorded::Retry { attempt, after }))
+        })
+        .await
+    }
+
+    /// Records that a chunk of a lane failed, where the lane still stands as it was read.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn lane_failed(
+        &self,
+        work: LaneWork,
+        body: Vec<u8>,
+        error: String,
+        delays: Vec<Duration>,
+    ) -> Result<Recorded, DbError> {
+        self.transact(move |tx| {
+            let attempt = work.attempts + 1;
+            let Some(after) = wait(attempt, &delays) else {
+                return lane_exhausted(tx, &work, error, body);
+            };
+            let sql = "UPDATE lanes SET attempts = attempts + 1, failures = failures + 1, last_error = $1, \
+                       not_before = now_ms() + $2, due_at = now_ms() + $3 \
+                       WHERE job = $4 AND lane = $5 AND turn = $6 AND position = $7 AND attempts = $8 AND open";
+            let recorded = diesel::sql_query(sql)
+                .bind::<Text, _>(error)
+                .bind::<BigInt, _>(millis(after))
+                .bind::<BigInt, _>(millis(after))
+                .bind::<BigInt, _>(work.job.key.get())
+                .bind::<Integer, _>(work.lane)
+                .bind::<Integer, _>(work.turn)
+                .bind::<Integer, _>(i32::try_from(work.position).unwrap_or(i32::MAX))
+                .bind::<Integer, _>(work.attempts)
+                .execute(tx.conn)?;
+            Ok(Flow::Commit(if recorded == 1 {
+                Recorded::Retry { attempt, after }
+            } else {
+                Recorded::SomebodyElse
+            }))
+        })
+        .await
+    }
+
+    /// Fails a running job whose requester may not share any more. What was granted stays. Does
+    /// nothing where the job has ended or runs anew.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn requester_lost(&self, work: LaneWork) -> Result<(), DbError> {
+        self.transact(move |tx| {
+            let row = jobs::lock(tx.conn, work.job.key)?;
+            if row.run == work.job.run && !row.state.is_terminal() {
+                let counts = ending::close_lanes(tx.conn, &row)?;
+                ending::end(tx, &row, Move::Fail(FailReason::RequesterNotValid), counts)?;
+            }
+            Ok(Flow::Commit(()))
+        })
+        .await
+    }
+}
+
+/// Ends a job whose attempts are used up, with its dead letter, in one transaction.
+pub(super) fn exhaust(tx: &mut Tx<'_>, row: &JobRow, letter: DeadLetter) -> Result<Recorded, DbError> {
+    use super::schema::jobs::dsl;
+    let counts = ending::close_lanes(tx.conn, row)?;
+    diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
+        .set((dsl::failures.eq(dsl::failures + 1), dsl::last_error.eq(&letter.detail)))
+        .execute(tx.conn)?;
+    ending::end(tx, row, Move::Fail(FailReason::AttemptsExhausted), counts)?;
+    dead::insert(tx.conn, &letter)?;
+    Ok(Recorded::Exhausted)
+}
+
+fn lane_exhausted(
+    tx: &mut Tx<'_>,
+    work: &LaneWork,
+    error: String,
+    body: Vec<u8>,
+) -> Result<Flow<Recorded>, DbError> {
+    // Order of locks: the job, then its lanes.
+    let row = jobs::lock(tx.conn, work.job.key)?;
+    if row.run != work.job.run || row.state.is_terminal() || !stands(tx.conn, work)? {
+        return Ok(Flow::Rollback(Recorded::SomebodyElse));
+    }
+    let letter = exhausted(&row, error, Origin::Step, body, tx.now);
+    exhaust(tx, &row, letter).map(Flow::Commit)
+}
+
+/// Whether a lane is still as it was read.
+fn stands(conn: &mut Conn, work: &LaneWork) -> Result<bool, DbError> {
+    use super::schema::lanes::dsl;
+    let same = dsl::lanes
+        .filter(dsl::job.eq(work.job.key.get()))
+        .filter(dsl::lane.eq(work.lane))
+        .filter(dsl::turn.eq(work.turn))
+        .filter(dsl::position.eq(i32::try_from(work.position).unwrap_or(i32::MAX)))
+        .filter(dsl::attempts.eq(work.attempts))
+        .filter(dsl::open.eq(true));
+    // Locked, so that it still is when this transaction closes it.
+    if conn.is_pg() {
+        let sql = "SELECT lane FROM lanes WHERE job = $1 ORDER BY lane FOR UPDATE";
+        diesel::sql_query(sql).bind::<BigInt, _>(work.job.key.get()).execute(conn)?;
+    }
+    Ok(same.count().get_result::<i64>(conn)? == 1)
+}
+
+fn exhausted(row: &JobRow, error: String, origin: Origin, body: Vec<u8>, now: i64) -> DeadLetter {
+    DeadLetter {
+        // One a run: a second record of the same end is the same letter.
+        dead_id: format!("exhausted/{}/{}", row.job_id, row.run),
+        reason: DeadReason::AttemptsExhausted,
+        detail: error,
+        job_id: Some(row.job_id),
+        run: Some(row.run),
+        message_id: Some(row.job_id.to_string()),
+        origin,
+        headers: Vec::new(),
+        body,
+        received_at: now,
+    }
+}

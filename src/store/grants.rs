@@ -1,0 +1,119 @@
+//! Applying grants: one set-based statement for every pair of a chunk.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+
+use crate::db::{Conn, DbError};
+use crate::domain::plan::ChunkPlan;
+use crate::domain::{Counts, JobKey, Permission};
+
+#[derive(QueryableByName)]
+struct Applied {
+    #[diesel(sql_type = BigInt)]
+    granted: i64,
+    #[diesel(sql_type = BigInt)]
+    upgraded: i64,
+}
+
+/// Applies the pairs of a plan in key order and tells what became of each (rejections included).
+///
+/// Idempotent: rows that give at least as much are left alone. `view_job` and `edit_job` say which
+/// job gave what; a row with both was upgraded (0 stands for a view that no job of ours gave).
+#[allow(clippy::cast_sign_loss)] // counts of rows
+pub(super) fn apply(conn: &mut Conn, job: JobKey, plan: &ChunkPlan, now: i64) -> Result<Counts, DbError> {
+    let mut counts = Counts { rejected: plan.rejected(), ..Counts::default() };
+    if plan.pairs_to_apply() > 0 {
+        let applied = if conn.is_pg() {
+            apply_postgres(conn, job, plan, now)?
+        } else {
+            apply_sqlite(conn, job, plan, now)?
+        };
+        counts.granted = applied.granted as u64;
+        counts.upgraded = applied.upgraded as u64;
+    }
+    let valid = plan.pairs_to_apply() + plan.owners.len() as u64;
+    counts.unchanged = valid - counts.granted - counts.upgraded;
+    Ok(counts)
+}
+
+/// PostgreSQL counts what the statement did in the same round trip.
+fn apply_postgres(conn: &mut Conn, job: JobKey, plan: &ChunkPlan, now: i64) -> Result<Applied, DbError> {
+    let sql = format!(
+        "{}, applied AS ({} RETURNING view_job, edit_job) \
+         SELECT count(*) FILTER (WHERE view_job IS NULL OR edit_job IS NULL) AS granted, \
+                count(*) FILTER (WHERE view_job IS NOT NULL AND edit_job IS NOT NULL) AS upgraded FROM applied",
+        pairs(conn),
+        upsert(job, plan),
+    );
+    let [secrets, viewers, editors] = lists(conn, plan);
+    let query =
+        diesel::sql_query(sql).bind::<Text, _>(secrets).bind::<Text, _>(viewers).bind::<Text, _>(editors);
+    Ok(query.bind::<BigInt, _>(now).get_result(conn)?)
+}
+
+/// SQLite has no statement that changes rows inside another. Nobody else writes during this
+/// transaction, so what will be upgraded is counted first, where anything can be.
+fn apply_sqlite(conn: &mut Conn, job: JobKey, plan: &ChunkPlan, now: i64) -> Result<Applied, DbError> {
+    let [secrets, viewers, editors] = lists(conn, plan);
+    let mut upgraded = 0;
+    if plan.recipients.iter().any(|(_, permission)| *permission == Permission::Edit) {
+        let sql = format!(
+            "{} SELECT 0 AS granted, count(*) AS upgraded FROM s CROSS JOIN p \
+             JOIN grants g ON g.secret_id = s.id AND g.principal_id = p.id WHERE g.permission < p.permission",
+            pairs(conn),
+        );
+        let query = diesel::sql_query(sql)
+            .bind::<Text, _>(&secrets)
+            .bind::<Text, _>(&viewers)
+            .bind::<Text, _>(&editors);
+        upgraded = query.get_result::<Applied>(conn)?.upgraded;
+    }
+    let sql = format!("{} {}", pairs(conn), upsert(job, plan));
+    let query =
+        diesel::sql_query(sql).bind::<Text, _>(secrets).bind::<Text, _>(viewers).bind::<Text, _>(editors);
+    let changed = query.bind::<BigInt, _>(now).execute(conn)?;
+    Ok(Applied { granted: i64::try_from(changed).unwrap_or(0) - upgraded, upgraded })
+}
+
+/// The secrets `s` and the recipients `p` with what each gets, from the texts bound to $1, $2, $3.
+fn pairs(conn: &Conn) -> String {
+    format!(
+        "WITH s AS MATERIALIZED ({}), p AS MATERIALIZED \
+         (SELECT id, 1 AS permission FROM ({}) v UNION ALL SELECT id, 2 FROM ({}) e)",
+        conn.each_id("$1"),
+        conn.each_id("$2"),
+        conn.each_id("$3"),
+    )
+}
+
+/// The statement itself. $4 is the time.
+fn upsert(job: JobKey, plan: &ChunkPlan) -> String {
+    // An owner among the recipients has everything already and gets no row. Ids of principals are
+    // one space, so the id alone tells; without such pairs the lookup is left out.
+    let all_but_owners = if plan.owners.is_empty() {
+        "FROM s CROSS JOIN p WHERE true"
+    } else {
+        "FROM s JOIN secrets x ON x.id = s.id CROSS JOIN p WHERE p.id <> x.owner_id"
+    };
+    // In key order, so that two chunks that meet lock their rows in the same order.
+    format!(
+        "INSERT INTO grants (secret_id, principal_id, permission, view_job, edit_job, granted_at) \
+         SELECT s.id, p.id, p.permission, CASE p.permission WHEN 1 THEN {job} END, \
+                CASE p.permission WHEN 2 THEN {job} END, $4 \
+         {all_but_owners} ORDER BY s.id, p.id \
+         ON CONFLICT (secret_id, principal_id) DO UPDATE SET \
+         permission = excluded.permission, view_job = COALESCE(grants.view_job, 0), \
+         edit_job = excluded.edit_job, granted_at = excluded.granted_at \
+         WHERE grants.permission < excluded.permission"
+    )
+}
+
+/// Secrets, those who get view and those who get edit, as texts to bind.
+fn lists(conn: &Conn, plan: &ChunkPlan) -> [String; 3] {
+    let with = |wanted: Permission| {
+        conn.id_list(
+            plan.recipients.iter().filter(|(_, permission)| *permission == wanted).map(|(id, _)| *id),
+        )
+    };
+    [conn.id_list(plan.secrets.iter().copied()), with(Permission::View), with(Permission::Edit)]
+}

@@ -1,0 +1,519 @@
+//! Jobs: their rows, how they are asked for over HTTP, how they are read.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+
+use crate::db::{Conn, DbError, Flow};
+use crate::domain::event::{REJECTIONS_IN_EVENT, Retry};
+use crate::domain::share::{OverLimit, pairs_of};
+use crate::domain::{
+    Counts, FailReason, JobId, JobKey, JobSnapshot, JobState, Limits, PrincipalId, SecretId, Selection,
+    ShareRequest,
+};
+use crate::wire::{self, StoredRequest};
+
+use super::facts::id;
+use super::schema::{job_secrets, jobs};
+use super::{Store, lanes, rejections, secrets};
+
+/// Ids in one segment of a job's snapshot.
+pub(super) const SEGMENT: usize = 1_000;
+
+/// When due work first looks after a job that has not begun.
+pub(super) const FIRST_LOOK_MS: i64 = 30_000;
+
+/// A job's row without the request.
+#[derive(Debug, Clone)]
+pub(super) struct JobRow {
+    pub(super) key: JobKey,
+    pub(super) job_id: JobId,
+    pub(super) run: i32,
+    pub(super) state: JobState,
+    pub(super) reason: Option<FailReason>,
+    pub(super) requested_by: PrincipalId,
+    pub(super) digest: Option<String>,
+    pub(super) traceparent: String,
+    pub(super) secrets_total: Option<i32>,
+    pub(super) pairs: Option<u64>,
+    pub(super) has_snapshot: bool,
+    pub(super) counts: Counts,
+    pub(super) rejections_total: Option<i64>,
+    pub(super) attempts: i32,
+    pub(super) failures: i32,
+    pub(super) not_before: Option<i64>,
+    pub(super) last_error: Option<String>,
+    pub(super) requested_at: i64,
+    pub(super) started_at: Option<i64>,
+    pub(super) finished_at: Option<i64>,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = jobs)]
+struct Columns {
+    id: i64,
+    job_id: String,
+    run: i32,
+    state: String,
+    reason: Option<String>,
+    requested_by: i64,
+    digest: Option<String>,
+    traceparent: String,
+    secrets_total: Option<i32>,
+    pairs: Option<i64>,
+    has_snapshot: bool,
+    granted: i64,
+    upgraded: i64,
+    unchanged: i64,
+    rejected: i64,
+    rejections_total: Option<i64>,
+    attempts: i32,
+    failures: i32,
+    not_before: Option<i64>,
+    last_error: Option<String>,
+    requested_at: i64,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+}
+
+/// Stored counts as [`Counts`].
+#[allow(clippy::cast_sign_loss)] // written by us from counts of rows
+pub(super) fn counts(granted: i64, upgraded: i64, unchanged: i64, rejected: i64) -> Counts {
+    Counts {
+        granted: granted as u64,
+        upgraded: upgraded as u64,
+        unchanged: unchanged as u64,
+        rejected: rejected as u64,
+    }
+}
+
+/// A number of rows as the database keeps it. Limits keep it far below the largest.
+pub(super) fn stored(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+impl TryFrom<Columns> for JobRow {
+    type Error = DbError;
+
+    fn try_from(row: Columns) -> Result<Self, DbError> {
+        let corrupt = |what: &str| DbError::Corrupt(format!("jobs.{what} of job {}", row.job_id));
+        Ok(Self {
+            key: id(row.id)?,
+            job_id: row.job_id.parse().map_err(|()| corrupt("job_id"))?,
+            run: row.run,
+            state: JobState::from_name(&row.state).ok_or_else(|| corrupt("state"))?,
+            reason: row
+                .reason
+                .as_deref()
+                .map(|name| FailReason::from_name(name).ok_or_else(|| corrupt("reason")))
+                .transpose()?,
+            requested_by: id(row.requested_by)?,
+            pairs: row.pairs.map(|pairs| u64::try_from(pairs).unwrap_or(0)),
+            counts: counts(row.granted, row.upgraded, row.unchanged, row.rejected),
+            rejections_total: row.rejections_total,
+            digest: row.digest,
+            traceparent: row.traceparent,
+            secrets_total: row.secrets_total,
+            has_snapshot: row.has_snapshot,
+            attempts: row.attempts,
+            failures: row.failures,
+            not_before: row.not_before,
+            last_error: row.last_error,
+            requested_at: row.requested_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+        })
+    }
+}
+
+/// The job of that id.
+pub(super) fn find(conn: &mut Conn, job: JobId) -> Result<Option<JobRow>, DbError> {
+    let row: Option<Columns> = jobs::table
+        .filter(jobs::job_id.eq(job.to_string()))
+        .select(Columns::as_select())
+        .first(conn)
+        .optional()?;
+    row.map(JobRow::try_from).transpose()
+}
+
+/// Locks the job's row until the transaction ends and reads it: the first lock of those who end a
+/// job (order everywhere: job, lanes by number, grants by key).
+pub(super) fn lock(conn: &mut Conn, key: JobKey) -> Result<JobRow, DbError> {
+    if conn.is_pg() {
+        diesel::sql_query("SELECT id FROM jobs WHERE id = $1 FOR UPDATE")
+            .bind::<BigInt, _>(key.get())
+            .execute(conn)?;
+    }
+    read(conn, key)
+}
+
+/// Reads a job's row.
+pub(super) fn read(conn: &mut Conn, key: JobKey) -> Result<JobRow, DbError> {
+    let row: Columns = jobs::table.filter(jobs::id.eq(key.get())).select(Columns::as_select()).first(conn)?;
+    row.try_into()
+}
+
+/// A job that was asked for, with its request.
+#[derive(Insertable)]
+#[diesel(table_name = jobs)]
+struct NewJob {
+    job_id: String,
+    run: i32,
+    state: &'static str,
+    reason: Option<&'static str>,
+    requested_by: i64,
+    selection: Option<String>,
+    recipients: Option<String>,
+    digest: Option<String>,
+    idempotency_key: Option<String>,
+    traceparent: String,
+    secrets_total: Option<i32>,
+    recipients_total: Option<i32>,
+    pairs: Option<i64>,
+    has_snapshot: bool,
+    open_lanes: i32,
+    granted: i64,
+    upgraded: i64,
+    unchanged: i64,
+    rejected: i64,
+    attempts: i32,
+    failures: i32,
+    due_at: Option<i64>,
+    requested_at: i64,
+    notice_due: bool,
+}
+
+/// What a new row is made of.
+pub(super) struct Fresh<'a> {
+    pub(super) job_id: JobId,
+    pub(super) requested_by: PrincipalId,
+    /// None for a job that an invalid message made.
+    pub(super) request: Option<&'a ShareRequest>,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) traceparent: &'a str,
+    pub(super) now: i64,
+}
+
+/// Inserts a queued job where neither its id nor its key is taken. `None` where one is.
+pub(super) fn insert(conn: &mut Conn, fresh: &Fresh<'_>) -> Result<Option<JobKey>, DbError> {
+    let request = fresh.request.map(StoredRequest::of);
+    let to_i32 = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    let new = NewJob {
+        job_id: fresh.job_id.to_string(),
+        run: 1,
+        state: JobState::Queued.as_str(),
+        reason: None,
+        requested_by: fresh.requested_by.get(),
+        secrets_total: fresh.request.and_then(ShareRequest::secrets_named).map(to_i32),
+        recipients_total: fresh.request.map(|request| to_i32(request.recipients.len())),
+        pairs: fresh.request.and_then(ShareRequest::pairs).map(stored),
+        digest: request.as_ref().map(|request| request.digest.clone()),
+        selection: request.as_ref().map(|request| request.selection.clone()),
+        recipients: request.map(|request| request.recipients),
+        idempotency_key: fresh.idempotency_key.clone(),
+        traceparent: fresh.traceparent.to_owned(),
+        has_snapshot: false,
+        open_lanes: 0,
+        granted: 0,
+        upgraded: 0,
+        unchanged: 0,
+        rejected: 0,
+        attempts: 0,
+        failures: 0,
+        due_at: Some(fresh.now + FIRST_LOOK_MS),
+        requested_at: fresh.now,
+        notice_due: false,
+    };
+    // The DSL of a connection to either database has no ON CONFLICT; both have it.
+    let key: Option<i64> = match conn {
+        Conn::Pg(c) => diesel::insert_into(jobs::table)
+            .values(new)
+            .on_conflict_do_nothing()
+            .returning(jobs::id)
+            .get_result(c)
+            .optional()?,
+        Conn::Sqlite(c) => diesel::insert_into(jobs::table)
+            .values(new)
+            .on_conflict_do_nothing()
+            .returning(jobs::id)
+            .get_result(c)
+            .optional()?,
+    };
+    key.map(id).transpose()
+}
+
+/// Writes the snapshot of a job's secrets and its totals.
+pub(super) fn write_snapshot(
+    conn: &mut Conn,
+    job: JobKey,
+    ids: &[SecretId],
+    recipients: usize,
+) -> Result<(), DbError> {
+    for (ids, segment) in ids.chunks(SEGMENT).zip(0_i32..) {
+        diesel::insert_into(job_secrets::table)
+            .values((
+                job_secrets::job.eq(job.get()),
+                job_secrets::segment.eq(segment),
+                job_secrets::ids.eq(serde_json::json!(ids).to_string()),
+            ))
+            .execute(conn)?;
+    }
+    diesel::update(jobs::table.filter(jobs::id.eq(job.get())))
+        .set((
+            jobs::has_snapshot.eq(true),
+            jobs::secrets_total.eq(i32::try_from(ids.len()).unwrap_or(i32::MAX)),
+            jobs::pairs.eq(stored(pairs_of(ids.len(), recipients))),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// The secrets of the snapshot from position `from` up to `to`.
+pub(super) fn read_snapshot(
+    conn: &mut Conn,
+    job: JobKey,
+    from: usize,
+    to: usize,
+) -> Result<Vec<SecretId>, DbError> {
+    let segment = |position: usize| i32::try_from(position / SEGMENT).unwrap_or(i32::MAX);
+    let rows: Vec<String> = job_secrets::table
+        .filter(job_secrets::job.eq(job.get()))
+        .filter(job_secrets::segment.between(segment(from), segment(to.saturating_sub(1))))
+        .order(job_secrets::segment)
+        .select(job_secrets::ids)
+        .load(conn)?;
+    let mut ids: Vec<SecretId> = Vec::with_capacity(rows.len() * SEGMENT);
+    for row in rows {
+        let part: Vec<SecretId> =
+            serde_json::from_str(&row).map_err(|error| DbError::Corrupt(format!("job_secrets: {error}")))?;
+        ids.extend(part);
+    }
+    let skipped = from - from % SEGMENT;
+    let part = ids.get(from - skipped..to - skipped);
+    part.map(<[_]>::to_vec).ok_or_else(|| DbError::Corrupt(format!("job_secrets of job {job} ends early")))
+}
+
+/// The request that a row keeps; `None` for a job that an invalid message made.
+pub(super) fn stored_request(conn: &mut Conn, row: &JobRow) -> Result<Option<ShareRequest>, DbError> {
+    let (selection, recipients): (Option<String>, Option<String>) = jobs::table
+        .filter(jobs::id.eq(row.key.get()))
+        .select((jobs::selection, jobs::recipients))
+        .first(conn)?;
+    let corrupt = |error: wire::Invalid| DbError::Corrupt(format!("job {}: {error}", row.job_id));
+    let Some((selection, recipients)) = selection.zip(recipients) else { return Ok(None) };
+    Ok(Some(ShareRequest {
+        requested_by: row.requested_by,
+        selection: wire::selection_from_json(&selection).map_err(corrupt)?,
+        recipients: wire::recipients_from_json(&recipients).map_err(corrupt)?,
+    }))
+}
+
+/// The job as it is shown, with the first rejections.
+pub(super) fn snapshot(conn: &mut Conn, row: &JobRow) -> Result<JobSnapshot, DbError> {
+    let lanes = lanes::totals(conn, &[row.key])?.remove(&row.key);
+    let total = rejections_total(conn, row)?;
+    let limit = i64::try_from(REJECTIONS_IN_EVENT).unwrap_or(100);
+    let rejections = if total > 0 { rejections::read(conn, row.key, 0, limit)? } else { Vec::new() };
+    Ok(JobSnapshot { rejections, ..shown(row, lanes, total) })
+}
+
+/// Lines of the report: kept with an ended job, counted while it runs.
+fn rejections_total(conn: &mut Conn, row: &JobRow) -> Result<i64, DbError> {
+    row.rejections_total.map_or_else(|| rejections::total(conn, row.key), Ok)
+}
+
+fn shown(row: &JobRow, lanes: Option<lanes::Totals>, rejections_total: i64) -> JobSnapshot {
+    let lanes = lanes.unwrap_or_default();
+    let ended = row.state.is_terminal();
+    let (waits, error, next) = if row.attempts > 0 {
+        (true, row.last_error.clone(), row.not_before)
+    } else {
+        (lanes.attempts > 0, lanes.last_error, lanes.not_before)
+    };
+    let retry = (waits && !ended)
+        .then(|| Retry { last_error: error.unwrap_or_else(|| "unknown".to_owned()), next_attempt_at: next });
+    JobSnapshot {
+        job_id: row.job_id,
+        run: row.run,
+        requested_by: row.requested_by,
+        state: if retry.is_some() { JobState::Retrying } else { row.state },
+        reason: row.reason,
+        pairs: row.pairs,
+        // An ended job has its sum in its row; until then the lanes have the counts.
+        counts: if ended { row.counts } else { row.counts + lanes.counts },
+        rejections: Vec::new(),
+        rejections_total: u64::try_from(rejections_total).unwrap_or(0),
+        attempts: u32::try_from(row.failures + lanes.failures).unwrap_or(0),
+        requested_at: row.requested_at,
+        started_at: row.started_at,
+        finished_at: row.finished_at,
+        retry,
+    }
+}
+
+/// A request that came over HTTP or from the command line.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    pub request: ShareRequest,
+    /// Makes a repeat harmless: unique per person, kept with the job.
+    pub idempotency_key: Option<String>,
+    /// W3C trace; a new one where there is none.
+    pub traceparent: Option<String>,
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submitted {
+    /// The job is there and its request is on its way.
+    Accepted(JobSnapshot),
+    /// The same was asked with the same key before: that job, as it is now.
+    Repeated(JobSnapshot),
+    /// The key was used for something else.
+    KeyConflict,
+    /// The person has that many jobs that have not ended.
+    TooManyUnfinished {
+        limit: i64,
+    },
+    /// "All" matches nothing.
+    NothingMatches,
+    OverLimit(OverLimit),
+}
+
+impl Store {
+    /// Makes a job and puts its request into the outbox, in one transaction.
+    ///
+    /// # Errors
+    /// Where the database fails; nothing was made then.
+    pub async fn submit(
+        &self,
+        submission: Submission,
+        limits: Limits,
+        max_unfinished: i64,
+    ) -> Result<Submitted, DbError> {
+        if let Err(over) = submission.request.check_limits(&limits, None) {
+            return Ok(Submitted::OverLimit(over));
+        }
+        self.transact(move |tx| {
+            let Submission { request, idempotency_key, traceparent } = submission;
+            let trace = traceparent.unwrap_or_else(wire::new_traceparent);
+            let job_id = JobId::generate();
+            let by_key = idempotency_key.clone();
+            let fresh = Fresh {
+                job_id,
+                requested_by: request.requested_by,
+                request: Some(&request),
+                idempotency_key,
+                traceparent: &trace,
+                now: tx.now,
+            };
+            // The row first: a repeat in flight waits here for the first one's commit.
+            let Some(key) = insert(tx.conn, &fresh)? else {
+                return repeated(tx.conn, &request, by_key.as_deref()).map(Flow::Rollback);
+            };
+            if unfinished(tx.conn, request.requested_by)? > max_unfinished {
+                return Ok(Flow::Rollback(Submitted::TooManyUnfinished { limit: max_unfinished }));
+            }
+            if let Selection::All(filter) = &request.selection {
+                let ids = secrets::shareable_ids(tx.conn, request.requested_by, filter)?;
+                if ids.is_empty() {
+                    return Ok(Flow::Rollback(Submitted::NothingMatches));
+                }
+                if let Err(over) = request.check_limits(&limits, Some(ids.len())) {
+                    return Ok(Flow::Rollback(Submitted::OverLimit(over)));
+                }
+                write_snapshot(tx.conn, key, &ids, request.recipients.len())?;
+            }
+            tx.request(key, job_id, &request, &trace);
+            let row = lock(tx.conn, key)?;
+            Ok(Flow::Commit(Submitted::Accepted(shown(&row, None, 0))))
+        })
+        .await
+    }
+
+    /// A job with its first rejections.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn job(&self, job: JobId) -> Result<Option<JobSnapshot>, DbError> {
+        self.db
+            .read(move |conn| match find(conn, job)? {
+                Some(row) => snapshot(conn, &row).map(Some),
+                None => Ok(None),
+            })
+            .await
+    }
+
+    /// Jobs, newest first, of one person or of all, without their rejections. `before` is the cursor
+    /// that the last page gave.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn jobs(
+        &self,
+        requested_by: Option<PrincipalId>,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<(Vec<JobSnapshot>, Option<i64>), DbError> {
+        self.db
+            .read(move |conn| {
+                let mut query = jobs::table.select(Columns::as_select()).into_boxed();
+                if let Some(person) = requested_by {
+                    query = query.filter(jobs::requested_by.eq(person.get()));
+                }
+                if let Some(before) = before {
+                    query = query.filter(jobs::id.lt(before));
+                }
+                // One more than asked tells whether there is a next page.
+                let mut rows: Vec<Columns> = query.order(jobs::id.desc()).limit(limit + 1).load(conn)?;
+                let more = rows.len() > usize::try_from(limit).unwrap_or(0);
+                rows.truncate(usize::try_from(limit).unwrap_or(0));
+                let next = rows.last().map(|row| row.id).filter(|_| more);
+                let rows: Vec<JobRow> = rows.into_iter().map(JobRow::try_from).collect::<Result<_, _>>()?;
+                let keys: Vec<JobKey> = rows.iter().map(|row| row.key).collect();
+                let mut lanes = lanes::totals(conn, &keys)?;
+                let mut list = Vec::with_capacity(rows.len());
+                for row in rows {
+                    let total = rejections_total(conn, &row)?;
+                    list.push(shown(&row, lanes.remove(&row.key), total));
+                }
+                Ok((list, next))
+            })
+            .await
+    }
+}
+
+/// What to answer to a submission whose key (or id) is taken.
+fn repeated(conn: &mut Conn, request: &ShareRequest, key: Option<&str>) -> Result<Submitted, DbError> {
+    let row: Option<Columns> = jobs::table
+        .filter(jobs::requested_by.eq(request.requested_by.get()))
+        .filter(jobs::idempotency_key.eq(key))
+        .select(Columns::as_select())
+        .first(conn)
+        .optional()?;
+    let row = JobRow::try_from(row.ok_or_else(|| DbError::Corrupt("a new job's id is taken".to_owned()))?)?;
+    if row.digest == Some(StoredRequest::of(request).digest) {
+        Ok(Submitted::Repeated(snapshot(conn, &row)?))
+    } else {
+        Ok(Submitted::KeyConflict)
+    }
+}
+
+fn unfinished(conn: &mut Conn, person: PrincipalId) -> Result<i64, DbError> {
+    let mine = jobs::table.filter(jobs::requested_by.eq(person.get())).filter(jobs::finished_at.is_null());
+    Ok(mine.count().get_result(conn)?)
+}
+
+/// The key of a job that has that id, whatever its state.
+pub(super) fn lock_by_id(conn: &mut Conn, job: JobId) -> Result<Option<JobRow>, DbError> {
+    let sql = format!("SELECT id FROM jobs WHERE job_id = $1 {}", conn.for_update());
+    #[derive(QueryableByName)]
+    struct Key {
+        #[diesel(sql_type = BigInt)]
+        id: i64,
+    }
+    let found: Option<Key> =
+        diesel::sql_query(sql).bind::<Text, _>(job.to_string()).get_result(conn).optional()?;
+    match found {
+        Some(key) => lock(conn, id(key.id)?).map(Some),
+        None => Ok(None),
+    }
+}

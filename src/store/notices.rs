@@ -1,0 +1,184 @@
+//! Notices: what a requester is told when a job has ended.
+
+use diesel::prelude::*;
+
+use crate::db::{Conn, DbError};
+use crate::domain::{Counts, FailReason, JobId, JobState, PrincipalId, PrincipalKind};
+
+use super::Store;
+use super::jobs::{self, JobRow, counts, stored};
+use super::schema::{jobs as jobs_table, notices, principals};
+
+/// A notice: the job as it had ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    pub id: i64,
+    pub job_id: JobId,
+    pub run: i32,
+    pub state: JobState,
+    pub reason: Option<FailReason>,
+    pub pairs: Option<u64>,
+    pub counts: Counts,
+    pub rejections_total: u64,
+    /// Milliseconds since 1970, as is `dismissed_at`.
+    pub created_at: i64,
+    pub dismissed_at: Option<i64>,
+}
+
+#[derive(Queryable)]
+struct Columns {
+    id: i64,
+    job_id: String,
+    run: i32,
+    state: String,
+    reason: Option<String>,
+    pairs: Option<i64>,
+    counts: (i64, i64, i64, i64),
+    rejections_total: i64,
+    created_at: i64,
+    dismissed_at: Option<i64>,
+}
+
+impl TryFrom<Columns> for Notice {
+    type Error = DbError;
+
+    fn try_from(row: Columns) -> Result<Self, DbError> {
+        let corrupt = |what: &str| DbError::Corrupt(format!("notices.{what} of notice {}", row.id));
+        let (granted, upgraded, unchanged, rejected) = row.counts;
+        Ok(Self {
+            id: row.id,
+            job_id: row.job_id.parse().map_err(|()| corrupt("job"))?,
+            run: row.run,
+            state: JobState::from_name(&row.state).ok_or_else(|| corrupt("state"))?,
+            reason: row.reason.as_deref().and_then(FailReason::from_name),
+            pairs: row.pairs.and_then(|pairs| u64::try_from(pairs).ok()),
+            counts: counts(granted, upgraded, unchanged, rejected),
+            rejections_total: u64::try_from(row.rejections_total).unwrap_or(0),
+            created_at: row.created_at,
+            dismissed_at: row.dismissed_at,
+        })
+    }
+}
+
+/// Makes the notice of an ended job from its locked row. Safe to repeat; a job that runs anew, or
+/// whose requester is unknown, gets none. A newer run's notice takes the older one's place.
+pub(super) fn make(conn: &mut Conn, row: &JobRow, now: i64) -> Result<(), DbError> {
+    if !row.state.is_terminal() {
+        return Ok(());
+    }
+    let known = principals::table
+        .filter(principals::id.eq(row.requested_by.get()))
+        .filter(principals::kind.eq(PrincipalKind::User.code()))
+        .count()
+        .get_result::<i64>(conn)?
+        > 0;
+    if known {
+        let older = notices::table.filter(notices::job.eq(row.key.get())).filter(notices::run.lt(row.run));
+        diesel::delete(older).execute(conn)?;
+        insert(conn, row, now)?;
+    }
+    diesel::update(jobs_table::table.filter(jobs_table::id.eq(row.key.get())))
+        .set(jobs_table::notice_due.eq(false))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Insert or ignore: a second event of the same run is a repeat.
+fn insert(conn: &mut Conn, row: &JobRow, now: i64) -> Result<(), DbError> {
+    let values = (
+        notices::job.eq(row.key.get()),
+        notices::run.eq(row.run),
+        notices::user_id.eq(row.requested_by.get()),
+        notices::state.eq(row.state.as_str()),
+        notices::reason.eq(row.reason.map(FailReason::as_str)),
+        notices::pairs.eq(row.pairs.map(stored)),
+        notices::granted.eq(stored(row.counts.granted)),
+        notices::upgraded.eq(stored(row.counts.upgraded)),
+        notices::unchanged.eq(stored(row.counts.unchanged)),
+        notices::rejected.eq(stored(row.counts.rejected)),
+        notices::rejections_total.eq(row.rejections_total.unwrap_or(0)),
+        notices::created_at.eq(now),
+    );
+    let statement = diesel::insert_into(notices::table).values(values).on_conflict_do_nothing();
+    match conn {
+        Conn::Pg(c) => statement.execute(c)?,
+        Conn::Sqlite(c) => statement.execute(c)?,
+    };
+    Ok(())
+}
+
+impl Store {
+    /// Makes the notice of a job that has ended, where it is not there yet. An event of an older
+    /// run than the row's is ignored.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn make_notice(&self, job: JobId, run: i32) -> Result<(), DbError> {
+        let clock = self.db.clock().clone();
+        self.db
+            .write(move |conn| match jobs::lock_by_id(conn, job)? {
+                Some(row) if row.run == run => make(conn, &row, clock.now_ms()),
+                _ => Ok(()),
+            })
+            .await
+    }
+
+    /// Notices of a person, newest first; those that were dismissed only where asked for.
+    /// `before` is the cursor that the last page gave.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn notices(
+        &self,
+        user: PrincipalId,
+        dismissed: bool,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<(Vec<Notice>, Option<i64>), DbError> {
+        self.db
+            .read(move |conn| {
+                let mut query = notices::table
+                    .inner_join(jobs_table::table.on(jobs_table::id.eq(notices::job)))
+                    .filter(notices::user_id.eq(user.get()))
+                    .filter(notices::dismissed_at.is_not_null().eq(dismissed))
+                    .select((
+                        notices::id,
+                        jobs_table::job_id,
+                        notices::run,
+                        notices::state,
+                        notices::reason,
+                        notices::pairs,
+                        (notices::granted, notices::upgraded, notices::unchanged, notices::rejected),
+                        notices::rejections_total,
+                        notices::created_at,
+                        notices::dismissed_at,
+                    ))
+                    .into_boxed();
+                if let Some(before) = before {
+                    query = query.filter(notices::id.lt(before));
+                }
+                let mut rows: Vec<Columns> = query.order(notices::id.desc()).limit(limit + 1).load(conn)?;
+                let more = rows.len() > usize::try_from(limit).unwrap_or(0);
+                rows.truncate(usize::try_from(limit).unwrap_or(0));
+                let next = rows.last().map(|row| row.id).filter(|_| more);
+                Ok((rows.into_iter().map(Notice::try_from).collect::<Result<_, _>>()?, next))
+            })
+            .await
+    }
+
+    /// Dismisses a notice of a person. False where there is no such notice; dismissing twice is true.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn dismiss_notice(&self, user: PrincipalId, id: i64) -> Result<bool, DbError> {
+        let clock = self.db.clock().clone();
+        self.db
+            .write(move |conn| {
+                let mine = notices::table.filter(notices::id.eq(id)).filter(notices::user_id.eq(user.get()));
+                let open = mine.filter(notices::dismissed_at.is_null());
+                diesel::update(open).set(notices::dismissed_at.eq(clock.now_ms())).execute(conn)?;
+                Ok(mine.count().get_result::<i64>(conn)? == 1)
+            })
+            .await
+    }
+}

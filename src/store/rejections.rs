@@ -1,0 +1,121 @@
+//! Why pairs were not shared: kept per lane, merged on reading.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, SmallInt, Text};
+
+use crate::db::{Conn, DbError};
+use crate::domain::event::{Rejection, Subject};
+use crate::domain::{JobId, JobKey, PrincipalKind, RejectReason};
+
+use super::Store;
+use super::facts::id;
+
+const SECRET: i16 = 1;
+const RECIPIENT: i16 = 2;
+
+/// Adds what a chunk rejected to its lane's lines. The first reason stays; pairs add up.
+pub(super) fn add(conn: &mut Conn, job: JobKey, lane: i32, rejections: &[Rejection]) -> Result<(), DbError> {
+    if rejections.is_empty() {
+        return Ok(());
+    }
+    let part = |of: &Rejection| match of.subject {
+        Subject::Secret(secret) => (SECRET, 0, secret.get()),
+        Subject::Recipient(kind, recipient) => (RECIPIENT, kind.code(), recipient.get()),
+    };
+    let lines: Vec<_> = rejections
+        .iter()
+        .map(|of| {
+            let (side, kind, subject) = part(of);
+            serde_json::json!([side, kind, subject, of.reason, of.pairs])
+        })
+        .collect();
+    let lines = serde_json::Value::from(lines).to_string();
+    // One bind for any number of lines.
+    let rows = if conn.is_pg() {
+        "SELECT CAST(l->>0 AS smallint), CAST(l->>1 AS smallint), CAST(l->>2 AS bigint), l->>3, CAST(l->>4 AS bigint) \
+         FROM json_array_elements(CAST($1 AS json)) AS l"
+    } else {
+        "SELECT l.value->>0, l.value->>1, l.value->>2, l.value->>3, l.value->>4 FROM json_each($1) AS l"
+    };
+    let sql = format!(
+        "WITH line (side, kind, subject, reason, pairs) AS ({rows}) \
+         INSERT INTO job_rejections (job, lane, side, kind, subject, reason, pairs) \
+         SELECT {job}, {lane}, side, kind, subject, reason, pairs FROM line WHERE true ORDER BY side, kind, subject \
+         ON CONFLICT (job, side, kind, subject, lane) DO UPDATE SET pairs = job_rejections.pairs + excluded.pairs"
+    );
+    diesel::sql_query(sql).bind::<Text, _>(lines).execute(conn)?;
+    Ok(())
+}
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = SmallInt)]
+    side: i16,
+    #[diesel(sql_type = SmallInt)]
+    kind: i16,
+    #[diesel(sql_type = BigInt)]
+    subject: i64,
+    #[diesel(sql_type = Text)]
+    reason: String,
+    #[diesel(sql_type = BigInt)]
+    pairs: i64,
+}
+
+impl Line {
+    fn into_rejection(self) -> Result<Rejection, DbError> {
+        let corrupt = || DbError::Corrupt("a line of job_rejections".to_owned());
+        let subject = if self.side == SECRET {
+            Subject::Secret(id(self.subject)?)
+        } else {
+            Subject::Recipient(PrincipalKind::from_code(self.kind).ok_or_else(corrupt)?, id(self.subject)?)
+        };
+        Ok(Rejection {
+            subject,
+            reason: RejectReason::from_name(&self.reason).ok_or_else(corrupt)?,
+            pairs: u64::try_from(self.pairs).map_err(|_| corrupt())?,
+        })
+    }
+}
+
+/// Lines of a job from `offset` on: secrets by id, then recipients by (kind, id).
+pub(super) fn read(conn: &mut Conn, job: JobKey, offset: i64, limit: i64) -> Result<Vec<Rejection>, DbError> {
+    // Both lanes may have met the same recipient: the lower lane's reason is told.
+    let sql = "SELECT side, kind, subject, CAST(SUM(pairs) AS BIGINT) AS pairs, \
+               (SELECT f.reason FROM job_rejections f WHERE f.job = r.job AND f.side = r.side AND f.kind = r.kind \
+                AND f.subject = r.subject ORDER BY f.lane LIMIT 1) AS reason \
+               FROM job_rejections r WHERE job = $1 GROUP BY job, side, kind, subject \
+               ORDER BY side, kind, subject LIMIT $2 OFFSET $3";
+    let lines: Vec<Line> = diesel::sql_query(sql)
+        .bind::<BigInt, _>(job.get())
+        .bind::<BigInt, _>(limit)
+        .bind::<BigInt, _>(offset)
+        .load(conn)?;
+    lines.into_iter().map(Line::into_rejection).collect()
+}
+
+/// How many lines the report of a job has.
+pub(super) fn total(conn: &mut Conn, job: JobKey) -> Result<i64, DbError> {
+    #[derive(QueryableByName)]
+    struct Total {
+        #[diesel(sql_type = BigInt)]
+        lines: i64,
+    }
+    let sql = "SELECT COUNT(*) AS lines FROM \
+               (SELECT DISTINCT side, kind, subject FROM job_rejections WHERE job = $1) AS r";
+    Ok(diesel::sql_query(sql).bind::<BigInt, _>(job.get()).get_result::<Total>(conn)?.lines)
+}
+
+impl Store {
+    /// Lines of a job's report from `offset` on; empty where there is no such job.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn rejections(&self, job: JobId, offset: i64, limit: i64) -> Result<Vec<Rejection>, DbError> {
+        self.db
+            .read(move |conn| match super::jobs::find(conn, job)? {
+                Some(row) => read(conn, row.key, offset, limit),
+                None => Ok(Vec::new()),
+            })
+            .await
+    }
+}

@@ -1,0 +1,252 @@
+//! Client secrets at rest: sealed with one key, each for the secret that it belongs to.
+//!
+//! Nothing here prints a key or a client secret; both are wiped when they are dropped. The worker
+//! never needs this module.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::domain::SecretId;
+
+const KEY_BYTES: usize = 32;
+const NONCE_BYTES: usize = 24;
+
+/// A key file is a line of 44 characters; what is longer is another file.
+const MAX_FILE_BYTES: u64 = 4096;
+
+/// Why a client secret cannot be sealed or opened, or a key not be read. Never holds a value.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    #[error("there is no vault key file {}; `batchshare keygen` prints a key", path.display())]
+    KeyMissing { path: PathBuf },
+    #[error("the vault key file {} is there already and is not overwritten", path.display())]
+    KeyExists { path: PathBuf },
+    #[error("the vault key file {} has mode {mode:04o}; chmod it to 0600", path.display())]
+    KeyTooOpen { path: PathBuf, mode: u32 },
+    #[error("the vault key file {} must hold {KEY_BYTES} bytes as base64 and nothing else", path.display())]
+    KeyFormat { path: PathBuf },
+    #[error("the vault key file {} cannot be used", path.display())]
+    KeyFile { path: PathBuf, source: std::io::Error },
+    #[error("the system gives no random bytes")]
+    NoRandomness,
+    /// Another key sealed it.
+    #[error("sealed with the vault key {sealed_with}, while the key in use is {in_use}")]
+    WrongKey { sealed_with: String, in_use: String },
+    /// The key is right and the data is not: another secret's, or changed.
+    #[error("the sealed client secret does not belong to secret {secret}, or was changed")]
+    NotAuthentic { secret: SecretId },
+    #[error("the client secret is too long to be sealed")]
+    TooLong,
+}
+
+/// The key that seals and opens client secrets.
+pub struct VaultKey {
+    bytes: Zeroizing<[u8; KEY_BYTES]>,
+    id: String,
+}
+
+impl std::fmt::Debug for VaultKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VaultKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl VaultKey {
+    /// Reads a key file: 32 bytes as base64, readable by its owner alone.
+    ///
+    /// # Errors
+    /// It is missing, open to others, or holds something else.
+    pub fn from_file(path: &Path) -> Result<Self, VaultError> {
+        let failed = |source: std::io::Error| match source.kind() {
+            ErrorKind::NotFound => VaultError::KeyMissing { path: path.to_owned() },
+            _ => VaultError::KeyFile { path: path.to_owned(), source },
+        };
+        let file = File::open(path).map_err(failed)?;
+        // Of the open file, not of the path: nobody can exchange it in between.
+        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(VaultError::KeyTooOpen { path: path.to_owned(), mode });
+        }
+        let mut text = Zeroizing::new(Vec::with_capacity(128));
+        file.take(MAX_FILE_BYTES).read_to_end(&mut text).map_err(failed)?;
+        Self::from_base64(&text).ok_or_else(|| VaultError::KeyFormat { path: path.to_owned() })
+    }
+
+    /// Makes a key and its file, with mode 0600. The file is on disk when this returns: what is
+    /// sealed with a lost key is lost.
+    ///
+    /// # Errors
+    /// The file exists, or cannot be written.
+    pub fn generate_to(path: &Path) -> Result<Self, VaultError> {
+        let text = Self::generate_base64()?;
+        let failed = |source: std::io::Error| match source.kind() {
+            ErrorKind::AlreadyExists => VaultError::KeyExists { path: path.to_owned() },
+            _ => VaultError::KeyFile { path: path.to_owned(), source },
+        };
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        let written = file
+            .write_all(text.as_bytes())
+            .and_then(|()| file.write_all(b"\n"))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                Some(folder) => File::open(folder)?.sync_all(),
+                None => File::open(".")?.sync_all(),
+            });
+        if let Err(error) = written {
+            // Half a key would only stand in the way of the next try.
+            let _ = std::fs::remove_file(path);
+            return Err(failed(error));
+        }
+        Self::from_base64(text.as_bytes()).ok_or_else(|| VaultError::KeyFormat { path: path.to_owned() })
+    }
+
+    /// A new key as a key file holds it.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn generate_base64() -> Result<Zeroizing<String>, VaultError> {
+        let bytes = <[u8; KEY_BYTES]>::try_generate().map_err(|_| VaultError::NoRandomness)?;
+        Ok(Zeroizing::new(STANDARD.encode(Zeroizing::new(bytes))))
+    }
+
+    /// The first 8 hex digits of the key's SHA-256: tells keys apart and tells nothing of the key.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Seals a client secret for one secret. Returns nonce and ciphertext, and the key's id.
+    ///
+    /// # Errors
+    /// No random bytes, or a client secret of many gigabytes.
+    pub fn seal(&self, secret: SecretId, value: &SecretString) -> Result<(Vec<u8>, String), VaultError> {
+        let nonce = XNonce::try_generate().map_err(|_| VaultError::NoRandomness)?;
+        let aad = secret.get().to_be_bytes();
+        let payload = Payload { msg: value.expose_secret().as_bytes(), aad: &aad };
+        let ciphertext = self.cipher().encrypt(&nonce, payload).map_err(|_| VaultError::TooLong)?;
+        let mut sealed = nonce.to_vec();
+        sealed.extend_from_slice(&ciphertext);
+        Ok((sealed, self.id.clone()))
+    }
+
+    /// Opens what [`VaultKey::seal`] made for the same secret.
+    ///
+    /// # Errors
+    /// Another key sealed it, it was sealed for another secret, or it was changed.
+    pub fn open(&self, secret: SecretId, sealed: &[u8], key_id: &str) -> Result<SecretString, VaultError> {
+        if key_id != self.id {
+            return Err(VaultError::WrongKey { sealed_with: key_id.to_owned(), in_use: self.id.clone() });
+        }
+        let not_authentic = || VaultError::NotAuthentic { secret };
+        let (nonce, ciphertext) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(not_authentic)?;
+        let nonce = XNonce::try_from(nonce).map_err(|_| not_authentic())?;
+        let aad = secret.get().to_be_bytes();
+        let payload = Payload { msg: ciphertext, aad: &aad };
+        let plain = self.cipher().decrypt(&nonce, payload).map_err(|_| not_authentic())?;
+        let plain = Zeroizing::new(plain);
+        std::str::from_utf8(&plain).map(SecretString::from).map_err(|_| not_authentic())
+    }
+
+    fn from_base64(text: &[u8]) -> Option<Self> {
+        let decoded = Zeroizing::new(STANDARD.decode(text.trim_ascii()).ok()?);
+        let bytes = Zeroizing::new(<[u8; KEY_BYTES]>::try_from(decoded.as_slice()).ok()?);
+        let id = Sha256::digest(bytes.as_slice()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        Some(Self { bytes, id })
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new((&*self.bytes).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(id: i64) -> SecretId {
+        SecretId::new(id).expect("an id")
+    }
+
+    fn key() -> VaultKey {
+        VaultKey::from_base64(VaultKey::generate_base64().expect("random").as_bytes()).expect("a key")
+    }
+
+    #[test]
+    fn what_was_sealed_opens_for_its_secret_alone() {
+        let (key, value) = (key(), SecretString::from("cs_höchst_geheim"));
+        let (sealed, id) = key.seal(secret(7), &value).expect("sealed");
+        assert_eq!(sealed.len(), NONCE_BYTES + value.expose_secret().len() + 16);
+        assert_eq!(key.open(secret(7), &sealed, &id).expect("opened").expose_secret(), "cs_höchst_geheim");
+        assert!(matches!(key.open(secret(8), &sealed, &id), Err(VaultError::NotAuthentic { .. })));
+    }
+
+    #[test]
+    fn the_same_value_is_never_sealed_the_same() {
+        let (key, value) = (key(), SecretString::from("same"));
+        let one = key.seal(secret(7), &value).expect("sealed").0;
+        assert_ne!(one, key.seal(secret(7), &value).expect("sealed").0);
+    }
+
+    #[test]
+    fn another_key_is_named_and_a_changed_byte_is_noticed() {
+        let (one, other) = (key(), key());
+        let (mut sealed, id) = one.seal(secret(7), &SecretString::from("value")).expect("sealed");
+        let error = other.open(secret(7), &sealed, &id).expect_err("another key");
+        assert!(matches!(error, VaultError::WrongKey { .. }), "{error}");
+        assert!(error.to_string().contains(one.id()) && error.to_string().contains(other.id()));
+        let last = sealed.len() - 1;
+        sealed[last] ^= 1;
+        assert!(matches!(one.open(secret(7), &sealed, &id), Err(VaultError::NotAuthentic { .. })));
+        assert!(matches!(one.open(secret(7), &[1, 2], &id), Err(VaultError::NotAuthentic { .. })));
+    }
+
+    #[test]
+    fn a_key_file_is_private_kept_and_read_back() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("vault.key");
+        assert!(matches!(VaultKey::from_file(&path), Err(VaultError::KeyMissing { .. })));
+        let made = VaultKey::generate_to(&path).expect("made");
+        assert_eq!(std::fs::metadata(&path).expect("file").permissions().mode() & 0o777, 0o600);
+        assert_eq!(VaultKey::from_file(&path).expect("read").id(), made.id());
+        assert!(matches!(VaultKey::generate_to(&path), Err(VaultError::KeyExists { .. })));
+        assert_eq!(VaultKey::from_file(&path).expect("still there").id(), made.id());
+
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o400)).expect("chmod");
+        assert!(VaultKey::from_file(&path).is_ok());
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).expect("chmod");
+        let error = VaultKey::from_file(&path).expect_err("open to the group");
+        assert!(error.to_string().contains("0640") && error.to_string().contains("0600"), "{error}");
+    }
+
+    #[test]
+    fn a_file_with_something_else_is_no_key_and_is_not_repeated() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("vault.key");
+        for text in ["", "hunter2", "aHVudGVyMg==", &"A".repeat(88)] {
+            std::fs::write(&path, text).expect("write");
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("chmod");
+            let error = VaultKey::from_file(&path).expect_err("no key");
+            assert!(matches!(error, VaultError::KeyFormat { .. }), "{error}");
+            assert!(text.is_empty() || !format!("{error} {error:?}").contains(text));
+        }
+    }
+
+    #[test]
+    fn nothing_prints_the_key() {
+        let text = VaultKey::generate_base64().expect("random");
+        let key = VaultKey::from_base64(text.as_bytes()).expect("a key");
+        assert_eq!(format!("{key:?}"), format!("VaultKey {{ id: \"{}\", .. }}", key.id()));
+        assert_eq!(key.id().len(), 8);
+    }
+}

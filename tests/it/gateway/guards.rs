@@ -142,6 +142,15 @@ async fn a_body_over_the_limit_is_refused() {
 }
 
 #[tokio::test]
+async fn whoever_sends_far_too_much_hears_why() {
+    let app = app().await;
+    for megabytes in [3, 20] {
+        let body = json!({"pad": "x".repeat(megabytes * 1024 * 1024)});
+        app.post("ana", "/share-jobs", body).await.problem(413);
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_json_is_refused_and_not_repeated() {
     let app = app().await;
     for body in ["", "{", "hunter2", "{\"a\": hunter2}", "[1,", "\u{0}"] {

@@ -105,10 +105,10 @@ impl App {
 
     /// A request below `/api/v1`, or of the whole path where it begins with two slashes.
     pub fn request(&self, method: &str, path: &str) -> Call {
-        let path = path.strip_prefix('/').filter(|rest| rest.starts_with('/')).map_or_else(
-            || format!("/api/v1{path}"),
-            ToOwned::to_owned,
-        );
+        let path = path
+            .strip_prefix('/')
+            .filter(|rest| rest.starts_with('/'))
+            .map_or_else(|| format!("/api/v1{path}"), ToOwned::to_owned);
         let request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         Call { agent: self.agent.clone(), request, body: None }
     }

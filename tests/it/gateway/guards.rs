@@ -15,7 +15,8 @@ async fn app() -> App {
 async fn only_a_host_on_the_list_is_answered() {
     let app = app().await;
     let port = app.address.rsplit_once(':').expect("a port").1.to_owned();
-    for host in [app.address.clone(), "localhost".to_owned(), format!("localhost:{port}"), "LOCALHOST".into()] {
+    for host in [app.address.clone(), "localhost".to_owned(), format!("localhost:{port}"), "LOCALHOST".into()]
+    {
         app.request("GET", "/me").header("Host", &host).send().await.ok(200);
     }
     for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "10.0.0.1"] {
@@ -122,7 +123,9 @@ async fn unknown_paths_and_methods_are_problems() {
 #[tokio::test]
 async fn what_is_no_id_in_a_path_is_not_found() {
     let app = app().await;
-    for id in ["0", "-1", "abc", "101x", "+101", "0101", "1e2", "9007199254740992", "99999999999999999999", "%20"] {
+    for id in
+        ["0", "-1", "abc", "101x", "+101", "0101", "1e2", "9007199254740992", "99999999999999999999", "%20"]
+    {
         app.get("ana", &format!("/secrets/{id}")).await.problem(404);
         app.get("ana", &format!("/secrets/{id}/grants")).await.problem(404);
         app.delete("ana", &format!("/secrets/101/grants/{id}")).await.problem(404);
@@ -137,7 +140,8 @@ async fn a_body_over_the_limit_is_refused() {
         settings.gateway.max_body_bytes = 1_000;
     })
     .await;
-    let body = json!({"secrets": {"ids": [1]}, "recipients": [{"kind": "user", "id": 2}], "pad": "x".repeat(2_000)});
+    let body =
+        json!({"secrets": {"ids": [1]}, "recipients": [{"kind": "user", "id": 2}], "pad": "x".repeat(2_000)});
     app.post("ana", "/share-jobs", body).await.problem(413);
 }
 

@@ -118,7 +118,8 @@ async fn a_proxy_is_believed_with_its_secret_only() {
         assert!(!answer.text.contains(SECRET));
     }
     // Two of a header: one may be the caller's own.
-    let twice = call().header("X-Batchshare-Proxy-Secret", SECRET).header("X-Batchshare-Proxy-Secret", SECRET);
+    let twice =
+        call().header("X-Batchshare-Proxy-Secret", SECRET).header("X-Batchshare-Proxy-Secret", SECRET);
     twice.send().await.problem(401);
     let two_names = call().header("X-Forwarded-User", "ana").header("X-Batchshare-Proxy-Secret", SECRET);
     two_names.send().await.problem(401);

@@ -2,14 +2,21 @@
 //!
 //! ARCHITECTURE.md has the picture and the walk of one job; start there.
 
-// pub mod broker;
+pub mod app;
+pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod db;
+pub mod demo;
 pub mod domain;
 pub mod gateway;
+pub mod notifier;
+pub mod relay;
 pub mod retry;
 pub mod shutdown;
 pub mod store;
+pub mod take;
 pub mod telemetry;
 pub mod vault;
 pub mod wire;
+pub mod worker;

@@ -50,6 +50,7 @@ pub enum VaultError {
 }
 
 /// The key that seals and opens client secrets.
+#[derive(Clone)]
 pub struct VaultKey {
     bytes: Zeroizing<[u8; KEY_BYTES]>,
     id: String,

@@ -83,9 +83,11 @@ impl Queue {
             Self::Jobs => &[(Exchange::Jobs, KEY_REQUESTED)],
             Self::Steps => &[(Exchange::Internal, KEY_STEP)],
             Self::Dead => &[(Exchange::Internal, KEY_DEAD)],
-            Self::Notices => {
-                &[(Exchange::Events, KEY_COMPLETED), (Exchange::Events, KEY_FAILED), (Exchange::Events, KEY_CANCELLED)]
-            }
+            Self::Notices => &[
+                (Exchange::Events, KEY_COMPLETED),
+                (Exchange::Events, KEY_FAILED),
+                (Exchange::Events, KEY_CANCELLED),
+            ],
         }
     }
 }
@@ -103,8 +105,20 @@ pub const KEY_CANCELLED: &str = "job.cancelled";
 pub const HEADER_DEAD_ID: &str = "x-batchshare-dead-id";
 pub const HEADER_DEAD_REASON: &str = "x-batchshare-dead-reason";
 pub const HEADER_DEAD_DETAIL: &str = "x-batchshare-dead-detail";
+/// The suffix of the queue that it came from.
+pub const HEADER_DEAD_QUEUE: &str = "x-batchshare-dead-queue";
 /// The W3C trace header of every message.
 pub const HEADER_TRACEPARENT: &str = "traceparent";
+/// Headers of the broker's own dead letters. RabbitMQ sets the first three; the others are read from
+/// its `x-death` (seconds since 1970, and a number), so that every header is a text.
+pub const HEADER_FIRST_DEATH_QUEUE: &str = "x-first-death-queue";
+pub const HEADER_FIRST_DEATH_REASON: &str = "x-first-death-reason";
+pub const HEADER_FIRST_DEATH_EXCHANGE: &str = "x-first-death-exchange";
+pub const HEADER_DEATH_TIME: &str = "x-death-time";
+pub const HEADER_DEATH_COUNT: &str = "x-death-count";
+
+/// What every message of ours is.
+pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
 /// The names under one prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -75,6 +75,15 @@ impl DbError {
         }
     }
 
+    /// The server is there and says no: a wrong password, an unknown database. Waiting is of no use.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        // libpq gives no code for these; the texts are PostgreSQL's in English.
+        const WORDS: &[&str] =
+            &["authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry"];
+        matches!(self, Self::Connect { message, .. } if WORDS.iter().any(|word| message.contains(word)))
+    }
+
     /// Whether the connection must not be used again after this error.
     #[must_use]
     pub fn connection_lost(&self) -> bool {

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::GatewayState;
+use super::{BrokerCheck, GatewayState};
+use crate::store::Store;
 
 /// Shorter than the patience of whoever asks.
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -21,20 +23,34 @@ pub(super) async fn live() -> Json<Value> {
 /// Ready while the database answers. A missing broker is said and is no reason to turn requests
 /// away: jobs wait in the outbox.
 pub(super) async fn ready(State(state): State<GatewayState>) -> (StatusCode, Json<Value>) {
-    let database = timeout(DEADLINE, state.store.db().ping());
-    let broker = timeout(DEADLINE, (state.broker)());
+    answer(look(&state.store, &state.broker).await, false)
+}
+
+/// `/healthz` and `/readyz` of a worker, which needs both servers.
+pub fn worker_health(store: Store, broker: BrokerCheck) -> Router {
+    let ready = async move || answer(look(&store, &broker).await, true);
+    Router::new().route("/healthz", get(live)).route("/readyz", get(ready))
+}
+
+/// Whether database and broker answer.
+async fn look(store: &Store, broker: &BrokerCheck) -> (bool, bool) {
+    let database = timeout(DEADLINE, store.db().ping());
+    let broker = timeout(DEADLINE, broker());
     let (database, broker) = tokio::join!(database, broker);
-    let database = matches!(database, Ok(Ok(())));
-    let broker = broker.unwrap_or(false);
+    (matches!(database, Ok(Ok(()))), broker.unwrap_or(false))
+}
+
+fn answer((database, broker): (bool, bool), needs_broker: bool) -> (StatusCode, Json<Value>) {
+    let missing = if needs_broker { "unavailable" } else { "degraded" };
     let (code, status) = match (database, broker) {
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-        (true, false) => (StatusCode::OK, "degraded"),
         (true, true) => (StatusCode::OK, "ok"),
+        (true, false) if !needs_broker => (StatusCode::OK, "degraded"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
     let body = json!({
         "status": status,
         "database": if database { "ok" } else { "unavailable" },
-        "broker": if broker { "ok" } else { "degraded" },
+        "broker": if broker { "ok" } else { missing },
     });
     (code, Json(body))
 }

@@ -25,6 +25,7 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 
 pub use auth::{Auth, ProxyAuth};
+pub use health::worker_health;
 pub use security::HostList;
 
 use crate::domain::Limits;
@@ -96,14 +97,20 @@ pub fn router(state: GatewayState) -> Router {
         .with_state(state)
 }
 
-/// Answers requests until the stop signal; then takes no more and finishes those in hand.
-///
-/// # Errors
-/// The listener's.
-pub async fn serve(listener: TcpListener, state: GatewayState, stop: Stop) -> std::io::Result<()> {
+/// Serves the gateway until the stop signal; then takes no more and finishes those in hand.
+pub async fn serve(listener: TcpListener, state: GatewayState, stop: Stop) {
+    answer(listener, router(state), stop).await;
+}
+
+/// Answers a router's requests until the stop signal.
+pub async fn answer(listener: TcpListener, router: Router, stop: Stop) {
     let listener = listener.tap_io(|stream| {
         // Small answers must not wait for more to send. Where it cannot be set, they wait.
         let _ = stream.set_nodelay(true);
     });
-    axum::serve(listener, router(state)).with_graceful_shutdown(async move { stop.wait().await }).await
+    let stopping = async move { stop.wait().await };
+    // axum retries what can go wrong when accepting; this ends with the signal only.
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopping).await {
+        tracing::error!(%error, "the HTTP server ended");
+    }
 }

@@ -125,8 +125,8 @@ async fn named(
             Subject::Recipient(_, id) => principals.push(id),
         }
     }
-    let secrets = state.store.secret_names(reader, secrets).await?;
-    let principals = state.store.principal_names(reader, principals).await?;
+    let secrets = state.store.secret_names_seen_by(reader, secrets).await?;
+    let principals = state.store.principal_names_seen_by(reader, principals).await?;
     let item = |rejection: &Rejection| {
         let (kind, recipient_kind, id, name) = match rejection.subject {
             Subject::Secret(id) => ("secret", None, id.get(), secrets.get(&id)),

@@ -162,7 +162,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn principal_names(
+    pub async fn principal_names_seen_by(
         &self,
         user: PrincipalId,
         ids: Vec<PrincipalId>,

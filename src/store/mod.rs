@@ -14,8 +14,10 @@ mod facts;
 mod failures;
 mod grants;
 mod holders;
+mod import;
 mod jobs;
 mod lanes;
+mod names;
 mod notices;
 mod outbox;
 mod reach;
@@ -44,6 +46,9 @@ pub use secrets::{SecretCursor, SecretFilter, SecretItem, SecretSort, Selectable
 
 use crate::db::{Db, DbError, Flow};
 use tx::Tx;
+
+pub use import::{ImportError, Imported, Sealer};
+pub use names::{Match, Named};
 
 /// A handle on everything that is kept. Cheap to clone.
 #[derive(Clone)]

@@ -135,7 +135,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn secret_names(
+    pub async fn secret_names_seen_by(
         &self,
         user: PrincipalId,
         ids: Vec<SecretId>,

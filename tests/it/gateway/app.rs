@@ -18,12 +18,11 @@ use crate::support::{Kind, TestDb, settings};
 
 pub struct App {
     pub test: TestDb,
-    pub store: Store,
     pub address: String,
     pub broker_is_there: Arc<AtomicBool>,
     agent: ureq::Agent,
     stopper: Stopper,
-    server: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+    server: Option<tokio::task::JoinHandle<()>>,
     _folder: tempfile::TempDir,
 }
 
@@ -60,7 +59,7 @@ impl App {
         let broker_is_there = Arc::new(AtomicBool::new(true));
         let broker = Arc::clone(&broker_is_there);
         let state = GatewayState::new(GatewayParts {
-            store: store.clone(),
+            store,
             vault: VaultKey::generate_to(&folder.path().join("vault.key")).expect("a key"),
             hosts: HostList::new(&settings.gateway.hosts, auth.is_demo()),
             auth,
@@ -82,7 +81,6 @@ impl App {
             .into();
         Self {
             test,
-            store,
             address: address.to_string(),
             broker_is_there,
             agent,
@@ -96,11 +94,8 @@ impl App {
     pub async fn stop(&mut self) {
         self.stopper.stop();
         let server = self.server.take().expect("runs");
-        tokio::time::timeout(Duration::from_secs(5), server)
-            .await
-            .expect("ends in time")
-            .expect("no panic")
-            .expect("no error");
+        let ended = tokio::time::timeout(Duration::from_secs(5), server).await;
+        ended.expect("ends in time").expect("no panic");
     }
 
     /// A request below `/api/v1`, or of the whole path where it begins with two slashes.

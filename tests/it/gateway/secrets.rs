@@ -113,7 +113,7 @@ on_both_stores! {
     }
 
     async fn pages_have_everything_once_in_any_order(kind: Kind) {
-        let mut fixture = Fixture::new().user(1, "ana").user(2, "bruno");
+        let mut fixture = Fixture::new().user(1, "ana").user(2, "bruno").secrets(2, 1..=9);
         for id in 1..=60 {
             // Equal names, long names that differ late, and names in both cases.
             let name = match id % 3 {

@@ -1,0 +1,264 @@
+//! A consumer: one task takes, renews and acknowledges, as much as there is in one transaction.
+//!
+//! A task of its own, because a caller may drop the future of `next` at any time and an
+//! acknowledgement is a transaction with an fsync: what comes while one runs shares the next.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::{Shared, rows, unavailable};
+use crate::broker::{BrokerError, Delivery, Queue};
+
+/// How often a queue is looked at without a wake-up: another process may have put something there.
+const POLL: Duration = Duration::from_millis(200);
+/// How often what is held is renewed: three times in a lease, by the database's clock.
+const RENEW_MS: i64 = rows::LEASE_MS / 3;
+
+/// Takes messages of one queue.
+pub struct EmbeddedConsumer {
+    deliveries: mpsc::UnboundedReceiver<Result<Delivery, BrokerError>>,
+    acker: EmbeddedAcker,
+    /// Why it is of no use any more.
+    ended: Option<BrokerError>,
+    /// Tells the task, by being dropped, to give back what is held.
+    _alive: oneshot::Sender<()>,
+}
+
+/// Acknowledges deliveries of one consumer.
+#[derive(Clone)]
+pub struct EmbeddedAcker {
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+/// What is to become of a message, and where to say how it went.
+struct Request {
+    id: i64,
+    kind: Kind,
+    answer: oneshot::Sender<Result<(), BrokerError>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ack,
+    Requeue,
+}
+
+impl EmbeddedConsumer {
+    pub(super) fn start(shared: Arc<Shared>, queue: Queue, prefetch: u16) -> Self {
+        // Unbounded, but never more than `prefetch` are held.
+        let (deliver, deliveries) = mpsc::unbounded_channel();
+        let (requests, requested) = mpsc::unbounded_channel();
+        let (alive, dropped) = oneshot::channel();
+        let task = Task {
+            shared,
+            queue,
+            prefetch: usize::from(prefetch.max(1)),
+            holder: uuid::Uuid::new_v4().to_string(),
+            held: HashSet::new(),
+            deliver,
+            look: true,
+            poll_at: Instant::now() + POLL,
+            renew_at: 0,
+        };
+        tokio::spawn(task.run(requested, dropped));
+        Self { deliveries, acker: EmbeddedAcker { requests }, ended: None, _alive: alive }
+    }
+
+    pub(in crate::broker) async fn next(&mut self) -> Result<Delivery, BrokerError> {
+        if let Some(ended) = &self.ended {
+            return Err(ended.clone());
+        }
+        // What was received stays in the channel when the future is dropped.
+        let next = self.deliveries.recv().await.unwrap_or_else(|| Err(gone()));
+        if let Err(error) = &next {
+            self.ended = Some(error.clone());
+        }
+        next
+    }
+
+    pub(in crate::broker) fn acker(&self) -> EmbeddedAcker {
+        self.acker.clone()
+    }
+}
+
+impl EmbeddedAcker {
+    pub(in crate::broker) async fn ack(&self, tag: u64) -> Result<(), BrokerError> {
+        self.ask(tag, Kind::Ack).await
+    }
+
+    pub(in crate::broker) async fn requeue(&self, tag: u64) -> Result<(), BrokerError> {
+        self.ask(tag, Kind::Requeue).await
+    }
+
+    async fn ask(&self, tag: u64, kind: Kind) -> Result<(), BrokerError> {
+        let id = i64::try_from(tag).map_err(|_| gone())?;
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request { id, kind, answer }).map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+fn gone() -> BrokerError {
+    BrokerError::Unavailable("the consumer is gone; its messages come again".to_owned())
+}
+
+/// The task behind a consumer.
+struct Task {
+    shared: Arc<Shared>,
+    queue: Queue,
+    prefetch: usize,
+    /// Names this consumer in the rows it holds.
+    holder: String,
+    held: HashSet<i64>,
+    deliver: mpsc::UnboundedSender<Result<Delivery, BrokerError>>,
+    /// There may be something to take.
+    look: bool,
+    poll_at: Instant,
+    /// By the database's clock.
+    renew_at: i64,
+}
+
+impl Task {
+    async fn run(mut self, mut requested: mpsc::UnboundedReceiver<Request>, dropped: oneshot::Receiver<()>) {
+        let shared = Arc::clone(&self.shared);
+        tokio::pin!(dropped);
+        loop {
+            // Before the query, so that nothing can be put in between.
+            let woken = shared.wake(self.queue).notified();
+            tokio::pin!(woken);
+            woken.as_mut().enable();
+            let mut pending: Vec<Request> = Vec::new();
+            if !(self.look && self.has_room()) {
+                tokio::select! {
+                    biased;
+                    request = requested.recv() => pending.extend(request),
+                    () = &mut woken => self.look = true,
+                    _ = &mut dropped => return self.end(requested, None).await,
+                    () = sleep_until(self.poll_at) => {
+                        if let Err(error) = self.poll().await {
+                            return self.end(requested, Some(error)).await;
+                        }
+                    }
+                }
+            }
+            pending.extend(std::iter::from_fn(|| requested.try_recv().ok()));
+            if let Err(error) = self.step(pending).await {
+                return self.end(requested, Some(error)).await;
+            }
+            if woken.as_mut().enable() {
+                self.look = true;
+            }
+            if dropped.try_recv() != Err(oneshot::error::TryRecvError::Empty) {
+                return self.end(requested, None).await;
+            }
+        }
+    }
+
+    /// Looks with a reader, which is enough while there is nothing: the writer is everybody's.
+    async fn poll(&mut self) -> Result<(), BrokerError> {
+        self.poll_at = Instant::now() + POLL;
+        if self.has_room() {
+            let queue = self.queue;
+            let found = self.shared.db.read(move |conn| rows::any_ready(conn, queue)).await;
+            self.look = found.map_err(unavailable)?;
+        }
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.held.len() < self.prefetch
+    }
+
+    /// One transaction: acknowledges and requeues what was asked, renews what is due, takes what
+    /// there is room for. Answers only after its commit.
+    async fn step(&mut self, pending: Vec<Request>) -> Result<(), BrokerError> {
+        let ids = |kind| pending.iter().filter(|r| r.kind == kind).map(|r| r.id).collect::<Vec<i64>>();
+        let (acked, requeued) = (ids(Kind::Ack), ids(Kind::Requeue));
+        for request in &pending {
+            self.held.remove(&request.id);
+        }
+        let now = self.shared.db.clock().now_ms();
+        let mut renewed = Vec::new();
+        if now >= self.renew_at {
+            self.renew_at = now + RENEW_MS;
+            renewed.extend(self.held.iter().copied());
+        }
+        // Acknowledgements may come so fast that the timer is never reached.
+        let look = self.look || self.poll_at <= Instant::now();
+        let room = if look { self.prefetch.saturating_sub(self.held.len()) } else { 0 };
+        if pending.is_empty() && renewed.is_empty() && room == 0 {
+            return Ok(());
+        }
+        let (queue, holder) = (self.queue, self.holder.clone());
+        let work = move |conn: &mut crate::db::Conn| {
+            let mut done = rows::delete(conn, &holder, &acked)?;
+            done.extend(rows::requeue(conn, &holder, &requeued)?);
+            rows::renew(conn, &holder, &renewed)?;
+            let taken = match room {
+                0 => None,
+                room => Some(rows::take(conn, queue, &holder, room)?),
+            };
+            Ok((done, taken))
+        };
+        let (done, taken) = match self.shared.db.write(work).await {
+            Ok(result) => result,
+            Err(error) => {
+                let error = unavailable(error);
+                // Those of a failed transaction are held still; they go back at the end.
+                self.held.extend(pending.iter().map(|request| request.id));
+                answer(pending, |_| Err(error.clone()));
+                return Err(error);
+            }
+        };
+        let done: HashSet<i64> = done.into_iter().collect();
+        let requeues = pending.iter().any(|request| request.kind == Kind::Requeue);
+        answer(pending, |id| if done.contains(&id) { Ok(()) } else { Err(gone()) });
+        if let Some(taken) = taken {
+            self.look = taken.more;
+            self.poll_at = Instant::now() + POLL;
+            for delivery in taken.deliveries {
+                self.held.insert(i64::try_from(delivery.tag).unwrap_or_default());
+                // Where nobody receives any more, the end of the task gives it back.
+                let _ = self.deliver.send(Ok(delivery));
+            }
+            if taken.died {
+                self.shared.wake(Queue::Dead).notify_waiters();
+            }
+        }
+        if requeues {
+            self.look = true;
+            self.shared.wake(self.queue).notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// Does what was asked before, gives back what is held, and tells why it ended where it failed.
+    async fn end(mut self, mut requested: mpsc::UnboundedReceiver<Request>, failure: Option<BrokerError>) {
+        requested.close();
+        let pending: Vec<Request> = std::iter::from_fn(|| requested.try_recv().ok()).collect();
+        // Nothing more is taken.
+        self.prefetch = 0;
+        // Its callers are answered; more cannot be done about its failure.
+        let _ = self.step(pending).await;
+        if let Some(error) = failure {
+            let _ = self.deliver.send(Err(error));
+        }
+        let (holder, ids) = (self.holder.clone(), self.held.iter().copied().collect::<Vec<i64>>());
+        // Where this fails, the lease ends and they come again by themselves.
+        if let Err(error) = self.shared.db.write(move |conn| rows::give_back(conn, &holder, &ids)).await {
+            tracing::warn!(queue = self.queue.suffix(), %error, "messages come again when their lease ends");
+        }
+        self.shared.wake(self.queue).notify_waiters();
+    }
+}
+
+fn answer(pending: Vec<Request>, result: impl Fn(i64) -> Result<(), BrokerError>) {
+    for request in pending {
+        // A caller that does not wait any more needs no answer.
+        let _ = request.answer.send(result(request.id));
+    }
+}

@@ -1,0 +1,76 @@
+//! Declares exchanges, queues and bindings, with few arguments and always the same.
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Channel, ErrorKind, ExchangeKind};
+
+use super::link::{Link, failed};
+use crate::broker::topology::KEY_DEAD;
+use crate::broker::{BrokerError, Exchange, Queue, Topology};
+
+pub(super) async fn all(link: &Link, topology: &Topology) -> Result<(), BrokerError> {
+    let channel = link.channel().await?;
+    for exchange in Exchange::ALL {
+        let name = topology.exchange(exchange);
+        let kind = match exchange {
+            Exchange::Jobs | Exchange::Internal => ExchangeKind::Direct,
+            Exchange::Events => ExchangeKind::Topic,
+        };
+        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let declared = channel.exchange_declare(short(&name)?, kind, options, FieldTable::default()).await;
+        declared.map_err(|error| contradicts(&format!("exchange {name}"), &error))?;
+    }
+    // The dead queue first, so that no other can have a dead letter before it is there.
+    for queue in Queue::ALL.into_iter().rev() {
+        declare(&channel, topology, queue).await?;
+    }
+    Ok(())
+}
+
+async fn declare(channel: &Channel, topology: &Topology, queue: Queue) -> Result<(), BrokerError> {
+    let name = topology.queue(queue);
+    let options = QueueDeclareOptions { durable: true, ..Default::default() };
+    let declared = channel.queue_declare(short(&name)?, options, arguments(topology, queue)).await;
+    declared.map_err(|error| contradicts(&format!("queue {name}"), &error))?;
+    for (exchange, key) in queue.bindings() {
+        let exchange = short(&topology.exchange(*exchange))?;
+        let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+        let bound = channel.queue_bind(short(&name)?, exchange, short(key)?, options, none).await;
+        bound.map_err(|error| contradicts(&format!("queue {name}"), &error))?;
+    }
+    Ok(())
+}
+
+fn arguments(topology: &Topology, queue: Queue) -> FieldTable {
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let mut table = FieldTable::default();
+    let mut set = |name: &str, value| {
+        table.insert(name.into(), value);
+    };
+    set("x-queue-type", text("quorum"));
+    set("x-delivery-limit", AMQPValue::LongInt(queue.delivery_limit()));
+    if queue.dead_letters() {
+        set("x-dead-letter-exchange", text(&topology.exchange(Exchange::Internal)));
+        set("x-dead-letter-routing-key", text(KEY_DEAD));
+        // A dead letter leaves its queue when the dead queue confirmed it; this needs the overflow.
+        set("x-dead-letter-strategy", text("at-least-once"));
+        set("x-overflow", text("reject-publish"));
+    }
+    table
+}
+
+/// AMQP's names have 255 bytes at most, and lapin panics on longer ones.
+pub(super) fn short(text: &str) -> Result<ShortString, BrokerError> {
+    ShortString::try_new(text)
+        .map_err(|_| BrokerError::Refused(format!("a name of {} bytes is too long for AMQP", text.len())))
+}
+
+fn contradicts(what: &str, error: &lapin::Error) -> BrokerError {
+    match error.kind() {
+        // 406: other arguments. 405: an exclusive queue of another connection has the name.
+        ErrorKind::ProtocolError(told) if matches!(told.get_id(), 405 | 406) => {
+            BrokerError::Topology(format!("{what}: {}", told.get_message()))
+        }
+        _ => failed(what, error),
+    }
+}

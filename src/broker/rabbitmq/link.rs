@@ -1,0 +1,199 @@
+//! A connection, the cell it lives in, and what its errors mean to us.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use lapin::options::ConfirmSelectOptions;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Inner;
+use crate::broker::BrokerError;
+
+/// A place for one connection, made when needed and again after it was lost.
+pub(super) struct Cell {
+    /// What the connection is for.
+    purpose: &'static str,
+    link: Mutex<Option<Arc<Link>>>,
+    /// The last attempt ended without an answer.
+    stalled: AtomicBool,
+}
+
+/// An open connection.
+pub(super) struct Link {
+    connection: Connection,
+    /// Why the broker stopped reading from it (an alarm), while it does.
+    blocked: watch::Receiver<Option<String>>,
+    events: tokio::task::JoinHandle<()>,
+    /// Channels in confirm mode that no one uses now.
+    confirming: StdMutex<Vec<Channel>>,
+}
+
+impl Cell {
+    pub(super) fn new(purpose: &'static str) -> Self {
+        Self { purpose, link: Mutex::new(None), stalled: AtomicBool::new(false) }
+    }
+
+    /// The connection there is, or a new one. Waits for the connect timeout at most.
+    pub(super) async fn get(&self, inner: &Inner) -> Result<Arc<Link>, BrokerError> {
+        let Some(uri) = &inner.uri else {
+            let form = "broker.url must look like amqp://user:password@host:port/vhost";
+            return Err(BrokerError::Refused(form.to_owned()));
+        };
+        let limit = inner.options.connect_timeout;
+        let deadline = Instant::now() + limit;
+        let place = format!("{}:{}", uri.authority.host, uri.authority.port);
+        let late = || BrokerError::Unavailable(format!("no answer from {place} within {limit:?}"));
+        let mut link = timeout_at(deadline, self.link.lock()).await.map_err(|_| late())?;
+        if let Some(link) = link.as_ref().filter(|link| link.connection.status().connected()) {
+            return Ok(Arc::clone(link));
+        }
+        *link = None;
+        // lapin's attempt cannot be stopped: its thread waits on while the server says nothing. After
+        // one such attempt, look first whether anybody answers, so that threads do not pile up.
+        if self.stalled.load(Ordering::Relaxed) {
+            let answered = timeout_at(deadline, answers(uri)).await.map_err(|_| late())?;
+            answered.map_err(|error| BrokerError::Unavailable(format!("{place}: {error}")))?;
+        }
+        let name = format!("{} {}", inner.options.name, self.purpose);
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let connection = match timeout_at(deadline, Connection::connect_uri(uri.clone(), properties)).await {
+            Ok(connected) => connected.map_err(|error| failed(&place, &error))?,
+            Err(_) => {
+                self.stalled.store(true, Ordering::Relaxed);
+                return Err(late());
+            }
+        };
+        self.stalled.store(false, Ordering::Relaxed);
+        tracing::debug!(purpose = self.purpose, place, "connected to RabbitMQ");
+        let fresh = Arc::new(Link::new(connection, self.purpose));
+        *link = Some(Arc::clone(&fresh));
+        Ok(fresh)
+    }
+
+    /// Drops a connection that failed, unless a newer one took its place.
+    pub(super) async fn forget(&self, failed: &Arc<Link>) {
+        let mut link = self.link.lock().await;
+        if link.as_ref().is_some_and(|link| Arc::ptr_eq(link, failed)) {
+            *link = None;
+        }
+    }
+
+    pub(super) async fn close(&self, limit: Duration) {
+        let Ok(mut link) = timeout(limit, self.link.lock()).await else { return };
+        if let Some(link) = link.take() {
+            // A peer that does not answer is closed by dropping what we have.
+            let _ = timeout(limit, link.connection.close(200, "OK".into())).await;
+        }
+    }
+}
+
+impl Link {
+    fn new(connection: Connection, purpose: &'static str) -> Self {
+        // lapin hands each event to one listener only: this is the one.
+        let mut stream = connection.events_listener();
+        let (tell, blocked) = watch::channel(None);
+        let events = tokio::spawn(async move {
+            while let Some(event) = stream.next().await {
+                match event {
+                    Event::ConnectionBlocked(reason) => {
+                        tracing::warn!(purpose, reason, "RabbitMQ blocks the connection");
+                        tell.send_replace(Some(reason));
+                    }
+                    Event::ConnectionUnblocked => {
+                        tracing::info!(purpose, "RabbitMQ takes messages again");
+                        tell.send_replace(None);
+                    }
+                    _ => {}
+                }
+            }
+        });
+        Self { connection, blocked, events, confirming: StdMutex::default() }
+    }
+
+    /// A new channel.
+    pub(super) async fn channel(&self) -> Result<Channel, BrokerError> {
+        self.connection.create_channel().await.map_err(|error| failed("opening a channel", &error))
+    }
+
+    /// A channel in confirm mode that nobody else uses: lapin attaches a returned message to whichever
+    /// confirm of its channel comes next, so two batches must not share one.
+    pub(super) async fn confirming(&self) -> Result<Channel, BrokerError> {
+        while let Some(channel) = self.idle().pop() {
+            if channel.status().connected() {
+                return Ok(channel);
+            }
+        }
+        let channel = self.channel().await?;
+        let selected = channel.confirm_select(ConfirmSelectOptions::default()).await;
+        selected.map_err(|error| failed("asking for confirms", &error))?;
+        Ok(channel)
+    }
+
+    /// Takes back a channel of which every confirm came.
+    pub(super) fn give_back(&self, channel: Channel) {
+        self.idle().push(channel);
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Channel>> {
+        self.confirming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the connection takes nothing now, if so.
+    pub(super) fn blocked_now(&self) -> Option<BrokerError> {
+        let told = self.blocked.borrow().clone();
+        told.or_else(|| self.connection.status().blocked().then(String::new)).map(|reason| blocked(&reason))
+    }
+
+    /// Resolves when the broker stops taking messages; never where the connection ends before.
+    pub(super) async fn when_blocked(&self) -> BrokerError {
+        let mut receiver = self.blocked.clone();
+        if let Ok(reason) = receiver.wait_for(Option::is_some).await {
+            return blocked(reason.as_deref().unwrap_or_default());
+        }
+        std::future::pending().await
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // lapin closes the connection when its last channel is dropped, too.
+        self.events.abort();
+    }
+}
+
+fn blocked(reason: &str) -> BrokerError {
+    BrokerError::Unavailable(format!("blocked: {reason}"))
+}
+
+/// Whether the server says its first byte. Costs the server a line in its log, so it is only asked
+/// after it did not answer. Nothing is learnt of a server behind TLS but that it listens.
+async fn answers(uri: &AMQPUri) -> std::io::Result<()> {
+    let stream = tokio::net::TcpStream::connect((uri.authority.host.as_str(), uri.authority.port)).await?;
+    if uri.scheme == AMQPScheme::AMQP {
+        stream.writable().await?;
+        // Eight bytes on a fresh connection fit its buffer.
+        stream.try_write(b"AMQP\x00\x00\x09\x01")?;
+        stream.readable().await?;
+    }
+    Ok(())
+}
+
+/// What an error of lapin's means. Its texts hold the user's name at most, never the password.
+pub(super) fn failed(what: &str, error: &lapin::Error) -> BrokerError {
+    let ErrorKind::ProtocolError(told) = error.kind() else {
+        return BrokerError::Unavailable(format!("{what}: {error}"));
+    };
+    let text = format!("{what}: {}", told.get_message());
+    match told.get_id() {
+        // RabbitMQ says NOT_ALLOWED, too, while a limit on connections is reached: that passes.
+        530 if text.contains("limit") => BrokerError::Unavailable(text),
+        // ACCESS_REFUSED: password, permission. NOT_ALLOWED: virtual host.
+        403 | 530 => BrokerError::Refused(text),
+        _ => BrokerError::Unavailable(text),
+    }
+}

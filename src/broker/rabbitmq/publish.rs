@@ -1,0 +1,211 @@
+//! Publishing with confirms, in windows that are awaited together.
+
+use std::collections::HashSet;
+
+use futures_util::future::FutureExt as _;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use lapin::message::BasicReturnMessage;
+use lapin::options::BasicPublishOptions;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::Inner;
+use super::link::{Link, failed};
+use crate::broker::topology::{CONTENT_TYPE, HEADER_TRACEPARENT};
+use crate::broker::{BrokerError, Outgoing, Topology};
+
+/// Messages under way at once: enough that the wait for a confirm costs little, and few to send again
+/// when the connection breaks.
+const WINDOW: usize = 256;
+
+/// Publishes a batch in one deadline. Where the connection fails, what is not confirmed yet and all
+/// that follows is `Unavailable`.
+pub(super) async fn batch(inner: &Inner, batch: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
+    let deadline = Instant::now() + inner.options.operation_timeout;
+    let mut answers = Vec::with_capacity(batch.len());
+    for window in batch.chunks(WINDOW) {
+        match one_window(inner, window, deadline).await {
+            (results, None) => answers.extend(results),
+            (results, Some(error)) => {
+                answers.extend(results);
+                answers.resize(batch.len(), Err(error));
+                break;
+            }
+        }
+    }
+    answers
+}
+
+/// The window's answers (none where nothing was sent), and why no further window should follow.
+async fn one_window(
+    inner: &Inner,
+    window: &[Outgoing],
+    deadline: Instant,
+) -> (Vec<Result<(), BrokerError>>, Option<BrokerError>) {
+    let link = match inner.publishing.get(inner).await {
+        Ok(link) => link,
+        Err(error) => return (Vec::new(), Some(error)),
+    };
+    if let Some(error) = link.blocked_now() {
+        return (Vec::new(), Some(error));
+    }
+    let late = || {
+        let limit = inner.options.operation_timeout;
+        BrokerError::Unavailable(format!("no confirm within {limit:?}"))
+    };
+    let channel = match timeout_at(deadline, link.confirming()).await {
+        Ok(Ok(channel)) => channel,
+        Ok(Err(error)) => return (Vec::new(), Some(error)),
+        Err(_) => {
+            inner.publishing.forget(&link).await;
+            return (Vec::new(), Some(late()));
+        }
+    };
+    let topology = &inner.options.topology;
+    let stop = async {
+        tokio::select! {
+            error = link.when_blocked() => (error, false),
+            () = sleep_until(deadline) => (late(), true),
+        }
+    };
+    let (outcomes, stopped) = confirms(&channel, topology, window, stop).await;
+    let error = stopped.as_ref().map(|(error, _)| error.clone());
+    let mut results = judged(topology, window, outcomes, error.as_ref());
+    let broken = results.iter().find_map(|result| match result {
+        Err(error @ (BrokerError::Unavailable(_) | BrokerError::Refused(_))) => Some(error.clone()),
+        _ => None,
+    });
+    if let Some((_, true)) = stopped {
+        // Nobody answers: the next call connects anew. A blocked connection is kept, since a new one
+        // would be blocked, too. Either way the channel is dropped with what it still waits for.
+        inner.publishing.forget(&link).await;
+    } else if broken.is_none() {
+        Link::give_back(&link, channel);
+    } else {
+        // One message can close the channel: tell the same of all that were lost with it.
+        share_reason(&mut results, broken.as_ref());
+    }
+    (results, error.or(broken))
+}
+
+/// Sends all and waits for all, until `stop` says why not to.
+async fn confirms<S>(
+    channel: &Channel,
+    topology: &Topology,
+    window: &[Outgoing],
+    stop: impl Future<Output = S>,
+) -> (Vec<Option<Result<Confirmation, BrokerError>>>, Option<S>) {
+    let mut outcomes: Vec<_> = window.iter().map(|_| None).collect();
+    let mut pending: FuturesUnordered<_> = window
+        .iter()
+        .enumerate()
+        .map(|(index, message)| async move { (index, one(channel, topology, message).await) })
+        .collect();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            biased;
+            next = pending.next() => match next {
+                Some((index, outcome)) => outcomes[index] = Some(outcome),
+                None => return (outcomes, None),
+            },
+            reason = &mut stop => {
+                // What has come already is taken along: a return may be attached to any of it.
+                for _ in 0..2 * window.len() {
+                    match pending.next().now_or_never() {
+                        Some(Some((index, outcome))) => outcomes[index] = Some(outcome),
+                        Some(None) => break,
+                        None => {}
+                    }
+                }
+                return (outcomes, Some(reason));
+            }
+        }
+    }
+}
+
+async fn one(
+    channel: &Channel,
+    topology: &Topology,
+    message: &Outgoing,
+) -> Result<Confirmation, BrokerError> {
+    // lapin panics on longer names; the broker could not take them either.
+    let short = |text: &str| ShortString::try_new(text).map_err(|_| BrokerError::NotTaken);
+    let mut headers = FieldTable::default();
+    let traceparent = message.traceparent.as_ref().map(|value| (HEADER_TRACEPARENT, value));
+    let others = message.headers.iter().map(|(name, value)| (name.as_str(), value));
+    for (name, value) in others.chain(traceparent) {
+        headers.insert(short(name)?, AMQPValue::LongString(value.as_str().into()));
+    }
+    let properties = BasicProperties::default()
+        .with_content_type(CONTENT_TYPE.into())
+        .with_delivery_mode(2)
+        .with_message_id(short(&message.message_id)?)
+        .with_type(short(&message.kind)?)
+        .with_timestamp(u64::try_from(message.timestamp / 1_000).unwrap_or_default())
+        .with_headers(headers);
+    let exchange = short(&topology.exchange(message.exchange))?;
+    let options = BasicPublishOptions { mandatory: message.mandatory, immediate: false };
+    let key = short(&message.routing_key)?;
+    let lost = |error| failed("publishing", &error);
+    let confirm =
+        channel.basic_publish(exchange, key, options, &message.body, properties).await.map_err(lost)?;
+    confirm.await.map_err(lost)
+}
+
+/// The answer for each message. lapin attaches a returned message to the next confirm of the channel,
+/// which need not be its own: returns are collected over the window and compared by names and id.
+fn judged(
+    topology: &Topology,
+    window: &[Outgoing],
+    outcomes: Vec<Option<Result<Confirmation, BrokerError>>>,
+    stopped: Option<&BrokerError>,
+) -> Vec<Result<(), BrokerError>> {
+    let identity = |returned: &BasicReturnMessage| {
+        let id = returned.properties.message_id().as_ref().map(ToString::to_string);
+        (returned.exchange.to_string(), returned.routing_key.to_string(), id.unwrap_or_default())
+    };
+    let returned: HashSet<_> = outcomes
+        .iter()
+        .filter_map(|outcome| match outcome {
+            Some(Ok(Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)))) => {
+                Some(identity(returned))
+            }
+            _ => None,
+        })
+        .collect();
+    window
+        .iter()
+        .zip(outcomes)
+        .map(|(message, outcome)| match outcome {
+            Some(Ok(Confirmation::Ack(_))) => {
+                let exchange = topology.exchange(message.exchange);
+                let (key, id) = (message.routing_key.clone(), message.message_id.clone());
+                let identity = (exchange, key, id);
+                if message.mandatory && returned.contains(&identity) {
+                    let (exchange, routing_key, _) = identity;
+                    return Err(BrokerError::Unroutable { exchange, routing_key });
+                }
+                Ok(())
+            }
+            Some(Ok(Confirmation::Nack(_) | Confirmation::NotRequested)) => Err(BrokerError::NotTaken),
+            Some(Err(error)) => Err(error),
+            None => {
+                Err(stopped.cloned().unwrap_or_else(|| BrokerError::Unavailable("no confirm".to_owned())))
+            }
+        })
+        .collect()
+}
+
+/// A closed channel tells its reason to some and "invalid channel state" to others: a refusal is the
+/// better answer for all of them.
+fn share_reason(results: &mut [Result<(), BrokerError>], broken: Option<&BrokerError>) {
+    let refused = results.iter().find(|result| matches!(result, Err(BrokerError::Refused(_)))).cloned();
+    let Some(reason) = refused.or_else(|| broken.cloned().map(Err)) else { return };
+    for result in results {
+        if matches!(result, Err(BrokerError::Unavailable(_))) {
+            *result = reason.clone();
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! `batchshare import`.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Code, Failure, open, out};
+use crate::app::key_file_beside;
+use crate::config::Settings;
+use crate::db::Target;
+use crate::store::{ImportError, Sealer};
+use crate::vault::VaultKey;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Files of JSON Lines; - is stdin. Each is one transaction: a bad line changes nothing
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
+    let sealer = sealer(settings)?;
+    let store = open::store(settings).await?;
+    for path in &args.files {
+        let name = if is_stdin(path) { "stdin".to_owned() } else { path.display().to_string() };
+        let lines = lines(path).map_err(|error| Failure::failed(format!("cannot read {name}: {error}")))?;
+        let done = store.import(lines, sealer.clone()).await.map_err(|error| failure(&name, error))?;
+        out::line(format!(
+            "{name}: {} users, {} user groups, {} personal groups, {} secrets",
+            out::grouped(done.users),
+            out::grouped(done.user_groups),
+            out::grouped(done.personal_groups),
+            out::grouped(done.secrets),
+        ))?;
+    }
+    Ok(Code::Done)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn lines(path: &Path) -> std::io::Result<Box<dyn BufRead + Send>> {
+    if is_stdin(path) {
+        return Ok(Box::new(BufReader::new(std::io::stdin())));
+    }
+    let file = File::open(path)?;
+    // Opening a folder works; reading it would blame its first line.
+    if file.metadata()?.is_dir() {
+        return Err(std::io::ErrorKind::IsADirectory.into());
+    }
+    Ok(Box::new(BufReader::with_capacity(64 * 1024, file)))
+}
+
+fn failure(name: &str, error: ImportError) -> Failure {
+    match error {
+        ImportError::Db(error) => {
+            let failure = Failure::from(error);
+            Failure::new(failure.code, format!("{name}: nothing was imported: {}", failure.message))
+        }
+        error => Failure::failed(format!("{name}: {error}; nothing of it was imported")),
+    }
+}
+
+/// The key of the settings, or the one that `up` made beside its database; none where there is
+/// neither, which only lines with a client secret mind.
+fn sealer(settings: &Settings) -> Result<Option<Sealer>, Failure> {
+    let beside = || match settings.target() {
+        Ok(Target::Sqlite { path }) => Some(key_file_beside(&path)).filter(|path| path.exists()),
+        _ => None,
+    };
+    let Some(path) = settings.vault_key_file().or_else(beside) else { return Ok(None) };
+    let key = VaultKey::from_file(&path).map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(Some(Arc::new(move |secret, value| key.seal(secret, value).map_err(|error| error.to_string()))))
+}

@@ -1,0 +1,135 @@
+//! `batchshare jobs list|show|watch`.
+
+use serde_json::Value;
+
+use super::{Code, Failure, open, out, recipients, report, watch};
+use crate::config::Settings;
+use crate::domain::{JobId, JobSnapshot, JobState, PrincipalKind};
+use crate::store::Store;
+use crate::wire::rfc3339;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Jobs, newest first
+    List(List),
+    /// One job, with what was not shared and why
+    Show(Show),
+    /// Wait for a job's end and print its notice
+    Watch(Watch),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    /// Of this person only: username, e-mail address or name
+    #[arg(long)]
+    user: Option<String>,
+    /// In this state only: queued, running, retrying, completed, completed_with_rejections, failed, cancelled
+    #[arg(long, value_parser = state)]
+    state: Option<JobState>,
+    /// How many at the most
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Go on where an earlier listing ended: its next_cursor
+    #[arg(long)]
+    cursor: Option<i64>,
+    /// Print {"items":[…],"next_cursor":…}
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    #[arg(value_parser = job_id)]
+    id: JobId,
+    /// Print the job as JSON, with its rejections
+    #[arg(long)]
+    json: bool,
+    /// How many rejections the JSON has at the most
+    #[arg(long, default_value_t = report::REJECTIONS_IN_JSON, requires = "json", value_parser = clap::value_parser!(i64).range(0..))]
+    rejections: i64,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = super::EXIT_CODES)]
+pub(super) struct Watch {
+    #[arg(value_parser = job_id)]
+    id: JobId,
+    /// Print the ended job as JSON, with its first rejections
+    #[arg(long)]
+    json: bool,
+}
+
+fn state(text: &str) -> Result<JobState, String> {
+    JobState::from_name(text).ok_or_else(|| {
+        let names: Vec<&str> = JobState::ALL.iter().map(|state| state.as_str()).collect();
+        format!("is none of {}", names.join(", "))
+    })
+}
+
+fn job_id(text: &str) -> Result<JobId, String> {
+    text.parse().map_err(|()| "is not a job's id (a UUID)".to_owned())
+}
+
+pub(super) async fn run(command: Command, settings: &Settings) -> Result<Code, Failure> {
+    let store = open::store(settings).await?;
+    match command {
+        Command::List(args) => list(&store, &args).await,
+        Command::Show(args) => show(&store, &args).await,
+        Command::Watch(args) => watch::until_ended(&store, args.id, args.json).await,
+    }
+}
+
+async fn list(store: &Store, args: &List) -> Result<Code, Failure> {
+    let (jobs, next_cursor) = find(store, args).await?;
+    if args.json {
+        let items: Vec<Value> = jobs.iter().map(report::json).collect();
+        out::listing(items, next_cursor)?;
+        return Ok(Code::Done);
+    }
+    let names = store.principal_names(jobs.iter().map(|job| job.requested_by)).await?;
+    for job in &jobs {
+        let by = names.get(&job.requested_by).map_or("?", String::as_str);
+        let pairs = job.pairs.map_or("?".to_owned(), out::grouped);
+        let done = format!("{}/{pairs}", out::grouped(job.counts.done()));
+        let (state, at) = (job.state.as_str(), rfc3339(job.requested_at));
+        out::line(format!("{}  {state:<25}  {done:>21}  {at:<24}  {by}", job.job_id))?;
+    }
+    if jobs.is_empty() {
+        out::message("no jobs");
+    }
+    if let Some(cursor) = next_cursor {
+        out::message(&format!("more: --cursor {cursor}"));
+    }
+    Ok(Code::Done)
+}
+
+/// Reads on until enough jobs are in the state that was asked for.
+async fn find(store: &Store, args: &List) -> Result<(Vec<JobSnapshot>, Option<i64>), Failure> {
+    let user = match &args.user {
+        Some(name) => Some(recipients::one(store, PrincipalKind::User, name, None).await?.id),
+        None => None,
+    };
+    let limit = usize::from(args.limit);
+    let mut found = Vec::new();
+    let mut cursor = args.cursor;
+    loop {
+        // A page of what is missing, so that its cursor is right however many of it are kept.
+        let missing = i64::try_from(limit - found.len()).unwrap_or(1);
+        let (page, next) = store.jobs(user, cursor, missing).await?;
+        found.extend(page.into_iter().filter(|job| args.state.is_none_or(|state| job.state == state)));
+        cursor = next;
+        if cursor.is_none() || found.len() >= limit {
+            return Ok((found, cursor));
+        }
+    }
+}
+
+async fn show(store: &Store, args: &Show) -> Result<Code, Failure> {
+    let Some(job) = store.job(args.id).await? else { return Err(watch::not_found(args.id)) };
+    if args.json {
+        out::json(&report::json_with_rejections(store, &job, args.rejections).await?)?;
+    } else {
+        report::notice(store, &job).await?;
+    }
+    Ok(Code::Done)
+}

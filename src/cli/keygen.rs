@@ -1,0 +1,10 @@
+//! `batchshare keygen`.
+
+use super::{Code, Failure, out};
+use crate::vault::VaultKey;
+
+pub(super) fn run() -> Result<Code, Failure> {
+    let key = VaultKey::generate_base64().map_err(|error| Failure::failed(error.to_string()))?;
+    out::line(key.as_str())?;
+    Ok(Code::Done)
+}

@@ -1,0 +1,19 @@
+//! `batchshare migrate`.
+
+use super::{Code, Failure, open, out};
+use crate::config::Settings;
+use crate::db::apply_migrations;
+
+pub(super) async fn run(settings: &Settings) -> Result<Code, Failure> {
+    let db = open::database(settings)?;
+    open::patiently(&db, async || db.ping().await).await?;
+    let applied = apply_migrations(&db).await?;
+    for name in &applied {
+        out::line(name)?;
+    }
+    out::message(&match applied.len() {
+        0 => format!("{} is up to date already", db.target()),
+        count => format!("{}: {count} migrations applied", db.target()),
+    });
+    Ok(Code::Done)
+}

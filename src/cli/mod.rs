@@ -1,0 +1,128 @@
+//! The command line: one file a command. Results go to stdout, messages to stderr.
+
+mod failure;
+mod import;
+mod jobs;
+mod keygen;
+mod migrate;
+mod open;
+mod out;
+mod recipients;
+mod report;
+mod serve;
+mod share;
+mod topology;
+pub mod up;
+mod watch;
+mod work;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use self::failure::{Code, Failure};
+use crate::config::Settings;
+use crate::telemetry;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; for share and jobs watch: the job completed
+  1  an error that is none of the others
+  2  usage or configuration: what was asked cannot be understood, or the settings do not fit
+  3  the job completed with rejections (share, jobs watch)
+  4  the job failed or was cancelled (share, jobs watch)
+  5  not found: a job, a name, or nothing that matches
+  6  a server could not be reached within 10 seconds
+
+Settings: config/default.toml lists every key. A file given with --config lies over the defaults,
+the environment over both: BATCHSHARE__DATABASE__URL=postgres://… sets database.url.";
+
+/// Shares API secrets in batches, as jobs that run in the background.
+#[derive(Debug, Parser)]
+#[command(name = "batchshare", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Settings (TOML) over the built-in defaults
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in one process on one SQLite file, with demo data on the first start
+    Up,
+    /// Run the gateway: HTTP, notices, sending of messages
+    Serve(serve::Args),
+    /// Run a worker: takes jobs and applies them
+    Work(work::Args),
+    /// Bring the database up to date
+    Migrate,
+    /// Import people, groups and secrets from JSON Lines; a file is one transaction and repeatable
+    Import(import::Args),
+    /// Share API secrets with people and groups, and wait for the notice
+    Share(share::Args),
+    /// Look at jobs
+    #[command(subcommand)]
+    Jobs(jobs::Command),
+    /// Print the broker's names and permissions, or declare the topology
+    Topology(topology::Args),
+    /// Print a new key for vault.key_file
+    Keygen,
+}
+
+/// Runs the program: settings, logs, the command. The one place that prints errors.
+#[must_use]
+pub fn main(cli: Cli) -> ExitCode {
+    let result = Settings::load(cli.config.as_deref())
+        .map_err(|error| Failure::usage(error.to_string()))
+        .and_then(|settings| {
+            telemetry::init(&settings.log)
+                .map_err(|error| Failure::usage(format!("configuration: {error}")))?;
+            run(cli, settings)
+        });
+    match result {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                out::message(&format!("batchshare: {}", failure.message));
+            }
+            failure.code.into()
+        }
+    }
+}
+
+fn run(cli: Cli, settings: Settings) -> Result<Code, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Up => up::run(settings).await,
+            Command::Serve(args) => serve::run(args, settings).await,
+            Command::Work(args) => work::run(args, settings).await,
+            Command::Migrate => migrate::run(&settings).await,
+            Command::Import(args) => import::run(args, &settings).await,
+            Command::Share(args) => share::run(args, &settings).await,
+            Command::Jobs(command) => jobs::run(command, &settings).await,
+            Command::Topology(args) => topology::run(args, settings).await,
+            Command::Keygen => keygen::run(),
+        }
+    });
+    // Nothing is waited for here: a connection attempt may hang in a blocking thread.
+    runtime.shutdown_background();
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

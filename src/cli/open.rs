@@ -1,0 +1,66 @@
+//! Opening the database for a command that does one thing and ends.
+
+use std::time::{Duration, Instant};
+
+use super::{Code, Failure};
+use crate::config::Settings;
+use crate::db::{Clock, Db, DbError, FailureClass, MigrationState, migration_state};
+use crate::retry::Schedule;
+use crate::store::Store;
+
+/// How long a one-shot command waits for a server.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The database, checked to be there and to be as new as this binary.
+pub(super) async fn store(settings: &Settings) -> Result<Store, Failure> {
+    let db = database(settings)?;
+    let state = patiently(&db, async || migration_state(&db).await).await?;
+    match state {
+        MigrationState::Current => Ok(Store::new(db)),
+        MigrationState::Pending(names) => Err(Failure::usage(format!(
+            "the database {} is not up to date (pending: {}): run `batchshare migrate`",
+            db.target(),
+            names.join(", "),
+        ))),
+    }
+}
+
+/// The database as the settings name it; nothing is connected yet.
+pub(super) fn database(settings: &Settings) -> Result<Db, Failure> {
+    let target = settings.target().map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(Db::new(target, settings.db_options(), Clock::default()))
+}
+
+/// Tries until it works, while the reason is a server that is away: for [`PATIENCE`] at the most.
+pub(super) async fn patiently<T>(
+    db: &Db,
+    mut attempt: impl AsyncFnMut() -> Result<T, DbError>,
+) -> Result<T, Failure> {
+    let start = Instant::now();
+    let mut schedule = Schedule::new(Duration::from_millis(100), Duration::from_secs(1));
+    loop {
+        // libpq's own deadline may be later than ours.
+        let left = PATIENCE.saturating_sub(start.elapsed());
+        let error = match tokio::time::timeout(left, attempt()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            Err(_) => return Err(unreachable(&format!("{} does not answer", db.target()))),
+        };
+        // A file that cannot be opened does not mend itself, and neither does a refusal.
+        if db.target().is_sqlite() || error.is_refusal() {
+            return Err(Failure::failed(error.to_string()));
+        }
+        if error.class() != FailureClass::Outage {
+            return Err(error.into());
+        }
+        let wait = schedule.next_wait();
+        if start.elapsed() + wait >= PATIENCE {
+            return Err(unreachable(&error.to_string()));
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+fn unreachable(why: &str) -> Failure {
+    Failure::new(Code::Unreachable, format!("gave up after {} s: {why}", PATIENCE.as_secs()))
+}

@@ -1,0 +1,54 @@
+//! Writing to stdout and stderr without a panic when nobody reads.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write as _};
+
+use serde_json::Value;
+
+use super::Failure;
+
+/// Writes one line of a result.
+pub(super) fn line(text: impl Display) -> Result<(), Failure> {
+    writeln!(std::io::stdout().lock(), "{text}").map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure::closed_pipe(),
+        _ => Failure::failed(format!("cannot write the result: {error}")),
+    })
+}
+
+/// Writes a JSON document on one line.
+pub(super) fn json(value: &Value) -> Result<(), Failure> {
+    line(value)
+}
+
+/// Writes a listing as every `--json` has it.
+pub(super) fn listing(items: Vec<Value>, next_cursor: Option<i64>) -> Result<(), Failure> {
+    json(&serde_json::json!({ "items": items, "next_cursor": next_cursor }))
+}
+
+/// Writes a message for a person. Where stderr is closed, there is nobody to tell.
+pub(super) fn message(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// A count as people read it: 1,200.
+pub(super) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn counts_have_a_comma_every_three_digits() {
+        for (count, text) in [(0, "0"), (999, "999"), (1_200, "1,200"), (10_000_000, "10,000,000")] {
+            assert_eq!(super::grouped(count), text);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! From what a person typed to principals: names, usernames, e-mail addresses.
+
+use super::Failure;
+use crate::domain::share::fold;
+use crate::domain::{Permission, PrincipalId, PrincipalKind, Recipient};
+use crate::store::{Match, Named, Store};
+
+/// How many candidates an error lists.
+const CANDIDATES: i64 = 6;
+
+/// A recipient as typed: a name with or without `:edit` or `:view`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Typed {
+    pub(super) name: String,
+    pub(super) permission: Option<Permission>,
+}
+
+impl std::str::FromStr for Typed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, permission) = match text.rsplit_once(':') {
+            Some((name, "edit")) => (name, Some(Permission::Edit)),
+            Some((name, "view")) => (name, Some(Permission::View)),
+            _ => (text, None),
+        };
+        match name.trim() {
+            "" => Err("a name is missing".to_owned()),
+            name => Ok(Self { name: name.to_owned(), permission }),
+        }
+    }
+}
+
+/// The recipients that were meant.
+///
+/// Unknown and ambiguous names are errors that list the candidates.
+pub(super) async fn resolve(
+    store: &Store,
+    kind: PrincipalKind,
+    typed: &[Typed],
+    requester: PrincipalId,
+    default: Permission,
+) -> Result<Vec<Recipient>, Failure> {
+    let mut recipients = Vec::with_capacity(typed.len());
+    for Typed { name, permission } in typed {
+        let id = one(store, kind, name, Some(requester)).await?.id;
+        recipients.push(Recipient { kind, id, permission: permission.unwrap_or(default) });
+    }
+    Ok(recipients)
+}
+
+/// The one principal of that name. For users, a username counts more than an e-mail address, and
+/// that more than a name.
+pub(super) async fn one(
+    store: &Store,
+    kind: PrincipalKind,
+    name: &str,
+    seen_by: Option<PrincipalId>,
+) -> Result<Named, Failure> {
+    let found = store.principals_named(kind, name, Match::Whole, seen_by, 100).await?;
+    let folded = fold(name);
+    let by = |field: fn(&Named) -> Option<&str>| -> Vec<&Named> {
+        found.iter().filter(|named| field(named).is_some_and(|text| fold(text) == folded)).collect()
+    };
+    let fields: [fn(&Named) -> Option<&str>; 3] =
+        [|named| named.username.as_deref(), |named| named.email.as_deref(), |named| Some(&named.name)];
+    for field in fields {
+        match by(field)[..] {
+            [] => {}
+            [named] => return Ok(named.clone()),
+            ref several => {
+                return Err(Failure::usage(format!(
+                    "{} \"{name}\" is ambiguous; it may be {}",
+                    noun(kind),
+                    candidates(several.iter().copied()),
+                )));
+            }
+        }
+    }
+    let near = store.principals_named(kind, name, Match::Part, seen_by, CANDIDATES).await?;
+    let hint = if near.is_empty() { String::new() } else { format!("; there is {}", candidates(&near)) };
+    Err(Failure::not_found(format!("there is no {} \"{name}\"{hint}", noun(kind))))
+}
+
+/// A kind as people call it.
+pub(super) fn noun(kind: PrincipalKind) -> &'static str {
+    match kind {
+        PrincipalKind::User => "user",
+        PrincipalKind::UserGroup => "user group",
+        PrincipalKind::PersonalGroup => "personal group",
+    }
+}
+
+fn candidates<'a>(named: impl IntoIterator<Item = &'a Named>) -> String {
+    let all: Vec<String> = named
+        .into_iter()
+        .map(|named| match &named.username {
+            Some(username) => format!("{username} ({})", named.name),
+            None => format!("{} (id {})", named.name, named.id),
+        })
+        .collect();
+    all.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permission_may_follow_the_name() {
+        let typed = |text: &str| text.parse::<Typed>().map(|typed| (typed.name, typed.permission));
+        assert_eq!(typed("bruno"), Ok(("bruno".to_owned(), None)));
+        assert_eq!(typed("Pagamentos:edit"), Ok(("Pagamentos".to_owned(), Some(Permission::Edit))));
+        assert_eq!(typed("bruno:view"), Ok(("bruno".to_owned(), Some(Permission::View))));
+        assert_eq!(typed("Squad: Pix"), Ok(("Squad: Pix".to_owned(), None)));
+        assert!(typed(":edit").is_err() && typed(" ").is_err());
+    }
+}

@@ -1,0 +1,202 @@
+//! A job in words and as JSON.
+
+use serde_json::Value;
+
+use super::recipients::noun;
+use super::{Failure, out};
+use crate::domain::event::{Rejection, Subject};
+use crate::domain::{FailReason, JobSnapshot, JobState, PrincipalKind, RejectReason};
+use crate::store::Store;
+use crate::wire::{job_json, rejection_json};
+
+/// How many rejections the notice names.
+const REJECTIONS_IN_WORDS: i64 = 20;
+/// How many a job as JSON has, unless more are asked for.
+pub(super) const REJECTIONS_IN_JSON: i64 = 100;
+
+/// The job as HTTP shows it, and who asked for it: the operator sees everybody's.
+pub(super) fn json(job: &JobSnapshot) -> Value {
+    let mut value = job_json(job);
+    value["requested_by"] = job.requested_by.get().into();
+    value
+}
+
+/// Likewise, with its first rejections by name.
+pub(super) async fn json_with_rejections(
+    store: &Store,
+    job: &JobSnapshot,
+    limit: i64,
+) -> Result<Value, Failure> {
+    let rejections = named(store, job, limit).await?;
+    let mut value = json(job);
+    value["rejections"] = rejections
+        .iter()
+        .map(|(rejection, name)| {
+            let mut item = rejection_json(rejection);
+            item["name"] = name.as_deref().into();
+            item["pairs"] = rejection.pairs.into();
+            item
+        })
+        .collect();
+    Ok(value)
+}
+
+/// Prints how a job stands, or how it ended: the notice.
+pub(super) async fn notice(store: &Store, job: &JobSnapshot) -> Result<(), Failure> {
+    let by = store.principal_names([job.requested_by]).await?;
+    let by = by.get(&job.requested_by).map_or_else(|| format!("user {}", job.requested_by), Clone::clone);
+    out::line(headline(job, &by))?;
+    for line in counts(job) {
+        out::line(line)?;
+    }
+    let rejections = named(store, job, REJECTIONS_IN_WORDS).await?;
+    for (rejection, name) in &rejections {
+        out::line(format!("    {}", rejected(rejection, name.as_deref())))?;
+    }
+    let more = job.rejections_total.saturating_sub(rejections.len() as u64);
+    if more > 0 {
+        out::line(format!(
+            "    and {} more: `batchshare jobs show {} --json --rejections N`",
+            out::grouped(more),
+            job.job_id
+        ))?;
+    }
+    Ok(())
+}
+
+async fn named(
+    store: &Store,
+    job: &JobSnapshot,
+    limit: i64,
+) -> Result<Vec<(Rejection, Option<String>)>, Failure> {
+    let rejections = store.rejections(job.job_id, 0, limit).await?;
+    let secrets = rejections.iter().filter_map(|rejection| match rejection.subject {
+        Subject::Secret(id) => Some(id),
+        Subject::Recipient(..) => None,
+    });
+    let secrets = store.secret_names(secrets).await?;
+    let principals = rejections.iter().filter_map(|rejection| match rejection.subject {
+        Subject::Secret(_) => None,
+        Subject::Recipient(_, id) => Some(id),
+    });
+    let principals = store.principal_names(principals).await?;
+    let name = |rejection: &Rejection| match rejection.subject {
+        Subject::Secret(id) => secrets.get(&id).cloned(),
+        Subject::Recipient(_, id) => principals.get(&id).cloned(),
+    };
+    Ok(rejections.iter().map(|rejection| (*rejection, name(rejection))).collect())
+}
+
+fn headline(job: &JobSnapshot, by: &str) -> String {
+    let state = match job.state {
+        JobState::Queued => "is queued",
+        JobState::Running => "is running",
+        JobState::Retrying => "waits for another try",
+        JobState::Completed => "is completed",
+        JobState::CompletedWithRejections => "is completed, with rejections",
+        JobState::Failed => "failed",
+        JobState::Cancelled => "was cancelled",
+    };
+    let reason = job.reason.map_or(String::new(), |reason| format!(": {}", why(reason)));
+    let retry = job.retry.as_ref().map_or(String::new(), |retry| format!(" ({})", retry.last_error));
+    format!("Job {} of {by} {state}{reason}{retry}", job.job_id)
+}
+
+fn why(reason: FailReason) -> &'static str {
+    match reason {
+        FailReason::RequesterNotValid => "the requester does not exist, is not active or has no account",
+        FailReason::NothingToShare => "there was nothing to share",
+        FailReason::LimitExceeded => "it is larger than a job may be",
+        FailReason::InvalidRequest => "the request is not valid",
+        FailReason::AttemptsExhausted => "it was tried too often",
+    }
+}
+
+/// The counts that are not zero, a line each; and what was not touched.
+fn counts(job: &JobSnapshot) -> Vec<String> {
+    let done = job.counts.done();
+    let untouched = job.pairs.map_or(0, |pairs| pairs.saturating_sub(done));
+    let lines = [
+        (job.counts.granted, "shared"),
+        (job.counts.upgraded, "upgraded from view to edit"),
+        (job.counts.unchanged, "had it already"),
+        (untouched, if job.state.is_terminal() { "not touched" } else { "still to do" }),
+        (job.counts.rejected, "not shared"),
+    ];
+    let shown = lines.into_iter().filter(|(count, _)| *count > 0);
+    shown.map(|(count, words)| format!("  {:>10} {words}", out::grouped(count))).collect()
+}
+
+fn rejected(rejection: &Rejection, name: Option<&str>) -> String {
+    let (what, id) = match rejection.subject {
+        Subject::Secret(id) => ("secret", id.get()),
+        Subject::Recipient(kind, id) => (noun(kind), id.get()),
+    };
+    let name = name.map_or_else(|| id.to_string(), |name| format!("{name} ({id})"));
+    format!("{what} {name}: {}", reason(rejection))
+}
+
+fn reason(rejection: &Rejection) -> &'static str {
+    match (rejection.reason, rejection.subject) {
+        (RejectReason::NotFound, Subject::Secret(_)) => "does not exist, or the requester may not see it",
+        (RejectReason::NotFound, Subject::Recipient(PrincipalKind::PersonalGroup, _)) => {
+            "does not exist, or the requester may not see it"
+        }
+        (RejectReason::NotFound, Subject::Recipient(..)) => "does not exist",
+        (RejectReason::NotAllowed, _) => "the requester may view it and may not share it",
+        (RejectReason::Disabled, _) => "is disabled",
+        (RejectReason::Inactive, _) => "is not active",
+        (RejectReason::NoAccount, _) => "has no MySafe account",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Counts, JobId, PrincipalId, SecretId};
+
+    fn job(state: JobState, counts: Counts, pairs: u64) -> JobSnapshot {
+        JobSnapshot {
+            job_id: JobId::generate(),
+            run: 1,
+            requested_by: PrincipalId::new(1).expect("an id"),
+            state,
+            reason: None,
+            pairs: Some(pairs),
+            counts,
+            rejections: Vec::new(),
+            rejections_total: 0,
+            attempts: 0,
+            requested_at: 0,
+            started_at: None,
+            finished_at: None,
+            retry: None,
+        }
+    }
+
+    #[test]
+    fn the_notice_counts_what_was_done_and_what_was_not() {
+        let some = Counts { granted: 2_380, upgraded: 10, unchanged: 0, rejected: 1_200 };
+        let lines = counts(&job(JobState::CompletedWithRejections, some, some.done()));
+        assert_eq!(
+            lines,
+            ["       2,380 shared", "          10 upgraded from view to edit", "       1,200 not shared"]
+        );
+        let failed = JobSnapshot {
+            reason: Some(FailReason::AttemptsExhausted),
+            ..job(JobState::Failed, some, 10_000)
+        };
+        assert!(counts(&failed).contains(&"       6,410 not touched".to_owned()));
+        assert!(headline(&failed, "Ana Souza").ends_with(" of Ana Souza failed: it was tried too often"));
+    }
+
+    #[test]
+    fn a_rejection_says_who_and_why() {
+        let carla = Subject::Recipient(PrincipalKind::User, PrincipalId::new(3).expect("an id"));
+        let rejection = Rejection { subject: carla, reason: RejectReason::NoAccount, pairs: 1 };
+        assert_eq!(rejected(&rejection, Some("Carla Dias")), "user Carla Dias (3): has no MySafe account");
+        let gone = Subject::Secret(SecretId::new(9).expect("an id"));
+        let rejection = Rejection { subject: gone, reason: RejectReason::NotFound, pairs: 1 };
+        assert_eq!(rejected(&rejection, None), "secret 9: does not exist, or the requester may not see it");
+    }
+}

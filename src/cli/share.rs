@@ -1,0 +1,110 @@
+//! `batchshare share`.
+
+use clap::ArgGroup;
+
+use super::recipients::{self, Typed};
+use super::{Code, Failure, open, out, report, watch};
+use crate::config::Settings;
+use crate::domain::{AllFilter, Permission, PrincipalId, PrincipalKind, SecretId, Selection, ShareRequest};
+use crate::store::{Store, Submission, Submitted};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = super::EXIT_CODES,
+    group(ArgGroup::new("what").required(true).multiple(true).args(["secret", "tag", "search", "all"])),
+    group(ArgGroup::new("whom").required(true).multiple(true).args(["user", "group", "personal_group"])),
+)]
+pub(super) struct Args {
+    /// Who shares: a username, an e-mail address or a name
+    #[arg(long = "as", value_name = "USER")]
+    requester: String,
+    /// Secrets by id
+    #[arg(long, num_args = 1.., value_name = "ID", value_parser = secret_id, conflicts_with_all = ["tag", "search", "all"])]
+    secret: Vec<SecretId>,
+    /// All secrets that USER may share and that have this tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// All secrets that USER may share with this text in name, identifier or URL
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// All secrets that USER may share
+    #[arg(long)]
+    all: bool,
+    /// With whom: username, e-mail address or name; with :edit after it, they may edit too
+    #[arg(long, num_args = 1.., value_name = "USER[:edit]")]
+    user: Vec<Typed>,
+    /// With which user groups, likewise
+    #[arg(long, num_args = 1.., value_name = "NAME[:edit]")]
+    group: Vec<Typed>,
+    /// With which personal groups, likewise
+    #[arg(long, num_args = 1.., value_name = "NAME[:edit]")]
+    personal_group: Vec<Typed>,
+    /// All of them may edit, but for those with :view after the name
+    #[arg(long)]
+    edit: bool,
+    /// Print the job's id and do not wait for its end
+    #[arg(long)]
+    no_wait: bool,
+    /// Print the job as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn secret_id(text: &str) -> Result<SecretId, String> {
+    text.parse::<i64>().map_err(|_| "is not a number".to_owned()).and_then(SecretId::try_from)
+}
+
+pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
+    let store = open::store(settings).await?;
+    let request = request(&store, &args).await?;
+    let submission = Submission { request, idempotency_key: None, traceparent: None };
+    let submitted = store.submit(submission, settings.limits(), settings.limits.unfinished_jobs).await?;
+    let job = match submitted {
+        Submitted::Accepted(job) | Submitted::Repeated(job) => job,
+        Submitted::NothingMatches => {
+            return Err(Failure::not_found(format!("{} may share no secret that matches", args.requester)));
+        }
+        Submitted::OverLimit(over) => return Err(Failure::usage(format!("{over}; share in several jobs"))),
+        Submitted::TooManyUnfinished { limit } => {
+            return Err(Failure::failed(format!(
+                "{} has {limit} unfinished jobs already; wait for some to end (`batchshare jobs list`)",
+                args.requester
+            )));
+        }
+        // Comes with a key only, and none is sent.
+        Submitted::KeyConflict => return Err(Failure::failed("the job was not taken")),
+    };
+    if args.no_wait {
+        if args.json {
+            out::json(&report::json(&job))?;
+        } else {
+            out::line(job.job_id)?;
+        }
+        return Ok(Code::Done);
+    }
+    out::message(&format!("job {}", job.job_id));
+    watch::until_ended(&store, job.job_id, args.json).await
+}
+
+async fn request(store: &Store, args: &Args) -> Result<ShareRequest, Failure> {
+    let requester: PrincipalId = recipients::one(store, PrincipalKind::User, &args.requester, None).await?.id;
+    let default = if args.edit { Permission::Edit } else { Permission::View };
+    let mut all = Vec::new();
+    for (kind, typed) in [
+        (PrincipalKind::User, &args.user),
+        (PrincipalKind::UserGroup, &args.group),
+        (PrincipalKind::PersonalGroup, &args.personal_group),
+    ] {
+        all.extend(recipients::resolve(store, kind, typed, requester, default).await?);
+    }
+    let selection = if args.secret.is_empty() {
+        Selection::All(AllFilter {
+            search: args.search.clone(),
+            tag: args.tag.clone(),
+            ..AllFilter::default()
+        })
+    } else {
+        Selection::Ids(args.secret.clone())
+    };
+    Ok(ShareRequest::new(requester, selection, all))
+}

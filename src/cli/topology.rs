@@ -1,0 +1,165 @@
+//! `batchshare topology`: the broker's names, for whoever administers it.
+
+use std::fmt::Write as _;
+
+use super::{Code, Failure, out};
+use crate::app;
+use crate::broker::topology::{Exchange, Queue, Topology};
+use crate::config::Settings;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Declare exchanges, queues and bindings at the broker of the settings; safe to repeat
+    #[arg(long)]
+    declare: bool,
+}
+
+pub(super) async fn run(args: Args, settings: Settings) -> Result<Code, Failure> {
+    if args.declare {
+        if settings.is_embedded() {
+            return Err(Failure::usage("broker.url is embedded:, where there is nothing to declare"));
+        }
+        app::declare(&settings).await?;
+        out::message("declared");
+        return Ok(Code::Done);
+    }
+    let topology = Topology { prefix: settings.broker.prefix.clone() };
+    out::line(text(&topology, &vhost(&settings.broker.url)).trim_end())?;
+    Ok(Code::Done)
+}
+
+fn kind(exchange: Exchange) -> &'static str {
+    match exchange {
+        Exchange::Jobs | Exchange::Internal => "direct",
+        Exchange::Events => "topic",
+    }
+}
+
+/// Names and permissions. The lines for rabbitmqctl can be run as they are.
+fn text(topology: &Topology, vhost: &str) -> String {
+    let mut text = String::from("# Exchanges (durable)\n");
+    // Writing to a String cannot fail.
+    for exchange in Exchange::ALL {
+        let _ = writeln!(text, "{:<28} {}", topology.exchange(exchange), kind(exchange));
+    }
+    text.push_str("\n# Queues (durable, quorum), and what they are bound to\n");
+    for queue in Queue::ALL {
+        for (exchange, key) in queue.bindings() {
+            let _ = writeln!(text, "{:<28} {} {key}", topology.queue(queue), topology.exchange(*exchange));
+        }
+    }
+    text.push_str("\n# Permissions, for users that exist (rabbitmqctl add_user NAME)\n");
+    for user in users(topology) {
+        let vhost = quoted(vhost);
+        let [configure, write, read] = user.patterns.map(|pattern| quoted(&pattern));
+        let _ = writeln!(text, "# {}", user.comment);
+        let _ =
+            writeln!(text, "rabbitmqctl set_permissions -p {vhost} {} {configure} {write} {read}", user.name);
+    }
+    text
+}
+
+struct User {
+    comment: &'static str,
+    name: String,
+    /// Configure, write, read.
+    patterns: [String; 3],
+}
+
+fn users(topology: &Topology) -> [User; 3] {
+    let prefix = &topology.prefix;
+    let ours = format!("^{}\\.", pattern(prefix));
+    let exact = |exchange| format!("^{}$", pattern(&topology.exchange(exchange)));
+    let none = || "^$".to_owned();
+    // A queue of the listener's own: binding it takes write on the queue and read on the exchange.
+    let listener = format!("{prefix}-listener");
+    let own = format!("^{}\\.", pattern(&listener));
+    let events = exact(Exchange::Events);
+    [
+        User {
+            comment: "A UI: asks for jobs in the name of any person, and can do nothing else",
+            name: format!("{prefix}-ui"),
+            patterns: [none(), exact(Exchange::Jobs), none()],
+        },
+        User {
+            comment: "A listener of events, with queues of its own",
+            patterns: [own.clone(), own.clone(), format!("{own}|{events}")],
+            name: listener,
+        },
+        User {
+            comment: "batchshare itself: serve and work",
+            name: prefix.clone(),
+            patterns: [ours.clone(), ours.clone(), ours],
+        },
+    ]
+}
+
+/// A name as a regular expression. The prefix has letters, digits, '-', '_' and '.' only.
+fn pattern(name: &str) -> String {
+    name.replace('.', "\\.")
+}
+
+/// For the shell, in single quotes.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// The vhost of an AMQP URL, percent-decoded; "/" where it names none.
+fn vhost(url: &str) -> String {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let path = rest.split(['?', '#']).next().unwrap_or_default().split_once('/').map_or("", |(_, path)| path);
+    let mut bytes = Vec::new();
+    let mut parts = path.split('%');
+    bytes.extend(parts.next().unwrap_or_default().bytes());
+    for part in parts {
+        match part.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                bytes.extend(part[2..].bytes());
+            }
+            None => bytes.extend(format!("%{part}").bytes()),
+        }
+    }
+    if bytes.is_empty() { "/".to_owned() } else { String::from_utf8_lossy(&bytes).into_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_permissions_are_those_of_the_design() {
+        let text = text(&Topology { prefix: "batchshare".to_owned() }, "/");
+        for line in [
+            r"batchshare.jobs              direct",
+            r"batchshare.events            topic",
+            r"batchshare.steps             batchshare.internal job.step",
+            r"batchshare.notices           batchshare.events job.cancelled",
+            r"rabbitmqctl set_permissions -p '/' batchshare-ui '^$' '^batchshare\.jobs$' '^$'",
+            r"rabbitmqctl set_permissions -p '/' batchshare-listener '^batchshare-listener\.' '^batchshare-listener\.' '^batchshare-listener\.|^batchshare\.events$'",
+            r"rabbitmqctl set_permissions -p '/' batchshare '^batchshare\.' '^batchshare\.' '^batchshare\.'",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_prefix_takes_the_place_of_batchshare() {
+        let text = text(&Topology { prefix: "a.b".to_owned() }, "/x'y");
+        assert!(text.contains(r"-p '/x'\''y' a.b-ui '^$' '^a\.b\.jobs$' '^$'"), "{text}");
+        assert!(!text.contains("batchshare."), "{text}");
+    }
+
+    #[test]
+    fn the_vhost_is_read_from_the_url() {
+        for (url, name) in [
+            ("embedded:", "/"),
+            ("amqp://host", "/"),
+            ("amqp://user:pass@host:5672/", "/"),
+            ("amqp://user:pass@host:5672/%2f?heartbeat=10", "/"),
+            ("amqp://host/vault%20one", "vault one"),
+        ] {
+            assert_eq!(vhost(url), name, "{url}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `batchshare up`, and what it says when it runs.
+
+use std::net::SocketAddr;
+
+use super::{Code, Failure, out};
+use crate::app::{self, Roles, Running};
+use crate::config::Settings;
+use crate::demo;
+
+pub(super) async fn run(settings: Settings) -> Result<Code, Failure> {
+    let say = |running: &Running| {
+        if let Some(listen) = running.gateway {
+            // A closed stdout does not stop the program.
+            let _ = out::line(&welcome(listen, &running.store.db().target().to_string()));
+        }
+    };
+    app::run(settings, Roles::UP, say).await?;
+    Ok(Code::Done)
+}
+
+/// Where to look and what to try next, with `curl` lines that work as printed on the demo data.
+/// `database` is shown as it is: without a password.
+#[must_use]
+pub fn welcome(listen: SocketAddr, database: &str) -> String {
+    let (bruno, pagamentos, carla) = (demo::BRUNO, demo::PAGAMENTOS, demo::CARLA);
+    let api = format!("http://{listen}/api/v1");
+    format!(
+        r#"
+batchshare is running: http://{listen}/
+Everything is kept in {database}. Ctrl-C stops it; the next `batchshare up` goes on from there.
+
+You are Ana Souza, who may share 1,200 API secrets. To try it from another terminal:
+
+# share all 1,200 with Bruno and the group Pagamentos
+curl -s '{api}/share-jobs' -H 'Content-Type: application/json' -d '{{"secrets":{{"all":{{}}}},"recipients":[{{"kind":"user","id":{bruno}}},{{"kind":"user_group","id":{pagamentos},"permission":"edit"}}]}}'
+
+# look at the job, and at its notice
+curl -s '{api}/share-jobs'
+curl -s '{api}/notices'
+
+# somebody else's view: what Bruno has now
+curl -s '{api}/secrets?limit=3' -H 'X-Batchshare-User: bruno'
+
+# Carla has no account: the same job says so, and shares with nobody
+curl -s '{api}/share-jobs' -H 'Content-Type: application/json' -d '{{"secrets":{{"all":{{"search":"stripe"}}}},"recipients":[{{"kind":"user","id":{carla}}}]}}'
+
+# or from the shell, with a progress bar
+batchshare share --as ana --tag prod --user bruno --group Pagamentos:edit
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::PrincipalId;
+    use crate::wire::decode_share_data;
+
+    #[test]
+    fn every_body_of_the_welcome_is_a_valid_request() {
+        let listen = "127.0.0.1:8080".parse().expect("an address");
+        let text = welcome(listen, "sqlite://batchshare.db");
+        assert!(text.contains("http://127.0.0.1:8080/\n") && text.contains("sqlite://batchshare.db"));
+        let ana = PrincipalId::new(demo::ANA).expect("an id");
+        let bodies: Vec<&str> =
+            text.lines().filter_map(|line| line.split_once("-d '")?.1.strip_suffix('\'')).collect();
+        assert_eq!(bodies.len(), 2);
+        for body in bodies {
+            let body = serde_json::from_str(body).expect("JSON");
+            decode_share_data(&body, ana).expect("a request");
+        }
+    }
+}

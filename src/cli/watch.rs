@@ -1,0 +1,89 @@
+//! Waiting for a job's end, with a progress bar where a person looks.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{Code, Failure, open, out, report};
+use crate::domain::{JobId, JobSnapshot, JobState};
+use crate::store::Store;
+
+const FIRST_POLL: Duration = Duration::from_millis(50);
+const SLOWEST_POLL: Duration = Duration::from_secs(1);
+/// After so long without a worker, the bar says what may be missing.
+const HINT_AFTER: Duration = Duration::from_secs(3);
+
+/// Polls until the job has ended, then prints the notice (or the job as JSON). The exit code tells
+/// how it ended.
+pub(super) async fn until_ended(store: &Store, id: JobId, json: bool) -> Result<Code, Failure> {
+    let bar = Bar::new();
+    let mut poll = FIRST_POLL;
+    let job = loop {
+        let found = open::patiently(store.db(), async || store.job(id).await).await?;
+        let Some(job) = found else { return Err(not_found(id)) };
+        if job.state.is_terminal() {
+            break job;
+        }
+        bar.show(&job);
+        tokio::time::sleep(poll).await;
+        poll = (poll * 2).min(SLOWEST_POLL);
+    };
+    bar.bar.finish_and_clear();
+    if json {
+        out::json(&report::json_with_rejections(store, &job, report::REJECTIONS_IN_JSON).await?)?;
+    } else {
+        report::notice(store, &job).await?;
+    }
+    Ok(match job.state {
+        JobState::Completed => Code::Done,
+        JobState::CompletedWithRejections => Code::CompletedWithRejections,
+        _ => Code::JobFailed,
+    })
+}
+
+pub(super) fn not_found(id: JobId) -> Failure {
+    Failure::not_found(format!("there is no job {id} in this database"))
+}
+
+/// Hidden where stderr is no terminal.
+struct Bar {
+    bar: ProgressBar,
+    since: Instant,
+}
+
+impl Bar {
+    fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Self { bar, since: Instant::now() }
+    }
+
+    fn show(&self, job: &JobSnapshot) {
+        let known = job.pairs.is_some() && job.state != JobState::Queued;
+        let template = if known {
+            "{spinner} [{bar:32}] {human_pos}/{human_len} pairs {msg}"
+        } else {
+            "{spinner} {msg}"
+        };
+        // The templates are constants; a bar without style is still a bar.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style.progress_chars("=> "));
+        }
+        if let Some(pairs) = job.pairs {
+            self.bar.set_length(pairs);
+        }
+        self.bar.set_position(job.counts.done());
+        self.bar.set_message(self.words(job));
+    }
+
+    fn words(&self, job: &JobSnapshot) -> String {
+        match (&job.retry, job.state) {
+            (Some(retry), _) => format!("waiting for another try: {}", retry.last_error.replace('\n', " ")),
+            (None, JobState::Queued) if self.since.elapsed() > HINT_AFTER => {
+                "queued: is `batchshare up` or `batchshare work` running?".to_owned()
+            }
+            (None, JobState::Queued) => "queued".to_owned(),
+            (None, _) => format!("shared {}", out::grouped(job.counts.shared())),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The relay: from the outbox to the broker. Publish, confirm, delete.
+//!
+//! Rows of this process come through a channel right after their commit; the table is the truth for
+//! everything else (a crash, a full channel, a broker that was away, another process's rows whose
+//! lease ran out). A row is deleted only after the broker has confirmed it, so a message may be sent
+//! twice, with the same id, and never not at all.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::broker::topology::{
+    KEY_ACCEPTED, KEY_CANCELLED, KEY_COMPLETED, KEY_FAILED, KEY_PROGRESS, KEY_REQUESTED, KEY_STEP,
+};
+use crate::broker::{Broker, Exchange, Outgoing};
+use crate::domain::event::EventKind;
+use crate::shutdown::Stop;
+use crate::store::{Letter, OutboxRow, Store};
+use crate::wire;
+
+/// What a relay needs of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct RelayOptions {
+    pub lease: Duration,
+    /// How often the table is searched.
+    pub interval: Duration,
+    /// Messages published and confirmed together.
+    pub batch: usize,
+}
+
+/// Relays until `stop`; then sends what is at hand and returns.
+pub async fn run(
+    store: Store,
+    broker: Broker,
+    mut committed: mpsc::Receiver<OutboxRow>,
+    options: RelayOptions,
+    stop: Stop,
+) {
+    let mut relay = Relay { store, broker, options, away: false };
+    let mut tick = tokio::time::interval(options.interval);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            // In this order: what was just committed leaves first.
+            biased;
+            Some(row) = committed.recv() => {
+                let mut rows = vec![row];
+                while rows.len() < options.batch && let Ok(row) = committed.try_recv() {
+                    rows.push(row);
+                }
+                relay.send(rows).await;
+            }
+            () = stop.wait() => break,
+            _ = tick.tick() => relay.sweep().await,
+        }
+    }
+    committed.close();
+    let mut rows = Vec::new();
+    while let Some(row) = committed.recv().await {
+        rows.push(row);
+    }
+    relay.send(rows).await;
+    relay.sweep().await;
+}
+
+struct Relay {
+    store: Store,
+    broker: Broker,
+    options: RelayOptions,
+    /// The broker was away at the last try: told once, not at every try.
+    away: bool,
+}
+
+impl Relay {
+    /// Sends everything in the table that nobody else is about to send.
+    async fn sweep(&mut self) {
+        // While the broker is away, rows stay where they are instead of being leased and released.
+        if self.away && self.broker.ping().await.is_err() {
+            return;
+        }
+        loop {
+            let rows = match self.store.take_unsent(self.options.batch, self.options.lease).await {
+                Ok(rows) => rows,
+                Err(error) => return tracing::debug!(%error, "could not read the outbox"),
+            };
+            let full = rows.len() == self.options.batch;
+            if !self.send(rows).await || !full {
+                return;
+            }
+        }
+    }
+
+    /// Publishes rows, waits for the confirms and deletes what was confirmed. Whether all were sent.
+    async fn send(&mut self, rows: Vec<OutboxRow>) -> bool {
+        if rows.is_empty() {
+            return true;
+        }
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        let batch: Vec<Outgoing> = rows.into_iter().map(outgoing).collect();
+        let mut sent = Vec::with_capacity(ids.len());
+        let mut kept = Vec::new();
+        for ((id, message), result) in ids.iter().zip(&batch).zip(self.broker.publish(&batch).await) {
+            match result {
+                Ok(()) => sent.push(*id),
+                Err(error) => {
+                    if !self.away {
+                        tracing::warn!(message_id = message.message_id, %error, "a message stays in the outbox");
+                    }
+                    self.away = true;
+                    kept.push(*id);
+                }
+            }
+        }
+        if kept.is_empty() && self.away {
+            tracing::info!("messages leave the outbox again");
+            self.away = false;
+        }
+        let all = kept.is_empty();
+        for outcome in [self.store.remove_sent(sent).await, self.store.release_unsent(kept).await] {
+            if let Err(error) = outcome {
+                // Leases run out by themselves; a message that was sent is sent again with its id.
+                tracing::debug!(%error, "could not update the outbox");
+            }
+        }
+        all
+    }
+}
+
+/// Where each message goes.
+fn outgoing(row: OutboxRow) -> Outgoing {
+    let (exchange, key, kind, mandatory) = match row.letter {
+        Letter::Request => (Exchange::Jobs, KEY_REQUESTED, wire::REQUEST_TYPE, true),
+        Letter::Step => (Exchange::Internal, KEY_STEP, wire::STEP_TYPE, true),
+        Letter::Event(event) => {
+            let key = match event {
+                EventKind::Accepted => KEY_ACCEPTED,
+                EventKind::Progress => KEY_PROGRESS,
+                EventKind::Completed => KEY_COMPLETED,
+                EventKind::Failed => KEY_FAILED,
+                EventKind::Cancelled => KEY_CANCELLED,
+            };
+            // Nobody may be listening to progress; the end of a job has the notices' queue.
+            (Exchange::Events, key, wire::event_type(event), event.is_terminal())
+        }
+    };
+    Outgoing {
+        exchange,
+        routing_key: key.to_owned(),
+        message_id: row.message_id,
+        kind: kind.to_owned(),
+        traceparent: Some(row.traceparent),
+        mandatory,
+        timestamp: row.created_at,
+        headers: Vec::new(),
+        body: row.body,
+    }
+}

@@ -1,0 +1,122 @@
+//! Dead letters: how a poison message leaves its queue, and how the dead queue is emptied.
+//!
+//! Poison is published to the dead exchange, confirmed, then acknowledged; the broker's own dead
+//! letters come the same way. Both end in the table, in the transaction that does to the job what
+//! the reason says.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::broker::topology::{
+    HEADER_DEAD_DETAIL, HEADER_DEAD_ID, HEADER_DEAD_QUEUE, HEADER_DEAD_REASON, HEADER_DEATH_TIME,
+    HEADER_FIRST_DEATH_QUEUE, KEY_DEAD,
+};
+use crate::broker::{Delivery, Exchange, Outgoing, Queue};
+use crate::domain::DeadReason;
+use crate::store::{DeadLetter, Origin};
+use crate::take::{Handler, Outage};
+
+use super::{Worker, in_place};
+
+impl Worker {
+    /// Sends a message that can never be handled to the dead letters.
+    pub(super) async fn bury(
+        &self,
+        from: Queue,
+        delivery: &Delivery,
+        reason: DeadReason,
+        detail: &str,
+    ) -> Result<(), Outage> {
+        tracing::warn!(
+            queue = from.suffix(),
+            message_id = delivery.message_id,
+            %reason,
+            detail,
+            bytes = delivery.body.len(),
+            "dead letter"
+        );
+        let dead_id = uuid::Uuid::now_v7().to_string();
+        let headers = [
+            (HEADER_DEAD_ID, dead_id.as_str()),
+            (HEADER_DEAD_REASON, reason.as_str()),
+            (HEADER_DEAD_DETAIL, detail),
+            (HEADER_DEAD_QUEUE, from.suffix()),
+        ];
+        let letter = Outgoing {
+            exchange: Exchange::Internal,
+            routing_key: KEY_DEAD.to_owned(),
+            message_id: delivery.message_id.clone().unwrap_or_else(|| dead_id.clone()),
+            kind: "batchshare.dead.v1".to_owned(),
+            traceparent: None,
+            mandatory: true,
+            timestamp: self.store.db().clock().now_ms(),
+            headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            body: delivery.body.clone(),
+        };
+        for result in self.broker.publish(&[letter]).await {
+            result.map_err(|error| Outage(error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Empties the dead queue into the table.
+pub(super) struct DeadLetters(pub(super) Arc<Worker>);
+
+impl Handler for DeadLetters {
+    async fn handle(self: Arc<Self>, delivery: Delivery) -> Result<(), Outage> {
+        let store = &self.0.store;
+        let letter = letter_of(delivery, store.db().clock().now_ms());
+        in_place(|| store.bury(letter.clone())).await.map_err(|error| Outage(error.to_string()))
+    }
+}
+
+fn letter_of(delivery: Delivery, now: i64) -> DeadLetter {
+    let header = |name: &str| {
+        delivery.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    };
+    let ours = header(HEADER_DEAD_ID).zip(header(HEADER_DEAD_REASON).and_then(DeadReason::from_name));
+    let (dead_id, reason, detail, queue) = match ours {
+        Some((dead_id, reason)) => (
+            dead_id.to_owned(),
+            reason,
+            header(HEADER_DEAD_DETAIL).unwrap_or_default().to_owned(),
+            header(HEADER_DEAD_QUEUE).unwrap_or_default(),
+        ),
+        // The broker's own has no id: what it is and when it died tell two of them apart.
+        None => (
+            format!("broker/{}/{}", digest(&delivery.body), header(HEADER_DEATH_TIME).unwrap_or("unknown")),
+            DeadReason::DeliveryLimit,
+            "the broker gave up delivering it".to_owned(),
+            header(HEADER_FIRST_DEATH_QUEUE).unwrap_or_default(),
+        ),
+    };
+    let origin = origin_of(queue);
+    DeadLetter {
+        dead_id,
+        reason,
+        detail,
+        job_id: None,
+        run: None,
+        message_id: delivery.message_id,
+        origin,
+        headers: delivery.headers,
+        body: delivery.body,
+        received_at: now,
+    }
+}
+
+/// What a message was to be, by the queue that it came from (with or without a prefix).
+fn origin_of(queue: &str) -> Origin {
+    match queue.rsplit('.').next().unwrap_or_default() {
+        name if name == Queue::Jobs.suffix() => Origin::Request,
+        name if name == Queue::Steps.suffix() => Origin::Step,
+        name if name == Queue::Notices.suffix() => Origin::Event,
+        _ => Origin::Unknown,
+    }
+}
+
+fn digest(body: &[u8]) -> String {
+    Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+}

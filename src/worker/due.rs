@@ -1,0 +1,32 @@
+//! The timer: once a second, what is due gets a message.
+
+use std::sync::Arc;
+
+use crate::broker::Queue;
+use crate::db::DbError;
+use crate::shutdown::Stop;
+use crate::store::DueWork;
+
+use super::Worker;
+
+/// Looks for due work until `stop`.
+pub(super) async fn run(worker: Arc<Worker>, stop: Stop) {
+    while stop.sleep(worker.options.due_interval).await {
+        match worker.wake_due().await {
+            Ok(found) if found == DueWork::default() => {}
+            Ok(found) => tracing::info!(?found, "woke due work"),
+            // The consumers tell of an outage; what was not woken is found again.
+            Err(error) => tracing::debug!(%error, "could not look for due work"),
+        }
+    }
+}
+
+impl Worker {
+    async fn wake_due(&self) -> Result<DueWork, DbError> {
+        // The broker is asked only where the answer matters. If it does not answer, the queue is
+        // taken for full: asking again could only make a backlog longer.
+        let queue_empty = self.store.any_unbegun_due().await?
+            && self.broker.depth(Queue::Jobs).await.is_ok_and(|depth| depth == 0);
+        self.store.wake_due(queue_empty, self.options.due).await
+    }
+}

@@ -1,0 +1,91 @@
+//! The path of a lane's step: chunks for a slice of time, then the next step at the queue's end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::Instrument as _;
+
+use crate::broker::{Delivery, Queue};
+use crate::domain::DeadReason;
+use crate::store::{ChunkDone, LaneFound, LaneWork};
+use crate::take::{Handler, Outage};
+use crate::wire;
+
+use super::handle::log_failure;
+use super::{Worker, in_place, not_recorded, outage_or_words};
+
+/// Handles the queue of steps.
+pub(super) struct Steps(pub(super) Arc<Worker>);
+
+impl Handler for Steps {
+    async fn handle(self: Arc<Self>, delivery: Delivery) -> Result<(), Outage> {
+        let worker = &self.0;
+        let step = match wire::decode_step(&delivery.body) {
+            Ok(step) => step,
+            Err(error) => {
+                return worker
+                    .bury(Queue::Steps, &delivery, DeadReason::InvalidField, &error.to_string())
+                    .await;
+            }
+        };
+        let found = in_place(|| worker.store.lane(step.clone(), worker.options.begin.lane)).await;
+        match found {
+            Ok(LaneFound::Stale) => Ok(()),
+            Ok(LaneFound::Work(work)) => {
+                let span = tracing::info_span!(
+                    "step",
+                    job_id = %step.job_id,
+                    lane = step.lane,
+                    turn = step.turn,
+                    traceparent = work.traceparent()
+                );
+                worker.slice(*work, delivery).instrument(span).await
+            }
+            // Nothing is known to record a failure on: due work wakes the lane if this message dies.
+            Err(error) => Err(Outage(error.to_string())),
+        }
+    }
+}
+
+impl Worker {
+    /// Works on a lane for a slice of time. Only the slice's last chunk sends the next step, so that
+    /// chains of steps cannot multiply; after a crash the same step goes on from where the lane
+    /// stands.
+    async fn slice(&self, mut work: LaneWork, delivery: Delivery) -> Result<(), Outage> {
+        let began = Instant::now();
+        let mut longest = Duration::ZERO;
+        loop {
+            let chunk_began = Instant::now();
+            let last = began.elapsed() + longest >= self.options.slice || self.stop.is_set();
+            let done = in_place(|| self.store.chunk(work.clone(), last, self.options.begin.lane)).await;
+            longest = longest.max(chunk_began.elapsed());
+            match done {
+                Ok(ChunkDone::Moved { stepped: true, .. } | ChunkDone::SomebodyElse) => return Ok(()),
+                Ok(ChunkDone::Moved { next, .. }) => work = *next,
+                Ok(ChunkDone::LaneEnded) => {
+                    tracing::debug!("lane ended");
+                    return Ok(());
+                }
+                Ok(ChunkDone::JobEnded(job)) => {
+                    tracing::info!(state = %job.state, pairs = job.pairs, done = job.counts.done(), "job ended");
+                    return Ok(());
+                }
+                Ok(ChunkDone::RequesterNotValid) => {
+                    tracing::warn!("the requester may not share any more: the job has failed");
+                    return self.store.requester_lost(work).await.map_err(not_recorded);
+                }
+                Err(error) => {
+                    let words = outage_or_words(&error)?;
+                    let delays = self.options.retry_delays.clone();
+                    let recorded = self
+                        .store
+                        .lane_failed(work, delivery.body, words.clone(), delays)
+                        .await
+                        .map_err(not_recorded)?;
+                    log_failure(recorded, &words);
+                    return Ok(());
+                }
+            }
+        }
+    }
+}

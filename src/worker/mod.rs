@@ -1,0 +1,130 @@
+//! The worker: takes requests and steps, applies grants, records what became of them.
+//!
+//! The path of one request is handle.rs, that of a large job's lane is lane.rs; read them top to
+//! bottom. Dead letters are in dead.rs, the timer of retries in due.rs.
+
+mod dead;
+mod due;
+mod handle;
+mod lane;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::broker::{Broker, Queue};
+use crate::config::Settings;
+use crate::db::{DbError, FailureClass};
+use crate::retry::Schedule;
+use crate::shutdown::Stop;
+use crate::store::{BeginOptions, DueOptions, LaneOptions, Store};
+use crate::take::{Outage, Takes, take};
+
+/// What a worker needs of the configuration.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    pub begin: BeginOptions,
+    pub due: DueOptions,
+    pub slice: Duration,
+    pub due_interval: Duration,
+    pub retry_delays: Vec<Duration>,
+    /// RabbitMQ users that may publish requests; empty: all.
+    pub allowed_publishers: Vec<String>,
+    pub prefetch: u16,
+    pub request_concurrency: usize,
+    pub step_concurrency: usize,
+}
+
+impl WorkerOptions {
+    #[must_use]
+    pub fn from_settings(settings: &Settings) -> Self {
+        let w = &settings.worker;
+        let lane = LaneOptions { chunk_pairs: w.chunk_pairs, lease: Duration::from_millis(w.lane_lease_ms) };
+        Self {
+            begin: BeginOptions {
+                limits: settings.limits(),
+                chunk_pairs: w.chunk_pairs,
+                lanes: w.lanes,
+                lane,
+            },
+            due: DueOptions {
+                longest_lease: Duration::from_millis(w.lane_lease_max_ms),
+                unbegun_patience: Duration::from_millis(w.unbegun_patience_ms),
+            },
+            slice: Duration::from_millis(w.slice_ms),
+            due_interval: Duration::from_millis(w.due_interval_ms),
+            retry_delays: w.retry_delays_ms.iter().copied().map(Duration::from_millis).collect(),
+            allowed_publishers: w.allowed_publishers.clone(),
+            prefetch: settings.broker.prefetch,
+            request_concurrency: w.request_concurrency,
+            step_concurrency: w.step_concurrency,
+        }
+    }
+}
+
+/// What every handler of a worker shares.
+pub struct Worker {
+    store: Store,
+    broker: Broker,
+    options: WorkerOptions,
+    stop: Stop,
+}
+
+/// Works until `stop`; then finishes the work in hand and returns.
+pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Stop) {
+    let db = store.db().clone();
+    let takes = |queue, concurrency| Takes { queue, prefetch: options.prefetch, concurrency };
+    let requests = takes(Queue::Jobs, options.request_concurrency);
+    // Steps are few and long: what one worker holds and cannot start yet, another could.
+    let steps = Takes {
+        queue: Queue::Steps,
+        prefetch: u16::try_from(options.step_concurrency).unwrap_or(u16::MAX),
+        concurrency: options.step_concurrency,
+    };
+    let dead = takes(Queue::Dead, 4);
+    let worker = Arc::new(Worker { store, broker: broker.clone(), options, stop: stop.clone() });
+    let mut tasks = JoinSet::new();
+    let requester = Arc::new(handle::Requests(Arc::clone(&worker)));
+    tasks.spawn(take(broker.clone(), db.clone(), requests, requester, stop.clone()));
+    let stepper = Arc::new(lane::Steps(Arc::clone(&worker)));
+    tasks.spawn(take(broker.clone(), db.clone(), steps, stepper, stop.clone()));
+    let burier = Arc::new(dead::DeadLetters(Arc::clone(&worker)));
+    tasks.spawn(take(broker, db, dead, burier, stop.clone()));
+    tasks.spawn(due::run(worker, stop));
+    while tasks.join_next().await.is_some() {}
+}
+
+/// How often a failure that may be gone in a moment is retried before it is recorded.
+const TRIES_IN_PLACE: usize = 3;
+
+/// Runs `work`, again a few times where its failure is transient.
+async fn in_place<T, F: Future<Output = Result<T, DbError>>>(
+    mut work: impl FnMut() -> F,
+) -> Result<T, DbError> {
+    let mut schedule = Schedule::in_place();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match work().await {
+            Err(error) if error.class() == FailureClass::Transient && tries < TRIES_IN_PLACE => {
+                tracing::debug!(%error, tries, "trying again in place");
+                tokio::time::sleep(schedule.next_wait()).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Either the failure is an outage, or it is to be recorded with these words.
+fn outage_or_words(error: &DbError) -> Result<String, Outage> {
+    match error.class() {
+        FailureClass::Outage => Err(Outage(error.to_string())),
+        FailureClass::Transient => Ok(error.to_string()),
+    }
+}
+
+/// A failure while recording: the message comes again, and with it another chance to record.
+fn not_recorded(error: DbError) -> Outage {
+    Outage(error.to_string())
+}

@@ -1,0 +1,274 @@
+//! What only a server over a network can do to us: refuse, contradict, block, fall silent.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use batchshare::broker::{Broker, BrokerError, Queue, Rabbit, RabbitOptions};
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{broadcast, watch};
+
+use crate::broker::{id, options, take, to};
+use crate::support::{eventually, server};
+
+fn rabbit(options: &RabbitOptions) -> Broker {
+    Broker::Rabbit(Rabbit::new(options.clone()))
+}
+
+/// The URL's address in place of the server's.
+fn at(url: &str, address: SocketAddr) -> String {
+    let (before, rest) = url.rsplit_once('@').expect("a URL with a user");
+    let (_, vhost) = rest.split_once('/').expect("a URL with a virtual host");
+    format!("{before}@{address}/{vhost}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_contradicting_queue_is_named_with_the_difference() {
+    let options = options();
+    let name = options.topology.queue(Queue::Steps);
+    let other = Connection::connect(&options.url, ConnectionProperties::default()).await.expect("connected");
+    let channel = other.create_channel().await.expect("a channel");
+    let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+    channel.queue_declare(name.as_str().into(), durable, FieldTable::default()).await.expect("declared");
+    let declared = rabbit(&options).declare().await;
+    let Err(BrokerError::Topology(text)) = declared else { panic!("{declared:?}") };
+    assert!(text.contains(&name) && text.contains("inequivalent arg 'x-"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_refused_and_not_told() {
+    let options = options();
+    let url = options.url.replace(":guest@", ":Wr0ng-secret@");
+    assert_ne!(url, options.url);
+    let refused = rabbit(&RabbitOptions { url, ..options }).declare().await;
+    let Err(error @ BrokerError::Refused(_)) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains("ACCESS_REFUSED"), "{error}");
+    assert!(!error.to_string().contains("Wr0ng"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_virtual_host_is_refused() {
+    let options = options();
+    let url = format!("{}-none", options.url);
+    let refused = rabbit(&RabbitOptions { url, ..options }).ping().await;
+    assert!(matches!(refused, Err(BrokerError::Refused(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_read_is_refused_and_not_told() {
+    let options = RabbitOptions { url: "amqp://me:Wr0ng-secret@host:port/".to_owned(), ..options() };
+    assert!(!format!("{options:?}").contains("Wr0ng"));
+    let refused = rabbit(&options).ping().await;
+    let Err(error @ BrokerError::Refused(_)) = refused else { panic!("{refused:?}") };
+    assert!(!error.to_string().contains("Wr0ng"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unreachable_server_is_unavailable_in_time() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("its number");
+    let options = options();
+    let url = at(&options.url, closed);
+    let broker = rabbit(&RabbitOptions { url, ..options });
+    let start = Instant::now();
+    let answers = broker.publish(&[to(Queue::Jobs, "a"), to(Queue::Jobs, "b")]).await;
+    assert_eq!(answers.len(), 2);
+    for answer in answers {
+        assert!(matches!(answer, Err(BrokerError::Unavailable(_))), "{answer:?}");
+    }
+    assert!(matches!(broker.declare().await, Err(BrokerError::Unavailable(_))));
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_says_nothing_is_unavailable_in_time_and_found_again() {
+    let relay = Relay::start().await;
+    relay.flowing.send_replace(false);
+    let options = options();
+    let url = at(&options.url, relay.address);
+    let limit = Duration::from_millis(500);
+    let broker = rabbit(&RabbitOptions { url, connect_timeout: limit, ..options });
+    for _ in 0..3 {
+        let start = Instant::now();
+        let silent = broker.ping().await;
+        assert!(matches!(silent, Err(BrokerError::Unavailable(_))), "{silent:?}");
+        assert!(start.elapsed() < limit * 3);
+    }
+    relay.flowing.send_replace(true);
+    eventually("connected", 20, async || broker.ping().await.ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_falls_silent_is_given_up_and_replaced() {
+    let relay = Relay::start().await;
+    let options = options();
+    let url = at(&options.url, relay.address);
+    let broker = rabbit(&RabbitOptions { url, operation_timeout: Duration::from_secs(1), ..options.clone() });
+    rabbit(&options).declare().await.expect("declared");
+    assert_eq!(broker.publish(&[to(Queue::Jobs, "before")]).await, [Ok(())]);
+    relay.flowing.send_replace(false);
+    let start = Instant::now();
+    let answers = broker.publish(&[to(Queue::Jobs, "lost"), to(Queue::Jobs, "too")]).await;
+    for answer in answers {
+        assert!(matches!(answer, Err(BrokerError::Unavailable(_))), "{answer:?}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(4));
+    // What hangs on the old connection stays there; a new one works at once.
+    relay.flowing.send_replace(true);
+    eventually("published", 20, async || {
+        broker.publish(&[to(Queue::Jobs, "after")]).await.pop().and_then(Result::ok)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blocked_connection_says_so_at_once_and_comes_back() {
+    let relay = Relay::start().await;
+    let options = options();
+    let url = at(&options.url, relay.address);
+    let broker = rabbit(&RabbitOptions { url, ..options });
+    broker.declare().await.expect("declared");
+    let mut consumer = broker.consume(Queue::Jobs, 10).await.expect("a consumer");
+    assert_eq!(broker.publish(&[to(Queue::Jobs, "before")]).await, [Ok(())]);
+    let held = take(&mut consumer).await;
+    // Both connections of the broker are told: only the one that publishes minds.
+    relay.say(&blocked_frame());
+    let blocked = eventually("blocked", 10, async || broker.ping().await.err()).await;
+    assert!(matches!(&blocked, BrokerError::Unavailable(text) if text.starts_with("blocked: low on memory")));
+    let start = Instant::now();
+    assert_eq!(broker.publish(&[to(Queue::Jobs, "x"), to(Queue::Jobs, "y")]).await, vec![Err(blocked); 2]);
+    assert!(start.elapsed() < Duration::from_secs(1));
+    relay.say(&unblocked_frame());
+    eventually("available again", 10, async || broker.ping().await.ok()).await;
+    assert_eq!(broker.publish(&[to(Queue::Jobs, "after")]).await, [Ok(())]);
+    assert_eq!(id(&take(&mut consumer).await), "after");
+    consumer.acker().ack(held.tag).await.expect("acknowledged");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publish_under_way_ends_when_the_connection_is_blocked() {
+    let relay = Relay::start().await;
+    let options = options();
+    let url = at(&options.url, relay.address);
+    let broker = rabbit(&RabbitOptions { url, ..options });
+    broker.declare().await.expect("declared");
+    assert_eq!(broker.publish(&[to(Queue::Jobs, "before")]).await, [Ok(())]);
+    // Nothing flows to the server, so no confirm can come.
+    relay.flowing.send_replace(false);
+    let publishing = tokio::spawn({
+        let broker = broker.clone();
+        async move { broker.publish(&[to(Queue::Jobs, "under way")]).await }
+    });
+    let start = Instant::now();
+    let answers = loop {
+        relay.say(&blocked_frame());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if publishing.is_finished() {
+            break publishing.await.expect("no panic");
+        }
+    };
+    assert!(matches!(&answers[..], [Err(BrokerError::Unavailable(text))] if text.starts_with("blocked")));
+    assert!(start.elapsed() < Duration::from_secs(5), "long before the deadline");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_broker_connects_anew_when_it_is_used() {
+    let options = options();
+    let broker = rabbit(&options);
+    broker.declare().await.expect("declared");
+    broker.close().await;
+    assert_eq!(broker.publish(&[to(Queue::Jobs, "after")]).await, [Ok(())]);
+}
+
+/// `connection.blocked("low on memory")` as a frame.
+fn blocked_frame() -> Vec<u8> {
+    let reason = b"low on memory";
+    let mut payload = vec![0, 10, 0, 60, u8::try_from(reason.len()).expect("short")];
+    payload.extend_from_slice(reason);
+    frame(&payload)
+}
+
+fn unblocked_frame() -> Vec<u8> {
+    frame(&[0, 10, 0, 61])
+}
+
+/// A method frame on channel 0.
+fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![1, 0, 0];
+    frame.extend_from_slice(&u32::try_from(payload.len()).expect("short").to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame.push(0xCE);
+    frame
+}
+
+/// A TCP relay before the server: it can hold back what flows to it, and speak in its place.
+struct Relay {
+    address: SocketAddr,
+    flowing: Arc<watch::Sender<bool>>,
+    words: broadcast::Sender<Vec<u8>>,
+}
+
+impl Relay {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its number");
+        let url = server("BATCHSHARE_TEST_AMQP_URL");
+        let behind = url.rsplit_once('@').and_then(|(_, rest)| rest.split('/').next()).expect("an address");
+        let behind = behind.to_owned();
+        let flowing = Arc::new(watch::Sender::new(true));
+        let words = broadcast::Sender::new(1_000);
+        let (gate, speech) = (Arc::clone(&flowing), words.clone());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(&behind).await.expect("the server");
+                tokio::spawn(relay(client, server, gate.subscribe(), speech.subscribe()));
+            }
+        });
+        Self { address, flowing, words }
+    }
+
+    /// Sends bytes to all clients, as if they were the server's. Only while the server is silent: they
+    /// must not come between the bytes of a frame of its own.
+    fn say(&self, bytes: &[u8]) {
+        let _ = self.words.send(bytes.to_vec());
+    }
+}
+
+async fn relay(
+    client: TcpStream,
+    server: TcpStream,
+    mut gate: watch::Receiver<bool>,
+    mut words: broadcast::Receiver<Vec<u8>>,
+) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let up = async {
+        let mut bytes = vec![0; 65_536];
+        while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
+            if gate.wait_for(|flowing| *flowing).await.is_err()
+                || to_server.write_all(&bytes[..count]).await.is_err()
+            {
+                break;
+            }
+        }
+    };
+    let down = async {
+        let mut bytes = vec![0; 65_536];
+        loop {
+            let chunk = tokio::select! {
+                read = from_server.read(&mut bytes) => match read {
+                    Ok(count @ 1..) => bytes[..count].to_vec(),
+                    _ => break,
+                },
+                Ok(word) = words.recv() => word,
+            };
+            if to_client.write_all(&chunk).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! { () = up => {}, () = down => {} }
+}

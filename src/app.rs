@@ -154,6 +154,7 @@ pub async fn start(settings: &Settings, roles: Roles, stop: &Stop) -> Result<Opt
         _lock: lock,
     };
     if let (Some((auth, address, listener)), Some(vault)) = (listener, vault) {
+        tracing::info!(listen = %address, "the gateway listens");
         running.gateway = Some(address);
         let state = GatewayState::new(GatewayParts {
             store: store.clone(),
@@ -181,6 +182,7 @@ pub async fn start(settings: &Settings, roles: Roles, stop: &Stop) -> Result<Opt
     }
     if let Some(listener) = health {
         running.health = listener.local_addr().ok();
+        tracing::info!(listen = ?running.health, "the worker's health is told");
         let health = gateway::worker_health(store, broker_check(&broker));
         running.roles.push(tokio::spawn(gateway::answer(listener, health, role_stop)));
     }

@@ -69,6 +69,8 @@ async fn session<H: Handler>(
     away: &mut bool,
 ) -> Result<(), Outage> {
     db.ping().await.map_err(|error| Outage(error.to_string()))?;
+    // A broker that lost its data, or a new one, has no queues: declaring is safe to repeat.
+    broker.declare().await.map_err(|error| Outage(error.to_string()))?;
     let careful = !*proven;
     let (prefetch, concurrency) = if careful { (1, 1) } else { (takes.prefetch, takes.concurrency) };
     let mut consumer =

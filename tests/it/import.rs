@@ -8,7 +8,7 @@ use batchshare::store::{ImportError, Imported, Sealer, Store};
 use secrecy::ExposeSecret as _;
 
 use crate::on_both_stores;
-use crate::support::{Kind, TestDb};
+use crate::support::TestDb;
 
 const PEOPLE: &str = r#"
 {"type":"user","id":7,"username":"ana","name":"Ana Souza","email":"Ana@example.com"}

@@ -1,13 +1,23 @@
 //! The one integration target: everything on real parts. `./dev test` starts the servers.
 
-// What a test needs and does not get is a failed test.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "what a test needs and does not get is a failed test"
+)]
 
 mod broker;
+mod broker_rabbitmq;
+mod cli;
+mod embedded;
 mod fixtures;
 mod gateway;
 mod import;
 mod lanes;
+mod process;
+mod production;
 mod share;
 mod support;
 mod world;

@@ -86,7 +86,9 @@ impl Drop for RabbitConsumer {
 
 impl RabbitAcker {
     pub(in crate::broker) async fn ack(&self, tag: u64) -> Result<(), BrokerError> {
-        // Not lapin's own acker: that answers Ok(false) after the channel was lost.
+        // Not lapin's own acker: that answers Ok(false) after the channel was lost. Ok means that the
+        // bytes are sent: AMQP confirms no acknowledgement, and RabbitMQ's quorum queues were seen to
+        // forget some of more than 32 under way when the channel closes. Those messages come again.
         within(self.limit, "an acknowledgement", async {
             let acked = self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).await;
             acked.map_err(|error| failed("acknowledging", &error))

@@ -146,7 +146,9 @@ impl Link {
     /// Why the connection takes nothing now, if so.
     pub(super) fn blocked_now(&self) -> Option<BrokerError> {
         let told = self.blocked.borrow().clone();
-        told.or_else(|| self.connection.status().blocked().then(String::new)).map(|reason| blocked(&reason))
+        // lapin knows a moment before its listeners do.
+        let known = || self.connection.status().blocked().then(|| "an alarm at the server".to_owned());
+        told.or_else(known).map(|reason| blocked(&reason))
     }
 
     /// Resolves when the broker stops taking messages; never where the connection ends before.

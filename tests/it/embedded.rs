@@ -1,0 +1,141 @@
+//! The main job on the embedded default, as a person runs it: one process, one file, HTTP.
+
+use serde_json::{Value, json};
+
+use crate::process::{Env, Program, http, until};
+
+fn settings(folder: &tempfile::TempDir) -> Env {
+    vec![
+        ("BATCHSHARE__DATABASE__URL", format!("sqlite://{}", folder.path().join("b.db").display())),
+        ("BATCHSHARE__GATEWAY__LISTEN", "127.0.0.1:0".to_owned()),
+    ]
+}
+
+/// Twenty recipients that the demo data has: people with an account, groups, ana's own group.
+fn recipients(address: &str) -> Vec<Value> {
+    let mut found = Vec::new();
+    for search in ["an", "ar", "pa", "pl"] {
+        let (status, body) = http("GET", address, &format!("/api/v1/recipients?search={search}"), "ana", None);
+        assert_eq!(status, 200);
+        for item in body["items"].as_array().expect("items") {
+            if item["eligible"] == true && item["username"] != "ana" {
+                found.push(json!({"kind": item["kind"], "id": item["id"]}));
+            }
+        }
+    }
+    found.sort_by_key(|item| item["id"].as_i64());
+    found.dedup();
+    assert!(found.len() >= 20, "{found:?}");
+    found.truncate(20);
+    found
+}
+
+fn share_all(address: &str) -> String {
+    let body = json!({"secrets": {"all": {}}, "recipients": recipients(address)});
+    let (status, job) = http("POST", address, "/api/v1/share-jobs", "ana", Some(&body));
+    assert_eq!((status, &job["pairs"]), (202, &json!(24_000)), "{job}");
+    job["job_id"].as_str().expect("a job id").to_owned()
+}
+
+fn job(address: &str, id: &str) -> Value {
+    http("GET", address, &format!("/api/v1/share-jobs/{id}"), "ana", None).1
+}
+
+fn notice(address: &str, id: &str) -> Value {
+    until("a notice", 60, || {
+        let (_, notices) = http("GET", address, "/api/v1/notices", "ana", None);
+        notices["items"].as_array()?.iter().find(|notice| notice["job_id"] == id).cloned()
+    })
+}
+
+#[test]
+fn a_job_of_1200_by_20_ends_in_a_notice_with_the_right_counts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut program = Program::start(&["up"], &settings(&folder));
+    let address = program.address();
+    let id = share_all(&address);
+    let notice = notice(&address, &id);
+    assert_eq!(notice["state"], "completed");
+    assert_eq!(notice["counts"], json!({"granted": 24_000, "upgraded": 0, "unchanged": 0, "rejected": 0}));
+    // The result: a recipient reads the secret, and may not edit it.
+    let (_, list) = http("GET", &address, "/api/v1/secrets?limit=1", "bruno", None);
+    assert_eq!(list["items"][0]["permission"], "view");
+    let secret = list["items"][0]["id"].as_i64().expect("an id");
+    let (status, value) = http("GET", &address, &format!("/api/v1/secrets/{secret}/client-secret"), "bruno", None);
+    assert_eq!(status, 200);
+    let edit = json!({"name": "mine now"});
+    assert_eq!(http("PATCH", &address, &format!("/api/v1/secrets/{secret}"), "bruno", Some(&edit)).0, 403);
+    // The same again changes nothing.
+    let again = share_all(&address);
+    assert_eq!(self::notice(&address, &again)["counts"]["unchanged"], 24_000);
+    assert_eq!(program.stop(), 0);
+    let secret_value = value["client_secret"].as_str().expect("a value");
+    assert!(!program.log().contains(secret_value), "no secret value in the log");
+}
+
+#[test]
+fn killed_in_the_middle_and_started_again_it_ends_in_the_same_grants() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut env = settings(&folder);
+    // Small chunks and slices, so that the middle is long and wide.
+    env.push(("BATCHSHARE__WORKER__CHUNK_PAIRS", "100".to_owned()));
+    env.push(("BATCHSHARE__WORKER__SLICE_MS", "20".to_owned()));
+    env.push(("BATCHSHARE__WORKER__LANE_LEASE_MS", "2000".to_owned()));
+    env.push(("BATCHSHARE__RELAY__LEASE_MS", "1000".to_owned()));
+    let mut program = Program::start(&["up"], &env);
+    let mut address = program.address();
+    let id = share_all(&address);
+    let mut kills = 0;
+    for part in 1..=4 {
+        let done = until("some progress", 60, || {
+            let done = job(&address, &id)["done_pairs"].as_u64()?;
+            (done >= part * 4_000).then_some(done)
+        });
+        if done == 24_000 {
+            break;
+        }
+        program.kill();
+        kills += 1;
+        program = Program::start(&["up"], &env);
+        address = program.address();
+    }
+    assert!(kills >= 2, "the job was over before it could be killed");
+    let notice = notice(&address, &id);
+    assert_eq!(notice["counts"], json!({"granted": 24_000, "upgraded": 0, "unchanged": 0, "rejected": 0}));
+    assert_eq!(job(&address, &id)["attempts"], 0, "a crash is not a failure of the job");
+    let (_, grants) = http("GET", &address, "/api/v1/secrets/ids?shared=true", "ana", None);
+    assert_eq!(grants.as_array().expect("ids").len(), 1_200);
+}
+
+#[test]
+fn a_second_up_on_one_file_says_who_has_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let env = settings(&folder);
+    let mut first = Program::start(&["up"], &env);
+    first.address();
+    let mut second = Program::start(&["up"], &env);
+    assert_eq!(second.wait(), 1);
+    let log = second.log();
+    assert!(log.contains("in use by another batchshare (process "), "{log}");
+    assert_eq!(log.lines().count(), 1, "{log}");
+}
+
+#[test]
+fn commands_work_beside_a_running_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let env = settings(&folder);
+    let mut program = Program::start(&["up"], &env);
+    let address = program.address();
+    let (code, out, err) =
+        crate::process::run(&["share", "--as", "ana", "--search", "stripe", "--user", "bruno", "--json"], &env);
+    assert_eq!(code, 0, "{err}");
+    let job: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(job["state"], "completed", "{job}");
+    let id = job["job_id"].as_str().expect("an id");
+    assert_eq!(notice(&address, id)["job_id"], id);
+    let (code, out, _) = crate::process::run(&["jobs", "list", "--json"], &env);
+    let list: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &list["items"][0]["job_id"]), (0, &json!(id)));
+    let (code, ..) = crate::process::run(&["share", "--as", "ana", "--search", "stripe", "--user", "carla"], &env);
+    assert_eq!(code, 4, "nothing was shared");
+}

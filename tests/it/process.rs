@@ -1,0 +1,151 @@
+//! The real program as processes: started, asked over HTTP, killed, started again.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A running `batchshare`. Killed with the value.
+pub struct Program {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+/// The settings of a process, on top of the defaults.
+pub type Env = Vec<(&'static str, String)>;
+
+impl Program {
+    /// Starts `batchshare ARGS` with these settings and nothing else of ours in its environment.
+    pub fn start(args: &[&str], env: &Env) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_batchshare"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BATCHSHARE")) {
+            command.env_remove(name);
+        }
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.envs(env.iter().map(|(name, value)| (name, value)));
+        let mut child = command.spawn().expect("the program starts");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (output, kept) = (child.stderr.take().expect("stderr"), Arc::clone(&lines));
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                kept.lock().expect("lines").push(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.lines.lock().expect("lines").join("\n")
+    }
+
+    /// Where its gateway listens, once it does.
+    pub fn address(&mut self) -> String {
+        self.logged("the gateway listens", "listen=")
+    }
+
+    /// What stands behind `key` in the first line that has `text`, once there is one.
+    pub fn logged(&mut self, text: &str, key: &str) -> String {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let found = self.lines.lock().expect("lines").iter().find(|line| line.contains(text)).cloned();
+            if let Some(line) = found {
+                let rest = line.split_once(key).map_or("", |(_, rest)| rest);
+                return rest.split_whitespace().next().unwrap_or_default().to_owned();
+            }
+            let ended = self.child.try_wait().expect("a child");
+            assert!(ended.is_none() && Instant::now() < end, "no '{text}' in:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// SIGKILL: nothing is finished, nothing is said.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(&mut self) -> i32 {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        self.wait()
+    }
+
+    /// Its exit code, within 30 seconds.
+    pub fn wait(&mut self) -> i32 {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(Instant::now() < end, "it does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of process {}\n{}", self.child.id(), self.log());
+        }
+    }
+}
+
+/// Runs `batchshare ARGS` to its end: exit code, stdout, stderr.
+pub fn run(args: &[&str], env: &Env) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_batchshare"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BATCHSHARE")) {
+        command.env_remove(name);
+    }
+    command.args(args).envs(env.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
+    let output = command.output().expect("the program runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+/// A request as a person; the status and the JSON of the answer.
+pub fn http(method: &str, address: &str, path: &str, person: &str, body: Option<&Value>) -> (u16, Value) {
+    let agent = ureq::Agent::new_with_config(
+        ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(20)))
+            .build(),
+    );
+    let url = format!("http://{address}{path}");
+    let request = ureq::http::Request::builder()
+        .method(method)
+        .uri(url)
+        .header("X-Batchshare-User", person)
+        .header("Content-Type", "application/json")
+        .body(body.map(ToString::to_string).unwrap_or_default())
+        .expect("a request");
+    let mut answer = agent.run(request).expect("an answer");
+    let text = answer.body_mut().read_to_string().expect("a body");
+    (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+/// Waits, without async, until a condition holds.
+pub fn until<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < end, "not within {seconds} s: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A file of a test's own.
+pub fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).expect("write a file");
+    path
+}

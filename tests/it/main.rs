@@ -19,5 +19,6 @@ mod lanes;
 mod process;
 mod production;
 mod share;
+mod startup;
 mod support;
 mod world;

@@ -1,0 +1,153 @@
+//! What ends the program at once with one clear line, and what it waits for.
+
+use std::net::TcpListener;
+
+use crate::process::{Env, Program, file, run, until};
+use crate::support::{Kind, TestDb, server, unique};
+
+/// The production shape with a key, on a migrated database.
+struct Site {
+    db: TestDb,
+    env: Env,
+    folder: tempfile::TempDir,
+}
+
+impl Site {
+    async fn new() -> Self {
+        let db = TestDb::new(Kind::Postgres).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let (_, key, _) = run(&["keygen"], &Vec::new());
+        let path = file(&folder, "key", &key);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, mode).expect("chmod");
+        let env = vec![
+            ("BATCHSHARE__DATABASE__URL", db.url.clone()),
+            ("BATCHSHARE__BROKER__URL", server("BATCHSHARE_TEST_AMQP_URL")),
+            ("BATCHSHARE__BROKER__PREFIX", unique("start")),
+            ("BATCHSHARE__GATEWAY__LISTEN", "127.0.0.1:0".to_owned()),
+            ("BATCHSHARE__VAULT__KEY_FILE", path.display().to_string()),
+        ];
+        Self { db, env, folder }
+    }
+
+    fn with(&self, name: &'static str, value: impl Into<String>) -> Env {
+        let mut env = self.env.clone();
+        env.retain(|(found, _)| *found != name);
+        env.push((name, value.into()));
+        env
+    }
+}
+
+/// Ends at once with one line that has these words, and none of the others.
+fn ends(args: &[&str], env: &Env, words: &[&str], never: &[&str]) -> i32 {
+    let mut program = Program::start(args, env);
+    let code = program.wait();
+    let log = program.log();
+    assert_ne!(code, 0, "{log}");
+    assert_eq!(log.lines().count(), 1, "one line: {log}");
+    assert!(words.iter().all(|word| log.contains(word)), "{words:?} in: {log}");
+    assert!(!never.iter().any(|word| log.contains(word)), "{never:?} not in: {log}");
+    code
+}
+
+fn password(url: &str) -> String {
+    let user = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).expect("a user").0;
+    user.split_once(':').expect("a password").1.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_taken_port_is_told() {
+    let site = Site::new().await;
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let env = site.with("BATCHSHARE__GATEWAY__LISTEN", &address);
+    ends(&["serve"], &env, &[&address, "gateway.listen"], &[]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_of_the_database_is_told_and_not_shown() {
+    let site = Site::new().await;
+    let wrong = site.db.url.replace(&password(&site.db.url), "wr0ng-password");
+    for role in ["serve", "work"] {
+        let env = site.with("BATCHSHARE__DATABASE__URL", &wrong);
+        ends(&[role], &env, &["password authentication failed"], &["wr0ng"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_of_the_broker_is_told_and_not_shown() {
+    let site = Site::new().await;
+    let url = server("BATCHSHARE_TEST_AMQP_URL").replace("guest:guest@", "guest:wr0ng-password@");
+    let env = site.with("BATCHSHARE__BROKER__URL", url);
+    ends(&["work"], &env, &["refuses"], &["wr0ng"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_older_than_the_program_is_told() {
+    let site = Site::new().await;
+    batchshare::db::revert_all(&site.db.db).await.expect("revert");
+    assert_eq!(ends(&["work"], &site.env, &["batchshare migrate"], &[]), 2);
+    let mut program = Program::start(&["serve", "--migrate"], &site.env);
+    program.address();
+    assert_eq!(program.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topology_that_contradicts_names_the_queue() {
+    let site = Site::new().await;
+    let prefix = unique("contradict");
+    let queue = format!("{prefix}.jobs");
+    let declared = std::process::Command::new("amqp-declare-queue")
+        .args([
+            format!("--url={}", server("BATCHSHARE_TEST_AMQP_URL")),
+            format!("--queue={queue}"),
+            "-d".to_owned(),
+        ])
+        .output()
+        .expect("amqp-declare-queue");
+    assert!(declared.status.success());
+    let env = site.with("BATCHSHARE__BROKER__PREFIX", prefix);
+    ends(&["work"], &env, &[&queue, "x-"], &[]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_for_everybody_needs_a_proxy_with_a_secret() {
+    let site = Site::new().await;
+    let env = site.with("BATCHSHARE__GATEWAY__LISTEN", "0.0.0.0:0");
+    ends(&["serve"], &env, &["auth.mode is demo", "loopback"], &[]);
+    let mut env = site.with("BATCHSHARE__AUTH__MODE", "proxy");
+    let short = file(&site.folder, "secret", "too-short");
+    env.push(("BATCHSHARE__AUTH__PROXY__SECRET_FILE", short.display().to_string()));
+    ends(&["serve"], &env, &["32"], &["too-short"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_are_away_are_waited_for() {
+    let site = Site::new().await;
+    // Nobody listens there.
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let env = site.with("BATCHSHARE__BROKER__URL", format!("amqp://guest:guest@127.0.0.1:{free}/%2f"));
+    let mut program = Program::start(&["work"], &env);
+    program.logged("waiting for the broker", "waiting");
+    assert_eq!(program.stop(), 0, "a signal ends the wait");
+    let env = site.with("BATCHSHARE__DATABASE__URL", format!("postgres://x:y@127.0.0.1:{free}/none"));
+    let mut program = Program::start(&["work"], &env);
+    program.logged("waiting for the database", "waiting");
+    // One line, though it tries many times a minute.
+    let tries = std::time::Instant::now();
+    until("a second", 5, || (tries.elapsed().as_millis() > 1_500).then_some(()));
+    assert_eq!(program.log().matches("waiting for the database").count(), 1, "{}", program.log());
+    assert_eq!(program.stop(), 0);
+    let (code, _, err) = run(&["jobs", "list"], &env);
+    assert_eq!(code, 6, "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_broker_is_for_one_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let env =
+        vec![("BATCHSHARE__DATABASE__URL", format!("sqlite://{}", folder.path().join("b.db").display()))];
+    for role in ["serve", "work"] {
+        assert_eq!(ends(&[role], &env, &["batchshare up", "amqp://"], &[]), 2);
+    }
+}

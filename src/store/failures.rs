@@ -14,7 +14,7 @@ use super::dead::{self, DeadLetter, Origin};
 use super::jobs::{self, JobRow};
 use super::lanes::LaneWork;
 use super::tx::Tx;
-use super::{Store, begin, ending};
+use super::{Store, begin, ending, lanes};
 
 /// What a recorded failure led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,10 +165,7 @@ fn stands(conn: &mut Conn, work: &LaneWork) -> Result<bool, DbError> {
         .filter(dsl::attempts.eq(work.attempts))
         .filter(dsl::open.eq(true));
     // Locked, so that it still is when this transaction closes it.
-    if conn.is_pg() {
-        let sql = "SELECT lane FROM lanes WHERE job = $1 ORDER BY lane FOR UPDATE";
-        diesel::sql_query(sql).bind::<BigInt, _>(work.job.key.get()).execute(conn)?;
-    }
+    lanes::lock_all(conn, work.job.key)?;
     Ok(same.count().get_result::<i64>(conn)? == 1)
 }
 

@@ -123,14 +123,50 @@ pub(super) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashMap<JobKey,
     Ok(all)
 }
 
-/// Locks all lanes of a job, by number, and closes them. The caller holds the job's lock.
-pub(super) fn close_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
+/// Locks all lanes of a job, by number. The caller holds the job's lock.
+pub(super) fn lock_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
     if conn.is_pg() {
         let sql = "SELECT lane FROM lanes WHERE job = $1 ORDER BY lane FOR UPDATE";
         diesel::sql_query(sql).bind::<BigInt, _>(job.get()).execute(conn)?;
     }
+    Ok(())
+}
+
+/// Locks all lanes of a job and closes them.
+pub(super) fn close_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
+    lock_all(conn, job)?;
     diesel::update(lanes::table.filter(lanes::job.eq(job.get()))).set(lanes::open.eq(false)).execute(conn)?;
     Ok(())
+}
+
+/// A lane of a job that is reopened.
+#[derive(QueryableByName)]
+pub(super) struct Reopened {
+    #[diesel(sql_type = Integer)]
+    pub(super) lane: i32,
+    /// One more than its last: whoever still holds a step or a reading of the older run finds nothing.
+    #[diesel(sql_type = Integer)]
+    pub(super) turn: i32,
+    /// It had not come to its end.
+    #[diesel(sql_type = Bool)]
+    pub(super) open: bool,
+}
+
+/// Makes the lanes of a job ready for another run, by number: positions and counts stay, failures are
+/// the new run's. Those that had not come to their end are open again. The job is locked.
+pub(super) fn reopen_all(conn: &mut Conn, job: JobKey, lease: Duration) -> Result<Vec<Reopened>, DbError> {
+    lock_all(conn, job)?;
+    let sql = "UPDATE lanes SET open = position < end_position, turn = turn + 1, attempts = 0, failures = 0, \
+               not_before = NULL, last_error = NULL, lease_ms = $1, due_at = now_ms() + $2 \
+               WHERE job = $3 RETURNING lane, turn, open";
+    let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
+    let mut lanes: Vec<Reopened> = diesel::sql_query(sql)
+        .bind::<BigInt, _>(lease)
+        .bind::<BigInt, _>(lease)
+        .bind::<BigInt, _>(job.get())
+        .load(conn)?;
+    lanes.sort_by_key(|lane| lane.lane);
+    Ok(lanes)
 }
 
 /// A lane that is to be worked on, as it was read.

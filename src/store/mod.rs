@@ -7,6 +7,7 @@
 mod access;
 mod begin;
 mod dead;
+mod dead_desk;
 mod directory;
 mod due;
 mod ending;
@@ -22,6 +23,7 @@ mod notices;
 mod outbox;
 mod reach;
 mod rejections;
+mod replay;
 pub(crate) mod schema;
 mod secret;
 mod secrets;
@@ -33,6 +35,7 @@ use tokio::sync::mpsc;
 
 pub use begin::{BeginOptions, Begun};
 pub use dead::{DeadLetter, Origin};
+pub use dead_desk::{DeadFilter, DeadItem, Discarded, KeptLetter};
 pub use directory::{Person, PrincipalName, RecipientItem, SignIn};
 pub use due::{DueOptions, DueWork};
 pub use failures::Recorded;
@@ -41,6 +44,7 @@ pub use jobs::{Submission, Submitted};
 pub use lanes::{ChunkDone, LaneFound, LaneOptions, LaneWork};
 pub use notices::Notice;
 pub use outbox::{Letter, OutboxRow};
+pub use replay::{NotReplayed, Replayed};
 pub use secret::{Edited, Sealed, SecretDetail};
 pub use secrets::{SecretCursor, SecretFilter, SecretItem, SecretSort, Selectable};
 

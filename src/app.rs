@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::broker::{Broker, BrokerError, Embedded, Rabbit, RabbitOptions, Topology};
-use crate::config::{ConfigError, Settings};
+use crate::config::{AuthMode, ConfigError, Settings};
 use crate::db::{self, Clock, Db, DbError, FailureClass, MigrationState, Target};
 use crate::gateway::{self, Auth, BrokerCheck, GatewayParts, GatewayState, HostList};
 use crate::relay::{self, RelayOptions};
@@ -127,7 +127,8 @@ pub async fn start(settings: &Settings, roles: Roles, stop: &Stop) -> Result<Opt
     if !ready_broker(&broker, stop).await? {
         return Ok(None);
     }
-    if let (true, Some(vault)) = (roles.demo, &vault) {
+    let is_demo = roles.demo && settings.auth.mode == AuthMode::Demo;
+    if let (true, Some(vault)) = (is_demo, &vault) {
         demo_data(&db, vault).await?;
     }
 

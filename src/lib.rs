@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod broker;
+pub mod bury;
 pub mod cli;
 pub mod config;
 pub mod db;

@@ -90,6 +90,15 @@ impl Broker {
         }
     }
 
+    /// Whether the broker says that a message comes from one of these users, or from batchshare
+    /// itself. The embedded broker has no users: only this program can reach it.
+    #[must_use]
+    pub fn is_from(&self, delivery: &Delivery, users: &[String]) -> bool {
+        let Self::Rabbit(rabbit) = self else { return true };
+        let Some(user) = delivery.user_id.as_deref() else { return false };
+        rabbit.user() == Some(user) || users.iter().any(|allowed| allowed == user)
+    }
+
     /// Publishes a batch and waits for all confirms together. The answers are in the batch's order.
     pub async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
         match self {

@@ -28,9 +28,10 @@ impl Handler for Requests {
             Ok(asked) => asked,
             Err(poison) => return worker.bury(Queue::Jobs, &delivery, poison.reason, &poison.detail).await,
         };
-        // The trace of the event counts; a header is the next best, and begin makes one else.
-        asked.traceparent = asked.traceparent.or_else(|| trace_of(&delivery));
-        let trace = asked.traceparent.clone().unwrap_or_default();
+        // The trace of the event counts; a header is the next best.
+        let given = asked.traceparent.take().or_else(|| trace_of(&delivery));
+        let trace = given.unwrap_or_else(wire::new_traceparent);
+        asked.traceparent = Some(trace.clone());
         let span = tracing::info_span!("request", job_id = %asked.job_id, traceparent = trace);
         worker.request(asked, delivery).instrument(span).await
     }
@@ -45,7 +46,7 @@ impl Worker {
     /// Whether the broker says that somebody allowed published it.
     fn may_publish(&self, delivery: &Delivery) -> bool {
         let allowed = &self.options.allowed_publishers;
-        allowed.is_empty() || delivery.user_id.as_ref().is_some_and(|user| allowed.contains(user))
+        allowed.is_empty() || self.broker.is_from(delivery, allowed)
     }
 
     async fn request(&self, asked: JobRequested, delivery: Delivery) -> Result<(), Outage> {

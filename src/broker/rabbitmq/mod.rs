@@ -62,6 +62,12 @@ struct Inner {
     consuming: Cell,
 }
 
+impl Inner {
+    fn user(&self) -> Option<&str> {
+        self.uri.as_ref().map(|uri| uri.authority.userinfo.username.as_str())
+    }
+}
+
 impl Rabbit {
     /// Connects nothing yet: the first operation does.
     #[must_use]
@@ -74,6 +80,11 @@ impl Rabbit {
         });
         let (publishing, consuming) = (Cell::new("publish"), Cell::new("consume"));
         Self { inner: Arc::new(Inner { options, uri, publishing, consuming }) }
+    }
+
+    /// The broker's user that this process is.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.inner.user()
     }
 
     /// Declares the whole topology. Safe to repeat.

@@ -15,7 +15,8 @@ fn settings(folder: &tempfile::TempDir) -> Env {
 fn recipients(address: &str) -> Vec<Value> {
     let mut found = Vec::new();
     for search in ["an", "ar", "pa", "pl"] {
-        let (status, body) = http("GET", address, &format!("/api/v1/recipients?search={search}"), "ana", None);
+        let (status, body) =
+            http("GET", address, &format!("/api/v1/recipients?search={search}"), "ana", None);
         assert_eq!(status, 200);
         for item in body["items"].as_array().expect("items") {
             if item["eligible"] == true && item["username"] != "ana" {
@@ -61,7 +62,8 @@ fn a_job_of_1200_by_20_ends_in_a_notice_with_the_right_counts() {
     let (_, list) = http("GET", &address, "/api/v1/secrets?limit=1", "bruno", None);
     assert_eq!(list["items"][0]["permission"], "view");
     let secret = list["items"][0]["id"].as_i64().expect("an id");
-    let (status, value) = http("GET", &address, &format!("/api/v1/secrets/{secret}/client-secret"), "bruno", None);
+    let (status, value) =
+        http("GET", &address, &format!("/api/v1/secrets/{secret}/client-secret"), "bruno", None);
     assert_eq!(status, 200);
     let edit = json!({"name": "mine now"});
     assert_eq!(http("PATCH", &address, &format!("/api/v1/secrets/{secret}"), "bruno", Some(&edit)).0, 403);
@@ -126,8 +128,10 @@ fn commands_work_beside_a_running_up() {
     let env = settings(&folder);
     let mut program = Program::start(&["up"], &env);
     let address = program.address();
-    let (code, out, err) =
-        crate::process::run(&["share", "--as", "ana", "--search", "stripe", "--user", "bruno", "--json"], &env);
+    let (code, out, err) = crate::process::run(
+        &["share", "--as", "ana", "--search", "stripe", "--user", "bruno", "--json"],
+        &env,
+    );
     assert_eq!(code, 0, "{err}");
     let job: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(job["state"], "completed", "{job}");
@@ -136,6 +140,7 @@ fn commands_work_beside_a_running_up() {
     let (code, out, _) = crate::process::run(&["jobs", "list", "--json"], &env);
     let list: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((code, &list["items"][0]["job_id"]), (0, &json!(id)));
-    let (code, ..) = crate::process::run(&["share", "--as", "ana", "--search", "stripe", "--user", "carla"], &env);
+    let (code, ..) =
+        crate::process::run(&["share", "--as", "ana", "--search", "stripe", "--user", "carla"], &env);
     assert_eq!(code, 4, "nothing was shared");
 }

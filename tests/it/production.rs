@@ -46,8 +46,15 @@ impl Site {
         let lines = file(&folder, "company.jsonl", &company());
         let (code, _, err) = run(&["import", lines.to_str().expect("a path")], &env);
         assert_eq!(code, 0, "{err}");
-        let mut site =
-            Self { db, env, prefix, serve: Vec::new(), work: Vec::new(), addresses: Vec::new(), _folder: folder };
+        let mut site = Self {
+            db,
+            env,
+            prefix,
+            serve: Vec::new(),
+            work: Vec::new(),
+            addresses: Vec::new(),
+            _folder: folder,
+        };
         for _ in 0..2 {
             let mut serve = Program::start(&["serve"], &site.env);
             site.addresses.push(serve.address());
@@ -109,13 +116,19 @@ fn company() -> String {
         add(json!({"type": "user", "id": id, "username": name, "name": name, "email": ""}));
     }
     for id in 1_001..=2_200 {
-        add(json!({"type": "secret", "id": id, "owner": ANA, "name": format!("API {id}"), "url": "https://a.example",
-                   "client_id": "ci", "client_secret": "tops3cret-value"}));
+        add(
+            json!({"type": "secret", "id": id, "owner": ANA, "name": format!("API {id}"), "url": "https://a.example",
+                   "client_id": "ci", "client_secret": "tops3cret-value"}),
+        );
     }
     lines
 }
 
-fn message(id: &str, secrets: std::ops::RangeInclusive<i64>, recipients: std::ops::RangeInclusive<i64>) -> Value {
+fn message(
+    id: &str,
+    secrets: std::ops::RangeInclusive<i64>,
+    recipients: std::ops::RangeInclusive<i64>,
+) -> Value {
     json!({
         "specversion": "1.0", "id": id, "source": "/mysafe/ui", "type": "batchshare.job.requested.v1",
         "data": {
@@ -147,8 +160,10 @@ async fn a_message_published_from_outside_has_one_effect_however_often_it_comes(
 
     // The same id with other content is a dead letter and touches nothing.
     site.amqp_publish(message(&id, 1_001..=1_001, 3..=3).to_string().as_bytes());
-    crate::support::eventually("the dead letter", 20, async || (site.dead("id_conflict").await == 1).then_some(()))
-        .await;
+    crate::support::eventually("the dead letter", 20, async || {
+        (site.dead("id_conflict").await == 1).then_some(())
+    })
+    .await;
     // Delivered again after a grant was taken back, it does not bring the grant back.
     let path = "/api/v1/secrets/1001/grants/3";
     assert_eq!(http("DELETE", &site.addresses[1], path, "ana", None).0, 204);
@@ -203,7 +218,10 @@ async fn poison_is_kept_with_its_reason_and_stops_nobody() {
         ("invalid_field", with("/data/secrets", json!({"all": {"search": "a\u{0}b"}}))),
         ("invalid_field", with("/data/recipients", json!([]))),
         ("invalid_field", with("/data/recipients/0/kind", json!("robot"))),
-        ("invalid_field", with("/data/recipients/0", json!({"kind": "user", "id": 3, "permission": "owner"}))),
+        (
+            "invalid_field",
+            with("/data/recipients/0", json!({"kind": "user", "id": 3, "permission": "owner"})),
+        ),
         ("too_large", vec![b' '; 2 * 1024 * 1024 + 1]),
     ];
     for (_, body) in &poison {
@@ -216,7 +234,9 @@ async fn poison_is_kept_with_its_reason_and_stops_nobody() {
         (site.db.number("SELECT COUNT(*) FROM dead_letters").await == total).then_some(())
     })
     .await;
-    for reason in ["not_json", "not_cloudevent", "unknown_version", "unknown_type", "invalid_field", "too_large"] {
+    for reason in
+        ["not_json", "not_cloudevent", "unknown_version", "unknown_type", "invalid_field", "too_large"]
+    {
         let expected = poison.iter().filter(|(found, _)| *found == reason).count();
         assert_eq!(site.dead(reason).await, i64::try_from(expected).expect("a number"), "{reason}");
     }
@@ -245,9 +265,7 @@ async fn workers_killed_in_the_middle_of_a_large_job_lose_nothing() {
     let id = uuid::Uuid::now_v7().to_string();
     site.amqp_publish(message(&id, 1_001..=2_200, 3..=22).to_string().as_bytes());
     for part in 1..=3 {
-        until("some progress", 60, || {
-            (site.job(&id)["done_pairs"].as_u64()? >= part * 5_000).then_some(())
-        });
+        until("some progress", 60, || (site.job(&id)["done_pairs"].as_u64()? >= part * 5_000).then_some(()));
         for work in &mut site.work {
             work.kill();
             *work = Program::start(&["work"], &site.env);

@@ -209,9 +209,8 @@ impl Settings {
                 "broker.url is embedded:, which needs a sqlite:// database; set broker.url to amqp://…",
             );
         }
-        if !self.is_embedded()
-            && !(self.broker.url.starts_with("amqp://") || self.broker.url.starts_with("amqps://"))
-        {
+        let schemes = ["amqp://", "amqps://"];
+        if !self.is_embedded() && !schemes.iter().any(|scheme| self.broker.url.starts_with(scheme)) {
             return bad("broker.url must be embedded: or start with amqp:// (amqps:// in a build with TLS)");
         }
         if self.broker.prefix.is_empty()

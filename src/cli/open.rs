@@ -61,6 +61,6 @@ pub(super) async fn patiently<T>(
     }
 }
 
-fn unreachable(why: &str) -> Failure {
+pub(super) fn unreachable(why: &str) -> Failure {
     Failure::new(Code::Unreachable, format!("gave up after {} s: {why}", PATIENCE.as_secs()))
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::recipients::noun;
 use super::{Failure, out};
 use crate::domain::event::{Rejection, Subject};
-use crate::domain::{FailReason, JobSnapshot, JobState, PrincipalKind, RejectReason};
+use crate::domain::{FailReason, JobSnapshot, JobState, RejectReason};
 use crate::store::Store;
 use crate::wire::{job_json, rejection_json};
 
@@ -132,28 +132,30 @@ fn rejected(rejection: &Rejection, name: Option<&str>) -> String {
         Subject::Secret(id) => ("secret", id.get()),
         Subject::Recipient(kind, id) => (noun(kind), id.get()),
     };
+    let known = name.is_some();
     let name = name.map_or_else(|| id.to_string(), |name| format!("{name} ({id})"));
-    format!("{what} {name}: {}", reason(rejection))
+    // Who runs this sees every name; the requester may not.
+    let reason = match rejection.reason {
+        RejectReason::NotFound if known => "the requester may not see it",
+        other => reason(other),
+    };
+    format!("{what} {name}: {reason}")
 }
 
-fn reason(rejection: &Rejection) -> &'static str {
-    match (rejection.reason, rejection.subject) {
-        (RejectReason::NotFound, Subject::Secret(_)) => "does not exist, or the requester may not see it",
-        (RejectReason::NotFound, Subject::Recipient(PrincipalKind::PersonalGroup, _)) => {
-            "does not exist, or the requester may not see it"
-        }
-        (RejectReason::NotFound, Subject::Recipient(..)) => "does not exist",
-        (RejectReason::NotAllowed, _) => "the requester may view it and may not share it",
-        (RejectReason::Disabled, _) => "is disabled",
-        (RejectReason::Inactive, _) => "is not active",
-        (RejectReason::NoAccount, _) => "has no MySafe account",
+fn reason(reason: RejectReason) -> &'static str {
+    match reason {
+        RejectReason::NotFound => "does not exist",
+        RejectReason::NotAllowed => "the requester may view it and may not share it",
+        RejectReason::Disabled => "is disabled",
+        RejectReason::Inactive => "is not active",
+        RejectReason::NoAccount => "has no MySafe account",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Counts, JobId, PrincipalId, SecretId};
+    use crate::domain::{Counts, JobId, PrincipalId, PrincipalKind, SecretId};
 
     fn job(state: JobState, counts: Counts, pairs: u64) -> JobSnapshot {
         JobSnapshot {
@@ -197,6 +199,7 @@ mod tests {
         assert_eq!(rejected(&rejection, Some("Carla Dias")), "user Carla Dias (3): has no MySafe account");
         let gone = Subject::Secret(SecretId::new(9).expect("an id"));
         let rejection = Rejection { subject: gone, reason: RejectReason::NotFound, pairs: 1 };
-        assert_eq!(rejected(&rejection, None), "secret 9: does not exist, or the requester may not see it");
+        assert_eq!(rejected(&rejection, None), "secret 9: does not exist");
+        assert_eq!(rejected(&rejection, Some("Pix")), "secret Pix (9): the requester may not see it");
     }
 }

@@ -1,11 +1,14 @@
 //! `batchshare topology`: the broker's names, for whoever administers it.
 
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
-use super::{Code, Failure, out};
-use crate::app;
+use super::{Code, Failure, open, out};
+use crate::app::{self, AppError};
+use crate::broker::BrokerError;
 use crate::broker::topology::{Exchange, Queue, Topology};
 use crate::config::Settings;
+use crate::retry::Schedule;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -19,13 +22,31 @@ pub(super) async fn run(args: Args, settings: Settings) -> Result<Code, Failure>
         if settings.is_embedded() {
             return Err(Failure::usage("broker.url is embedded:, where there is nothing to declare"));
         }
-        app::declare(&settings).await?;
+        declare(&settings).await?;
         out::message("declared");
         return Ok(Code::Done);
     }
     let topology = Topology { prefix: settings.broker.prefix.clone() };
     out::line(text(&topology, &vhost(&settings.broker.url)).trim_end())?;
     Ok(Code::Done)
+}
+
+/// Waits for a broker that is away as every one-shot command waits for a server.
+async fn declare(settings: &Settings) -> Result<(), Failure> {
+    let start = Instant::now();
+    let mut schedule = Schedule::new(Duration::from_millis(100), Duration::from_secs(1));
+    loop {
+        let error = match app::declare(settings).await {
+            Ok(()) => return Ok(()),
+            Err(AppError::Broker(error @ BrokerError::Unavailable(_))) => error,
+            Err(error) => return Err(error.into()),
+        };
+        let wait = schedule.next_wait();
+        if start.elapsed() + wait >= open::PATIENCE {
+            return Err(open::unreachable(&error.to_string()));
+        }
+        tokio::time::sleep(wait).await;
+    }
 }
 
 fn kind(exchange: Exchange) -> &'static str {

@@ -4,18 +4,36 @@ use std::net::SocketAddr;
 
 use super::{Code, Failure, out};
 use crate::app::{self, Roles, Running};
-use crate::config::Settings;
+use crate::config::{AuthMode, Settings};
 use crate::demo;
+use crate::store::{SignIn, Store};
 
 pub(super) async fn run(settings: Settings) -> Result<Code, Failure> {
+    let demo_mode = settings.auth.mode == AuthMode::Demo;
     let say = |running: &Running| {
         if let Some(listen) = running.gateway {
-            // A closed stdout does not stop the program.
-            let _ = out::line(&welcome(listen, &running.store.db().target().to_string()));
+            tokio::spawn(greet(running.store.clone(), listen, demo_mode));
         }
     };
     app::run(settings, Roles::UP, say).await?;
     Ok(Code::Done)
+}
+
+/// Says where to look; what to try only where it works, which is on the demo data in demo mode.
+async fn greet(store: Store, listen: SocketAddr, demo_mode: bool) {
+    let database = store.db().target().to_string();
+    let ana = store.sign_in("ana".to_owned()).await;
+    let is_demo = demo_mode && matches!(ana, Ok(SignIn::Person(person)) if person.id.get() == demo::ANA);
+    let text = if is_demo { welcome(listen, &database) } else { place(listen, &database) };
+    // A closed stdout does not stop the program.
+    let _ = out::line(text);
+}
+
+fn place(listen: SocketAddr, database: &str) -> String {
+    format!(
+        "batchshare is running: http://{listen}/\n\
+         Everything is kept in {database}. Ctrl-C stops it; the next `batchshare up` goes on from there.\n"
+    )
 }
 
 /// Where to look and what to try next, with `curl` lines that work as printed on the demo data.
@@ -25,28 +43,26 @@ pub fn welcome(listen: SocketAddr, database: &str) -> String {
     let (bruno, pagamentos, carla) = (demo::BRUNO, demo::PAGAMENTOS, demo::CARLA);
     let api = format!("http://{listen}/api/v1");
     format!(
-        r#"
-batchshare is running: http://{listen}/
-Everything is kept in {database}. Ctrl-C stops it; the next `batchshare up` goes on from there.
-
+        r#"{place}
 You are Ana Souza, who may share 1,200 API secrets. To try it from another terminal:
 
 # share all 1,200 with Bruno and the group Pagamentos
-curl -s '{api}/share-jobs' -H 'Content-Type: application/json' -d '{{"secrets":{{"all":{{}}}},"recipients":[{{"kind":"user","id":{bruno}}},{{"kind":"user_group","id":{pagamentos},"permission":"edit"}}]}}'
+curl -sw '\n' '{api}/share-jobs' -H 'Content-Type: application/json' -d '{{"secrets":{{"all":{{}}}},"recipients":[{{"kind":"user","id":{bruno}}},{{"kind":"user_group","id":{pagamentos},"permission":"edit"}}]}}'
 
 # look at the job, and at its notice
-curl -s '{api}/share-jobs'
-curl -s '{api}/notices'
+curl -sw '\n' '{api}/share-jobs'
+curl -sw '\n' '{api}/notices'
 
 # somebody else's view: what Bruno has now
-curl -s '{api}/secrets?limit=3' -H 'X-Batchshare-User: bruno'
+curl -sw '\n' '{api}/secrets?limit=3' -H 'X-Batchshare-User: bruno'
 
 # Carla has no account: the same job says so, and shares with nobody
-curl -s '{api}/share-jobs' -H 'Content-Type: application/json' -d '{{"secrets":{{"all":{{"search":"stripe"}}}},"recipients":[{{"kind":"user","id":{carla}}}]}}'
+curl -sw '\n' '{api}/share-jobs' -H 'Content-Type: application/json' -d '{{"secrets":{{"all":{{"search":"stripe"}}}},"recipients":[{{"kind":"user","id":{carla}}}]}}'
 
 # or from the shell, with a progress bar
 batchshare share --as ana --tag prod --user bruno --group Pagamentos:edit
-"#
+"#,
+        place = place(listen, database),
     )
 }
 

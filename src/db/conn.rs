@@ -143,7 +143,7 @@ impl Target {
                     ))
                     .map_err(|error| failed(error.to_string()))?;
                 let clock = clock.clone();
-                now_ms_utils::register_nondeterministic_impl(&mut connection, move || clock.now_ms())
+                now_ms_utils::register_nondeterministic_impl(&connection, move || clock.now_ms())
                     .map_err(|error| failed(error.to_string()))?;
                 Ok(Conn::Sqlite(connection))
             }

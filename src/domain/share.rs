@@ -25,7 +25,7 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{count} {what} are more than the {limit} that one job may have")]
 pub struct OverLimit {
-    /// `secrets`, `recipients` or `pairs`.
+    /// `secrets`, `recipients`, `pairs` or `bytes`.
     pub what: &'static str,
     pub count: u64,
     pub limit: u64,

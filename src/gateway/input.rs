@@ -4,20 +4,23 @@ use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
-use axum::http::StatusCode;
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::StreamExt;
 use serde_json::Value;
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use super::GatewayState;
 use super::problem::Problem;
 
 /// A body that trickles in holds a connection no longer.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How many times the limit a body may be long before its sender is cut off.
+const PATIENCE: usize = 32;
 
 /// The longest text of a query parameter, in characters.
 const MAX_TEXT: usize = 1_000;
@@ -150,26 +153,43 @@ pub(crate) fn bad_cursor() -> Problem {
     Problem::invalid("cursor", "is not one that this listing gave")
 }
 
-/// A body of JSON. The bytes are wiped once they are read: they may hold a client secret.
+/// A body of JSON. What was read is wiped: it may hold a client secret.
 pub(crate) struct JsonBody(pub(crate) Value);
 
 impl FromRequest<GatewayState> for JsonBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &GatewayState) -> Result<Self, Problem> {
-        let bytes = tokio::time::timeout(BODY_DEADLINE, Bytes::from_request(request, state))
+        let bytes = tokio::time::timeout(BODY_DEADLINE, read(request, state.max_body_bytes))
             .await
-            .map_err(|_| Problem::too_slow())?
-            .map_err(|rejection| match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(state.max_body_bytes),
-                _ => Problem::unreadable(),
-            })?;
+            .map_err(|_| Problem::too_slow())??;
         // serde_json's own text may repeat a value: only the place is told.
-        let value =
-            serde_json::from_slice(&bytes).map_err(|error| Problem::not_json(error.line(), error.column()));
-        if let Ok(mut bytes) = bytes.try_into_mut() {
-            bytes.zeroize();
-        }
-        value.map(Self)
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| Problem::not_json(error.line(), error.column()))
     }
+}
+
+/// Reads a body of `limit` bytes at the most. A longer one is read on for a while and thrown away:
+/// whoever is still sending would lose the connection and never hear why.
+async fn read(request: Request, limit: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: usize| length > limit) && request.headers().contains_key(EXPECT) {
+        // It waits for leave to send.
+        return Err(Problem::too_large(limit));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length.unwrap_or(0).min(limit)));
+    let mut seen = 0;
+    let mut chunks = request.into_body().into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Problem::unreadable())?;
+        seen += chunk.len();
+        if seen > limit.saturating_mul(PATIENCE) {
+            break;
+        }
+        if seen <= limit {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    if seen > limit { Err(Problem::too_large(limit)) } else { Ok(bytes) }
 }

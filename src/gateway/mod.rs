@@ -18,7 +18,6 @@ mod share_jobs;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
 use axum::serve::ListenerExt;
@@ -88,14 +87,12 @@ pub fn router(state: GatewayState) -> Router {
     if state.auth.is_demo() {
         api = api.route("/demo/people", get(demo::people)).route("/demo/me", put(demo::choose));
     }
-    let max_body = DefaultBodyLimit::max(state.max_body_bytes);
     Router::new()
         .nest("/api/v1", api)
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(async || problem::Problem::not_found())
         .method_not_allowed_fallback(async || problem::Problem::method_not_allowed())
-        .layer(max_body)
         .layer(from_fn_with_state(state.clone(), security::guard))
         .with_state(state)
 }

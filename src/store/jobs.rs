@@ -422,7 +422,12 @@ impl Store {
                 }
                 write_snapshot(tx.conn, key, &ids, request.recipients.len())?;
             }
-            tx.request(key, job_id, &request, &trace);
+            let bytes = tx.request(key, job_id, &request, &trace);
+            if bytes > limits.message_bytes {
+                // The worker would not read it.
+                let (count, limit) = (bytes as u64, limits.message_bytes as u64);
+                return Ok(Flow::Rollback(Submitted::OverLimit(OverLimit { what: "bytes", count, limit })));
+            }
             let row = lock(tx.conn, key)?;
             Ok(Flow::Commit(Submitted::Accepted(shown(&row, None, 0))))
         })

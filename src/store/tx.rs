@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::db::{Conn, DbError};
 use crate::domain::event::EventKind;
-use crate::domain::{JobKey, JobSnapshot, ShareRequest};
+use crate::domain::{JobId, JobKey, JobSnapshot, ShareRequest};
 use crate::wire::{self, Step};
 
 use super::outbox::{self, Letter, NewLetter, OutboxRow};
@@ -42,16 +42,12 @@ impl<'a> Tx<'a> {
         self.send(Letter::Step, step.message_id(), trace, body, job, Some(step.lane));
     }
 
-    /// Publishes a job's request with this transaction.
-    pub(super) fn request(
-        &mut self,
-        job: JobKey,
-        id: crate::domain::JobId,
-        request: &ShareRequest,
-        trace: &str,
-    ) {
+    /// Publishes a job's request with this transaction. Returns the message's size in bytes.
+    pub(super) fn request(&mut self, job: JobKey, id: JobId, request: &ShareRequest, trace: &str) -> usize {
         let body = wire::encode_request(id, request, trace, self.now);
+        let bytes = body.len();
         self.send(Letter::Request, id.to_string(), trace, body, job, None);
+        bytes
     }
 
     fn send(

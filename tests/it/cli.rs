@@ -1,6 +1,6 @@
 //! The program itself, as a person or a script runs it: on SQLite, in a folder of its own.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -288,4 +288,102 @@ fn a_reader_who_leaves_is_no_error() {
     drop(child.stdout.take());
     let ran = Ran::from(child.wait_with_output().expect("it ends"));
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
+
+/// `up` in a folder of its own, killed at the end.
+struct Up {
+    folder: Folder,
+    child: std::process::Child,
+}
+
+impl Up {
+    fn start() -> Self {
+        let folder = Folder::new();
+        let mut child = folder
+            .command(&["up"])
+            .env("BATCHSHARE__GATEWAY__LISTEN", "127.0.0.1:0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it runs");
+        let mut line = String::new();
+        let mut stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
+        stdout.read_line(&mut line).expect("a line");
+        assert!(line.starts_with("batchshare is running: http://127.0.0.1:"), "{line}");
+        // Read on, so that the pipe stays open.
+        std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        Self { folder, child }
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn share_waits_for_the_notice_and_its_exit_code_tells_how_it_ended() {
+    let up = Up::start();
+    let share = |more: &[&str]| up.folder.run(&[&["share", "--as", "ana"], more].concat());
+
+    // 325 secrets have the tag, 300 of them are ana's.
+    let done = share(&["--tag", "prod", "--user", "bruno", "--group", "Pagamentos:edit"]).done();
+    assert!(done.contains(" of Ana Souza is completed\n") && done.contains(" 600 shared\n"), "{done}");
+
+    let again = share(&["--tag", "prod", "--user", "bruno:edit", "carla"]);
+    assert_eq!(again.code, Some(3), "{}", again.stderr);
+    for line in [
+        " 300 upgraded from view to edit\n",
+        " 300 not shared\n",
+        "user Carla Dias (3): has no MySafe account\n",
+    ] {
+        assert!(again.stdout.contains(line), "{}", again.stdout);
+    }
+
+    let nobody = share(&["--all", "--json", "--user", "davi"]);
+    assert_eq!(nobody.code, Some(4), "{}", nobody.stderr);
+    let job: Value = serde_json::from_str(&nobody.stdout).expect("JSON");
+    assert_eq!((&job["reason"], &job["pairs"]), (&"nothing_to_share".into(), &1_200.into()));
+    assert_eq!(
+        (&job["rejections"][0]["reason"], &job["rejections"][0]["pairs"]),
+        (&"inactive".into(), &1_200.into())
+    );
+
+    share(&["--tag", "nothing has this", "--user", "bruno"]).refused(5);
+
+    let id = share(&["--secret", "1001", "--no-wait", "--personal-group", "plantão"]).done();
+    let id = id.trim_end();
+    assert!(up.folder.run(&["jobs", "watch", id]).done().contains(" 1 shared\n"));
+    assert!(up.folder.run(&["jobs", "show", id]).done().contains(" is completed\n"));
+
+    let list = |more: &[&str]| -> Value {
+        let text = up.folder.run(&[&["jobs", "list", "--json"], more].concat()).done();
+        serde_json::from_str(&text).expect("JSON")
+    };
+    assert_eq!(list(&[])["items"].as_array().map(Vec::len), Some(4));
+    assert_eq!(list(&["--user", "bruno"])["items"], serde_json::json!([]));
+    assert_eq!(list(&["--state", "failed", "--limit", "1"])["items"][0]["job_id"], job["job_id"]);
+    let first = list(&["--limit", "3"]);
+    let rest = list(&["--cursor", &first["next_cursor"].to_string()]);
+    assert_eq!((rest["items"].as_array().map(Vec::len), &rest["next_cursor"]), (Some(1), &Value::Null));
+}
+
+#[test]
+fn a_second_up_on_the_same_database_says_who_has_it() {
+    let up = Up::start();
+    let ran = up.folder.run_with(&["up"], "BATCHSHARE__GATEWAY__LISTEN", "127.0.0.1:0");
+    assert!(ran.stderr.contains(&format!("process {}", up.child.id())), "{}", ran.stderr);
+    assert_eq!((ran.code, ran.stderr.lines().count()), (Some(1), 1));
+}
+
+#[test]
+fn a_broker_that_is_away_is_given_up_with_exit_code_6() {
+    let folder = Folder::new();
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+    let url = format!("amqp://me:hunter2@127.0.0.1:{port}");
+    let ran = folder.run_with(&["topology", "--declare"], "BATCHSHARE__BROKER__URL", &url);
+    assert!(!ran.refused(6).contains("hunter2"), "{}", ran.stderr);
 }

@@ -12,6 +12,8 @@ mod broker;
 mod broker_rabbitmq;
 mod cli;
 mod embedded;
+mod fixtures;
+mod gateway;
 mod import;
 mod lanes;
 mod process;

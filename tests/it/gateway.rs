@@ -1,0 +1,10 @@
+//! The gateway over real HTTP, each rule as a fact.
+
+mod app;
+mod editing;
+mod guards;
+mod identity;
+mod outages;
+mod recipients;
+mod secrets;
+mod share_jobs;

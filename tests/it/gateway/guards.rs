@@ -1,0 +1,170 @@
+//! What every request is held against.
+
+use serde_json::json;
+
+use super::app::App;
+use crate::fixtures::Fixture;
+use crate::support::Kind;
+
+async fn app() -> App {
+    let fixture = Fixture::new().user(1, "ana").secret(101, 1, "Stripe").view(101, 2);
+    App::start(Kind::Sqlite, fixture).await
+}
+
+#[tokio::test]
+async fn only_a_host_on_the_list_is_answered() {
+    let app = app().await;
+    let port = app.address.rsplit_once(':').expect("a port").1.to_owned();
+    for host in [app.address.clone(), "localhost".to_owned(), format!("localhost:{port}"), "LOCALHOST".into()]
+    {
+        app.request("GET", "/me").header("Host", &host).send().await.ok(200);
+    }
+    for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "10.0.0.1"] {
+        for path in ["/me", "//healthz", "//no-such-path"] {
+            let answer = app.request("GET", path).header("Host", host).send().await;
+            assert_eq!(answer.problem(421), "Host", "{host} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_configured_host_is_answered() {
+    let app = App::start_with(Kind::Sqlite, Fixture::new().user(1, "ana"), |settings| {
+        settings.gateway.hosts = vec!["vault.example".to_owned()];
+    })
+    .await;
+    app.request("GET", "/me").header("Host", "vault.example").send().await.ok(200);
+    app.request("GET", "/me").header("Host", "vault.example:8443").send().await.ok(200);
+}
+
+#[tokio::test]
+async fn unsafe_methods_need_json_but_for_delete() {
+    let app = app().await;
+    for (method, path) in [
+        ("POST", "/share-jobs"),
+        ("PATCH", "/secrets/101"),
+        ("PUT", "/demo/me"),
+        ("POST", "/notices/1/dismiss"),
+    ] {
+        for content_type in
+            [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx")]
+        {
+            let call = app.request(method, path).bytes("{}");
+            let call = match content_type {
+                Some(value) => call.header("Content-Type", value),
+                // ureq would fill it in otherwise.
+                None => call.header("Content-Type", ""),
+            };
+            assert_eq!(call.send().await.problem(415), "Content-Type", "{method} {path} {content_type:?}");
+        }
+    }
+    let answer = app
+        .request("PATCH", "/secrets/101")
+        .header("Content-Type", "Application/JSON; charset=utf-8")
+        .bytes("{}")
+        .send()
+        .await;
+    answer.ok(200);
+    app.delete("ana", "/secrets/101/grants/2").await.ok(204);
+}
+
+#[tokio::test]
+async fn another_origin_may_change_nothing() {
+    let app = app().await;
+    let own = format!("http://{}", app.address);
+    let patch = || app.request("PATCH", "/secrets/101").json(json!({"notes": "n"}));
+    patch().send().await.ok(200);
+    patch().header("Origin", &own).send().await.ok(200);
+    patch().header("Sec-Fetch-Site", "same-origin").header("Origin", &own).send().await.ok(200);
+    for origin in ["http://evil.example", "null", "http://127.0.0.1:1", "http://localhost"] {
+        patch().header("Origin", origin).send().await.problem(403);
+    }
+    for site in ["cross-site", "same-site", "none"] {
+        patch().header("Sec-Fetch-Site", site).send().await.problem(403);
+    }
+    patch().header("Sec-Fetch-Site", "cross-site").header("Origin", &own).send().await.problem(403);
+    let revoke = app.request("DELETE", "/secrets/101/grants/2").header("Origin", "http://evil.example");
+    revoke.send().await.problem(403);
+    assert_eq!(app.test.number("SELECT count(*) FROM grants").await, 1);
+    // Reading needs no such proof: without CORS, the other origin sees nothing of the answer.
+    let answer = app.request("GET", "/me").header("Origin", "http://evil.example").send().await;
+    answer.ok(200);
+    assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control")));
+}
+
+#[tokio::test]
+async fn answers_are_not_stored_and_not_guessed() {
+    let app = app().await;
+    for (method, path) in
+        [("GET", "/me"), ("GET", "/secrets"), ("GET", "/no-such-path"), ("DELETE", "/me"), ("POST", "/me")]
+    {
+        let answer = app.request(method, path).send().await;
+        assert_eq!(answer.header("cache-control"), "no-store", "{method} {path}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{method} {path}");
+        assert!(answer.header("content-security-policy").contains("frame-ancestors 'none'"));
+    }
+    let answer = app.request("GET", "/me").header("Host", "evil.example").send().await;
+    assert_eq!(answer.header("cache-control"), "no-store");
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_problems() {
+    let app = app().await;
+    for path in ["/no-such-path", "//", "//api", "//api/v2/me", "/secrets/101/no-such-part", "/secrets/"] {
+        app.request("GET", path).send().await.problem(404);
+    }
+    for (method, path) in [("DELETE", "/me"), ("DELETE", "/secrets"), ("OPTIONS", "/secrets")] {
+        let answer = app.request(method, path).send().await;
+        answer.problem(405);
+        assert!(answer.header("allow").contains("GET"), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_id_in_a_path_is_not_found() {
+    let app = app().await;
+    for id in
+        ["0", "-1", "abc", "101x", "+101", "0101", "1e2", "9007199254740992", "99999999999999999999", "%20"]
+    {
+        app.get("ana", &format!("/secrets/{id}")).await.problem(404);
+        app.get("ana", &format!("/secrets/{id}/grants")).await.problem(404);
+        app.delete("ana", &format!("/secrets/101/grants/{id}")).await.problem(404);
+        app.get("ana", &format!("/share-jobs/{id}")).await.problem(404);
+    }
+    app.get("ana", "/secrets/%ff").await.problem(404);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused() {
+    let app = App::start_with(Kind::Sqlite, Fixture::new().user(1, "ana"), |settings| {
+        settings.gateway.max_body_bytes = 1_000;
+    })
+    .await;
+    let body =
+        json!({"secrets": {"ids": [1]}, "recipients": [{"kind": "user", "id": 2}], "pad": "x".repeat(2_000)});
+    app.post("ana", "/share-jobs", body).await.problem(413);
+}
+
+#[tokio::test]
+async fn whoever_sends_far_too_much_hears_why() {
+    let app = app().await;
+    for megabytes in [3, 20] {
+        let body = json!({"pad": "x".repeat(megabytes * 1024 * 1024)});
+        app.post("ana", "/share-jobs", body).await.problem(413);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_refused_and_not_repeated() {
+    let app = app().await;
+    for body in ["", "{", "hunter2", "{\"a\": hunter2}", "[1,", "\u{0}"] {
+        let answer = app
+            .request("POST", "/share-jobs")
+            .header("Content-Type", "application/json")
+            .bytes(body)
+            .send()
+            .await;
+        answer.problem(400);
+        assert!(!answer.text.contains("hunter2"));
+    }
+}

@@ -1,4 +1,4 @@
-//! Jobs: their rows, how they are asked for over HTTP, how they are read.
+//! Jobs: their rows, how they are made, locked and read.
 
 use diesel::dsl::sql;
 use diesel::prelude::*;

@@ -23,9 +23,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     // The roles. They do not know each other: they meet in the database and the broker.
     ("gateway", &["config", "db", "domain", "shutdown", "store", "vault", "wire"]),
-    ("worker", &["broker", "config", "db", "domain", "retry", "shutdown", "store", "take", "wire"]),
-    ("notifier", &["broker", "shutdown", "store", "take", "wire"]),
+    ("worker", &["broker", "bury", "config", "db", "domain", "retry", "shutdown", "store", "take", "wire"]),
+    ("notifier", &["broker", "bury", "domain", "shutdown", "store", "take", "wire"]),
     ("relay", &["broker", "domain", "shutdown", "store", "wire"]),
+    ("bury", &["broker", "domain", "take"]),
     ("take", &["broker", "db", "retry", "shutdown"]),
     // The two sides of a role; they do not know each other.
     ("store", &["db", "domain", "wire"]),

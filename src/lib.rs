@@ -18,6 +18,7 @@ pub mod shutdown;
 pub mod store;
 pub mod take;
 pub mod telemetry;
+pub mod updates;
 pub mod vault;
 pub mod wire;
 pub mod worker;

@@ -363,6 +363,29 @@ impl Store {
             .await
     }
 
+    /// The jobs of one person that have not ended, newest first, without their rejections.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn unfinished_jobs(
+        &self,
+        requested_by: PrincipalId,
+        limit: i64,
+    ) -> Result<Vec<JobSnapshot>, DbError> {
+        self.db
+            .read(move |conn| {
+                let rows = jobs::table
+                    .filter(jobs::requested_by.eq(requested_by.get()))
+                    .filter(jobs::finished_at.is_null())
+                    .order(jobs::id.desc())
+                    .limit(limit)
+                    .select(Columns::as_select())
+                    .load(conn)?;
+                listed(conn, rows)
+            })
+            .await
+    }
+
     /// Jobs, newest first, of one person or of all, without their rejections. `before` is the cursor
     /// that the last page gave.
     ///
@@ -388,18 +411,23 @@ impl Store {
                 let more = rows.len() > usize::try_from(limit).unwrap_or(0);
                 rows.truncate(usize::try_from(limit).unwrap_or(0));
                 let next = rows.last().map(|row| row.id).filter(|_| more);
-                let rows: Vec<JobRow> = rows.into_iter().map(JobRow::try_from).collect::<Result<_, _>>()?;
-                let keys: Vec<JobKey> = rows.iter().map(|row| row.key).collect();
-                let mut lanes = lanes::totals(conn, &keys)?;
-                let mut list = Vec::with_capacity(rows.len());
-                for row in rows {
-                    let total = rejections_total(conn, &row)?;
-                    list.push(shown(&row, lanes.remove(&row.key), total));
-                }
-                Ok((list, next))
+                Ok((listed(conn, rows)?, next))
             })
             .await
     }
+}
+
+/// Rows as listings show them.
+fn listed(conn: &mut Conn, rows: Vec<Columns>) -> Result<Vec<JobSnapshot>, DbError> {
+    let rows: Vec<JobRow> = rows.into_iter().map(JobRow::try_from).collect::<Result<_, _>>()?;
+    let keys: Vec<JobKey> = rows.iter().map(|row| row.key).collect();
+    let mut lanes = lanes::totals(conn, &keys)?;
+    rows.iter()
+        .map(|row| {
+            let total = rejections_total(conn, row)?;
+            Ok(shown(row, lanes.remove(&row.key), total))
+        })
+        .collect()
 }
 
 /// The key of a job that has that id, whatever its state.

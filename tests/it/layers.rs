@@ -18,10 +18,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "app",
         &[
             "broker", "config", "db", "demo", "gateway", "notifier", "relay", "retry", "shutdown", "store",
-            "vault", "worker",
+            "updates", "vault", "worker",
         ],
     ),
     // The roles. They do not know each other: they meet in the database and the broker.
+    // Hears what is new for the gateway's streams.
+    ("updates", &["broker", "gateway", "retry", "shutdown", "store", "wire"]),
     ("gateway", &["config", "db", "domain", "shutdown", "store", "vault", "wire"]),
     ("worker", &["broker", "bury", "config", "db", "domain", "retry", "shutdown", "store", "take", "wire"]),
     ("notifier", &["broker", "bury", "domain", "shutdown", "store", "take", "wire"]),

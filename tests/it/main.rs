@@ -23,6 +23,7 @@ mod production;
 mod properties;
 mod share;
 mod startup;
+mod stream;
 mod support;
 mod wire;
 mod world;

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use crate::process::{Env, Program, file, http, run, until};
 use crate::support::{Kind, TestDb, server, unique};
 
-struct Site {
+pub struct Site {
     db: TestDb,
     env: Env,
     prefix: String,
     serve: Vec<Program>,
     work: Vec<Program>,
-    addresses: Vec<String>,
+    pub addresses: Vec<String>,
     _folder: tempfile::TempDir,
 }
 
@@ -23,7 +23,7 @@ const ANA: i64 = 1;
 
 impl Site {
     /// Two of each, on a database with ana, 20 recipients (3 to 22) and her secrets 1001 to 2200.
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::start_with(Vec::new()).await
     }
 

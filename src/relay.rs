@@ -41,8 +41,10 @@ pub async fn run(
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            // In this order: what was just committed leaves first.
+            // In this order: the table has its turn however much is committed meanwhile (a tick comes
+            // twice a second at most), then what was just committed.
             biased;
+            _ = tick.tick() => relay.sweep().await,
             Some(row) = committed.recv() => {
                 let mut rows = vec![row];
                 while rows.len() < options.batch && let Ok(row) = committed.try_recv() {
@@ -51,7 +53,6 @@ pub async fn run(
                 relay.send(rows).await;
             }
             () = stop.wait() => break,
-            _ = tick.tick() => relay.sweep().await,
         }
     }
     committed.close();

@@ -10,11 +10,12 @@ use crate::domain::job::Move;
 use crate::domain::{DeadReason, FailReason};
 use crate::wire::{JobRequested, Step};
 
+use super::begin::{self, Begun, Found};
 use super::dead::{self, DeadLetter, Origin};
 use super::jobs::{self, JobRow};
 use super::lanes::{self, LaneStand, LaneWork};
 use super::tx::Tx;
-use super::{Store, begin, ending};
+use super::{Store, ending};
 
 /// What a recorded failure led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum Recorded {
     Exhausted,
     /// The work is not where it was read: somebody else got on with it, nothing is recorded.
     SomebodyElse,
+    /// The job of that id was asked for with other content: the request is a dead letter.
+    Conflict,
 }
 
 /// The wait before the next attempt; `None` where there is none.
@@ -50,8 +53,11 @@ impl Store {
         delays: Vec<Duration>,
     ) -> Result<Recorded, DbError> {
         self.transact(move |tx| {
-            let Some(row) = begin::row_for_failure(tx, &asked)? else {
-                return Ok(Flow::Rollback(Recorded::SomebodyElse));
+            // The row is made where it is missing.
+            let row = match begin::make_or_find(tx, &asked)? {
+                Found::Job(row) => row,
+                Found::Nothing(Begun::Conflict) => return Ok(Flow::Rollback(Recorded::Conflict)),
+                Found::Nothing(_) => return Ok(Flow::Rollback(Recorded::SomebodyElse)),
             };
             let attempt = row.attempts + 1;
             let Some(after) = wait(attempt, &delays) else {

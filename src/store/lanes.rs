@@ -124,7 +124,7 @@ pub(super) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashMap<JobKey,
 }
 
 /// Locks all lanes of a job, by number. The caller holds the job's lock.
-fn lock_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
+pub(super) fn lock_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
     if conn.is_pg() {
         let sql = "SELECT lane FROM lanes WHERE job = $1 ORDER BY lane FOR UPDATE";
         diesel::sql_query(sql).bind::<BigInt, _>(job.get()).execute(conn)?;

@@ -57,22 +57,27 @@ impl Worker {
             }
             Ok(Begun::Started(job)) => tracing::info!(pairs = job.pairs, "job started in lanes"),
             Ok(Begun::AlreadyBegun | Begun::Waiting) => tracing::debug!("delivered again, nothing to do"),
-            Ok(Begun::Conflict) => {
-                let detail = "a job of this id was asked for with other content";
-                return self.bury(Queue::Jobs, &delivery, DeadReason::IdConflict, detail).await;
-            }
+            Ok(Begun::Conflict) => return self.conflict(&delivery).await,
             Err(error) => {
                 let words = outage_or_words(&error)?;
                 let delays = self.options.retry_delays.clone();
                 let recorded = self
                     .store
-                    .request_failed(asked, delivery.body, words.clone(), delays)
+                    .request_failed(asked, delivery.body.clone(), words.clone(), delays)
                     .await
                     .map_err(not_recorded)?;
+                if recorded == Recorded::Conflict {
+                    return self.conflict(&delivery).await;
+                }
                 log_failure(recorded, &words);
             }
         }
         Ok(())
+    }
+
+    async fn conflict(&self, delivery: &Delivery) -> Result<(), Outage> {
+        let detail = "a job of this id was asked for with other content";
+        self.bury(Queue::Jobs, delivery, DeadReason::IdConflict, detail).await
     }
 }
 
@@ -83,6 +88,8 @@ pub(super) fn log_failure(recorded: Recorded, error: &str) {
             tracing::warn!(error, attempt, retry_in_ms = after.as_millis(), "failed, tried again later");
         }
         Recorded::Exhausted => tracing::error!(error, "failed for the last time: the job has failed"),
-        Recorded::SomebodyElse => tracing::debug!(error, "failed, and somebody else got on with it"),
+        Recorded::SomebodyElse | Recorded::Conflict => {
+            tracing::debug!(error, "failed, and somebody else got on with it")
+        }
     }
 }

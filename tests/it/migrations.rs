@@ -147,6 +147,14 @@ async fn both_databases_have_the_same_indexes() {
     assert_eq!(found, indexes(Kind::Postgres).await);
 }
 
+#[tokio::test]
+async fn an_index_answers_what_is_due_on_postgres() {
+    let test = TestDb::new(Kind::Postgres).await;
+    // Volatile, no index is used with it, and due work reads every job there ever was each second.
+    let sql = "SELECT CAST(provolatile AS TEXT) AS t FROM pg_proc WHERE proname = 'now_ms'";
+    assert_eq!(test.texts(sql).await, ["s"]);
+}
+
 on_both_stores! {
     async fn every_migration_goes_up_down_and_up_again(kind: Kind) {
         let test = TestDb::new(kind).await;

@@ -115,7 +115,7 @@ fn begin_row(
     if !facts::requester_valid(tx.conn, request.requested_by)? {
         return fail(tx, FailReason::RequesterNotValid);
     }
-    let secrets = resolve(tx, row, request)?;
+    let secrets = resolve(tx, row, request, &options.limits)?;
     if request.check_limits(&options.limits, Some(secrets.len())).is_err() {
         return fail(tx, FailReason::LimitExceeded);
     }
@@ -138,7 +138,12 @@ fn set_started(tx: &mut Tx<'_>, row: &JobRow) -> Result<(), DbError> {
 }
 
 /// The job's secrets: as named, or what "all" stands for, resolved now if it has not been.
-fn resolve(tx: &mut Tx<'_>, row: &JobRow, request: &ShareRequest) -> Result<Vec<SecretId>, DbError> {
+fn resolve(
+    tx: &mut Tx<'_>,
+    row: &JobRow,
+    request: &ShareRequest,
+    limits: &Limits,
+) -> Result<Vec<SecretId>, DbError> {
     match &request.selection {
         Selection::Ids(ids) => Ok(ids.clone()),
         Selection::All(_) if row.has_snapshot => {
@@ -147,7 +152,11 @@ fn resolve(tx: &mut Tx<'_>, row: &JobRow, request: &ShareRequest) -> Result<Vec<
         }
         Selection::All(filter) => {
             let ids = secrets::shareable_ids(tx.conn, request.requested_by, filter)?;
-            jobs::write_snapshot(tx.conn, row.key, &ids, request.recipients.len())?;
+            jobs::set_totals(tx.conn, row.key, ids.len(), request.recipients.len())?;
+            // Over a limit the job fails, and nobody reads the snapshot.
+            if request.check_limits(limits, Some(ids.len())).is_ok() {
+                jobs::write_snapshot(tx.conn, row.key, &ids)?;
+            }
             Ok(ids)
         }
     }
@@ -184,7 +193,7 @@ fn begin_large(
 ) -> Result<Begun, DbError> {
     use super::schema::jobs::dsl;
     if !matches!(request.selection, Selection::All(_)) {
-        jobs::write_snapshot(tx.conn, row.key, secrets, request.recipients.len())?;
+        jobs::write_snapshot(tx.conn, row.key, secrets)?;
     }
     let (state, _) = row.state.next(Move::Begin).map_err(|error| DbError::Corrupt(error.to_string()))?;
     let parts = lanes::divide(secrets.len(), options.lanes);

@@ -240,13 +240,24 @@ pub(super) fn insert(conn: &mut Conn, fresh: &Fresh<'_>) -> Result<Option<JobKey
     key.map(id).transpose()
 }
 
-/// Writes the snapshot of a job's secrets and its totals.
-pub(super) fn write_snapshot(
+/// Writes how large a job is, once that is known.
+pub(super) fn set_totals(
     conn: &mut Conn,
     job: JobKey,
-    ids: &[SecretId],
+    secrets: usize,
     recipients: usize,
 ) -> Result<(), DbError> {
+    diesel::update(jobs::table.filter(jobs::id.eq(job.get())))
+        .set((
+            jobs::secrets_total.eq(i32::try_from(secrets).unwrap_or(i32::MAX)),
+            jobs::pairs.eq(stored(pairs_of(secrets, recipients))),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Writes the snapshot of a job's secrets.
+pub(super) fn write_snapshot(conn: &mut Conn, job: JobKey, ids: &[SecretId]) -> Result<(), DbError> {
     for (ids, segment) in ids.chunks(SEGMENT).zip(0_i32..) {
         diesel::insert_into(job_secrets::table)
             .values((
@@ -257,11 +268,7 @@ pub(super) fn write_snapshot(
             .execute(conn)?;
     }
     diesel::update(jobs::table.filter(jobs::id.eq(job.get())))
-        .set((
-            jobs::has_snapshot.eq(true),
-            jobs::secrets_total.eq(i32::try_from(ids.len()).unwrap_or(i32::MAX)),
-            jobs::pairs.eq(stored(pairs_of(ids.len(), recipients))),
-        ))
+        .set(jobs::has_snapshot.eq(true))
         .execute(conn)?;
     Ok(())
 }

@@ -58,6 +58,9 @@ pub struct Store {
     relay: Option<Handover>,
 }
 
+/// Bytes of a message that goes to this process's relay directly.
+const LARGEST_HANDED_OVER: usize = 64 * 1024;
+
 /// How rows of the outbox reach this process's relay right after their commit.
 #[derive(Clone)]
 struct Handover {
@@ -106,10 +109,17 @@ impl Store {
             })
             .await?;
         if let Some(relay) = &self.relay {
+            let mut left = Vec::new();
             for row in rows {
-                // A full channel is no loss: the row is in the table, and a relay takes it when its
-                // lease has run out.
-                let _ = relay.sender.try_send(row);
+                let id = row.id;
+                // Large bodies are not kept in memory twice; a relay reads them from the table.
+                if row.body.len() > LARGEST_HANDED_OVER || relay.sender.try_send(row).is_err() {
+                    left.push(id);
+                }
+            }
+            if !left.is_empty() {
+                // If this fails, their lease runs out by itself.
+                let _ = self.release_unsent(left).await;
             }
         }
         Ok(value)

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::broker::{Broker, Delivery, Queue};
+use crate::bury::bury;
+use crate::domain::DeadReason;
 use crate::shutdown::Stop;
 use crate::store::Store;
 use crate::take::{Handler, Outage, Takes, take};
@@ -12,23 +14,29 @@ use crate::wire;
 pub async fn run(store: Store, broker: Broker, prefetch: u16, stop: Stop) {
     let db = store.db().clone();
     let takes = Takes { queue: Queue::Notices, prefetch, concurrency: 4 };
-    take(broker, db, takes, Arc::new(Notices(store)), stop).await;
+    let handler = Arc::new(Notices { store, broker: broker.clone() });
+    take(broker, db, takes, handler, stop).await;
 }
 
-struct Notices(Store);
+struct Notices {
+    store: Store,
+    broker: Broker,
+}
 
 impl Handler for Notices {
     async fn handle(self: Arc<Self>, delivery: Delivery) -> Result<(), Outage> {
         match wire::decode_event(&delivery.body) {
             // An event is a hint: the notice is built from the job's row. If making it fails, the
             // event comes again; if it dies, due work makes the notice.
-            Ok(event) if event.kind.is_terminal() => {
-                self.0.make_notice(event.job_id, event.run).await.map_err(|error| Outage(error.to_string()))
-            }
+            Ok(event) if event.kind.is_terminal() => self
+                .store
+                .make_notice(event.job_id, event.run)
+                .await
+                .map_err(|error| Outage(error.to_string())),
             Ok(_) => Ok(()),
             Err(error) => {
-                tracing::warn!(message_id = delivery.message_id, %error, "not an event of ours");
-                Ok(())
+                let (reason, detail) = (DeadReason::InvalidField, error.to_string());
+                bury(&self.broker, Queue::Notices, &delivery, reason, &detail).await
             }
         }
     }

@@ -72,8 +72,9 @@ impl DbError {
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match self {
-            Self::Connect { .. } | Self::Deadline(_) => FailureClass::Outage,
-            Self::Query(error) | Self::Commit(error) => class_of(error),
+            // An unknown commit is never tried again in place: the message comes again and finds out.
+            Self::Connect { .. } | Self::Deadline(_) | Self::Commit(_) => FailureClass::Outage,
+            Self::Query(error) => class_of(error),
             Self::Panicked | Self::Corrupt(_) => FailureClass::Transient,
         }
     }

@@ -62,13 +62,14 @@ impl Store {
     }
 }
 
-enum Found {
+/// What a request leads to.
+pub(super) enum Found {
     Job(JobRow),
     Nothing(Begun),
 }
 
 /// The row of a job that is to begin now, locked.
-fn make_or_find(tx: &mut Tx<'_>, asked: &JobRequested) -> Result<Found, DbError> {
+pub(super) fn make_or_find(tx: &mut Tx<'_>, asked: &JobRequested) -> Result<Found, DbError> {
     let trace = asked.traceparent.clone().unwrap_or_else(wire::new_traceparent);
     let fresh = Fresh {
         job_id: asked.job_id,
@@ -115,7 +116,7 @@ fn begin_row(
     if !facts::requester_valid(tx.conn, request.requested_by)? {
         return fail(tx, FailReason::RequesterNotValid);
     }
-    let secrets = resolve(tx, row, request)?;
+    let secrets = resolve(tx, row, request, &options.limits)?;
     if request.check_limits(&options.limits, Some(secrets.len())).is_err() {
         return fail(tx, FailReason::LimitExceeded);
     }
@@ -138,7 +139,12 @@ fn set_started(tx: &mut Tx<'_>, row: &JobRow) -> Result<(), DbError> {
 }
 
 /// The job's secrets: as named, or what "all" stands for, resolved now if it has not been.
-fn resolve(tx: &mut Tx<'_>, row: &JobRow, request: &ShareRequest) -> Result<Vec<SecretId>, DbError> {
+fn resolve(
+    tx: &mut Tx<'_>,
+    row: &JobRow,
+    request: &ShareRequest,
+    limits: &Limits,
+) -> Result<Vec<SecretId>, DbError> {
     match &request.selection {
         Selection::Ids(ids) => Ok(ids.clone()),
         Selection::All(_) if row.has_snapshot => {
@@ -147,7 +153,11 @@ fn resolve(tx: &mut Tx<'_>, row: &JobRow, request: &ShareRequest) -> Result<Vec<
         }
         Selection::All(filter) => {
             let ids = secrets::shareable_ids(tx.conn, request.requested_by, filter)?;
-            jobs::write_snapshot(tx.conn, row.key, &ids, request.recipients.len())?;
+            jobs::set_totals(tx.conn, row.key, ids.len(), request.recipients.len())?;
+            // Over a limit the job fails, and nobody reads the snapshot.
+            if request.check_limits(limits, Some(ids.len())).is_ok() {
+                jobs::write_snapshot(tx.conn, row.key, &ids)?;
+            }
             Ok(ids)
         }
     }
@@ -184,7 +194,7 @@ fn begin_large(
 ) -> Result<Begun, DbError> {
     use super::schema::jobs::dsl;
     if !matches!(request.selection, Selection::All(_)) {
-        jobs::write_snapshot(tx.conn, row.key, secrets, request.recipients.len())?;
+        jobs::write_snapshot(tx.conn, row.key, secrets)?;
     }
     let (state, _) = row.state.next(Move::Begin).map_err(|error| DbError::Corrupt(error.to_string()))?;
     let parts = lanes::divide(secrets.len(), options.lanes);
@@ -204,13 +214,4 @@ fn begin_large(
     let snapshot = jobs::snapshot(tx.conn, &row)?;
     tx.emit(EventKind::Accepted, row.key, &snapshot, "", &row.traceparent);
     Ok(Begun::Started(snapshot))
-}
-
-/// The row that a failure to begin is recorded on, made where it is missing; `None` where the job has begun
-/// or waits already.
-pub(super) fn row_for_failure(tx: &mut Tx<'_>, asked: &JobRequested) -> Result<Option<JobRow>, DbError> {
-    match make_or_find(tx, asked)? {
-        Found::Job(row) => Ok(Some(row)),
-        Found::Nothing(_) => Ok(None),
-    }
 }

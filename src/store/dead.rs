@@ -9,9 +9,9 @@ use crate::domain::{Counts, DeadReason, DeadState, FailReason, JobId, JobState, 
 use crate::wire::{self, JobRequested, Step};
 
 use super::jobs::{self, Fresh, JobRow};
-use super::schema::{dead_letters, lanes};
+use super::schema::dead_letters;
 use super::tx::Tx;
-use super::{Store, ending, replay};
+use super::{Store, ending, lanes, replay};
 
 /// What a dead message was to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,39 +132,30 @@ impl Effect {
 }
 
 fn effect(letter: &DeadLetter) -> Effect {
-    match (letter.reason, letter.origin) {
-        (DeadReason::DeliveryLimit, Origin::Step) => match wire::decode_step(&letter.body) {
+    let replayed = letter.message_id.as_deref().and_then(wire::replayed_run);
+    // Over its limit a message is not read: it could be hundreds of megabytes.
+    let read =
+        (letter.reason != DeadReason::TooLarge).then(|| wire::decode_request(&letter.body, usize::MAX));
+    match (letter.origin, letter.reason, read, replayed) {
+        (Origin::Step, DeadReason::DeliveryLimit, ..) => match wire::decode_step(&letter.body) {
             Ok(step) => Effect::Step(step),
             Err(_) => Effect::None { job: None },
         },
-        (_, Origin::Request) => request_effect(letter),
-        _ => Effect::None {
-            job: wire::decode_request(&letter.body, usize::MAX).map_or_else(|p| p.job_id, |a| Some(a.job_id)),
-        },
-    }
-}
-
-fn request_effect(letter: &DeadLetter) -> Effect {
-    let replayed = letter.message_id.as_deref().and_then(wire::replayed_run);
-    match (letter.reason, wire::decode_request(&letter.body, usize::MAX)) {
-        (DeadReason::DeliveryLimit, Ok(asked)) => {
+        (Origin::Request, DeadReason::DeliveryLimit, Some(Ok(asked)), replayed) => {
             // A message from elsewhere is of the first run: nobody else replays.
             let run = replayed.filter(|(job, _)| *job == asked.job_id).map_or(1, |(_, run)| run);
             Effect::Request(Box::new(asked), run)
         }
-        (reason, decoded) => {
-            if let Some((job, run)) = replayed {
-                return Effect::Unfilled(job, run);
-            }
-            let poison = match decoded {
-                Ok(asked) => return Effect::None { job: Some(asked.job_id) },
-                Err(poison) => poison,
-            };
-            match poison.failed_job().filter(|_| reason == poison.reason) {
+        (Origin::Request, _, _, Some((job, run))) => Effect::Unfilled(job, run),
+        (Origin::Request, DeadReason::NotCloudevent | DeadReason::InvalidField, Some(Err(poison)), None) => {
+            match poison.failed_job() {
                 Some((job, requester)) => Effect::Invalid(job, requester),
                 None => Effect::None { job: poison.job_id },
             }
         }
+        (_, _, Some(Ok(asked)), _) => Effect::None { job: Some(asked.job_id) },
+        (_, _, Some(Err(poison)), _) => Effect::None { job: poison.job_id },
+        (_, _, None, _) => Effect::None { job: None },
     }
 }
 
@@ -222,18 +213,15 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
         }
         Effect::Step(step) => {
             let Some(row) = jobs::lock_by_id(tx.conn, step.job_id)? else { return Ok(None) };
-            let stands = lanes::table
-                .filter(lanes::job.eq(row.key.get()))
-                .filter(lanes::lane.eq(step.lane))
-                .filter(lanes::turn.eq(step.turn))
-                .filter(lanes::open.eq(true))
-                .count()
-                .get_result::<i64>(tx.conn)?
-                > 0;
-            if stands && row.run == step.run && row.state == JobState::Running {
-                return fail(tx, &row, FailReason::AttemptsExhausted, &letter.detail);
+            if row.state != JobState::Running {
+                return Ok(None);
             }
-            Ok(None)
+            // Locked first: a chunk that is under way may move the lane on to another turn.
+            lanes::lock_all(tx.conn, row.key)?;
+            match lanes::stand(tx.conn, step)? {
+                Some(_) => fail(tx, &row, FailReason::AttemptsExhausted, &letter.detail),
+                None => Ok(None),
+            }
         }
     }
 }

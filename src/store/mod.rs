@@ -27,6 +27,7 @@ mod replay;
 pub(crate) mod schema;
 mod secret;
 mod secrets;
+mod submit;
 mod tx;
 
 use std::time::Duration;
@@ -40,13 +41,13 @@ pub use directory::{Person, PrincipalName, RecipientItem, SignIn};
 pub use due::{DueOptions, DueWork};
 pub use failures::Recorded;
 pub use holders::GrantItem;
-pub use jobs::{Submission, Submitted};
 pub use lanes::{ChunkDone, LaneFound, LaneOptions, LaneWork};
 pub use notices::Notice;
 pub use outbox::{Letter, OutboxRow};
 pub use replay::{NotReplayed, Replayed};
 pub use secret::{Edited, Sealed, SecretDetail};
 pub use secrets::{SecretCursor, SecretFilter, SecretItem, SecretSort, Selectable};
+pub use submit::{Submission, Submitted};
 
 use crate::db::{Db, DbError, Flow};
 use tx::Tx;
@@ -60,6 +61,9 @@ pub struct Store {
     db: Db,
     relay: Option<Handover>,
 }
+
+/// Bytes of a message that goes to this process's relay directly.
+const LARGEST_HANDED_OVER: usize = 64 * 1024;
 
 /// How rows of the outbox reach this process's relay right after their commit.
 #[derive(Clone)]
@@ -109,10 +113,17 @@ impl Store {
             })
             .await?;
         if let Some(relay) = &self.relay {
+            let mut left = Vec::new();
             for row in rows {
-                // A full channel is no loss: the row is in the table, and a relay takes it when its
-                // lease has run out.
-                let _ = relay.sender.try_send(row);
+                let id = row.id;
+                // Large bodies are not kept in memory twice; a relay reads them from the table.
+                if row.body.len() > LARGEST_HANDED_OVER || relay.sender.try_send(row).is_err() {
+                    left.push(id);
+                }
+            }
+            if !left.is_empty() {
+                // If this fails, their lease runs out by itself.
+                let _ = self.release_unsent(left).await;
             }
         }
         Ok(value)

@@ -18,6 +18,7 @@ use crate::broker::{Broker, BrokerError, Embedded, Rabbit, RabbitOptions, Topolo
 use crate::config::{AuthMode, ConfigError, Settings};
 use crate::db::{self, Clock, Db, DbError, FailureClass, MigrationState, Target};
 use crate::gateway::{self, Auth, BrokerCheck, GatewayParts, GatewayState, HostList};
+use crate::metrics::Metrics;
 use crate::relay::{self, RelayOptions};
 use crate::retry::Schedule;
 use crate::shutdown::{self, Stop, Stopper};
@@ -140,7 +141,11 @@ pub async fn start(settings: &Settings, roles: Roles, stop: &Stop) -> Result<Opt
         batch: settings.relay.batch,
     };
     let (sender, committed) = mpsc::channel(relay_options.batch * 4);
-    let store = Store::with_relay(db, sender, relay_options.lease);
+    let metrics = match broker {
+        Broker::Embedded(_) => Metrics::default(),
+        Broker::Rabbit(_) => Metrics::new("rabbitmq", &settings.broker.prefix),
+    };
+    let store = Store::with_relay(db, sender, relay_options.lease).counting(metrics);
     let relay = tokio::spawn(relay::run(store.clone(), broker.clone(), committed, relay_options, relay_stop));
 
     let mut running = Running {

@@ -6,8 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::broker::topology::{
     HEADER_DEAD_DETAIL, HEADER_DEAD_ID, HEADER_DEAD_QUEUE, HEADER_DEAD_REASON, KEY_DEAD,
 };
-use crate::broker::{Broker, Delivery, Exchange, Outgoing, Queue};
+use crate::broker::{Broker, BrokerError, Delivery, Exchange, Outgoing, Queue};
 use crate::domain::DeadReason;
+use crate::metrics::Metrics;
 use crate::take::Outage;
 
 /// Sends a copy of a message to the dead letters, with the reason. Its own stays unacknowledged.
@@ -16,6 +17,7 @@ use crate::take::Outage;
 /// The broker did not take it: the message comes again.
 pub async fn bury(
     broker: &Broker,
+    metrics: &Metrics,
     from: Queue,
     delivery: &Delivery,
     reason: DeadReason,
@@ -49,6 +51,7 @@ pub async fn bury(
         body: delivery.body.clone(),
     };
     for result in broker.publish(&[letter]).await {
+        metrics.sent(Exchange::Internal.suffix(), result.as_ref().err().map_or("", BrokerError::kind));
         result.map_err(|error| Outage(error.to_string()))?;
     }
     Ok(())

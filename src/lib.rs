@@ -11,6 +11,7 @@ pub mod db;
 pub mod demo;
 pub mod domain;
 pub mod gateway;
+pub mod metrics;
 pub mod notifier;
 pub mod relay;
 pub mod retry;

@@ -12,10 +12,10 @@ use crate::wire;
 
 /// Makes notices until `stop`.
 pub async fn run(store: Store, broker: Broker, prefetch: u16, stop: Stop) {
-    let db = store.db().clone();
+    let (db, metrics) = (store.db().clone(), store.metrics().clone());
     let takes = Takes { queue: Queue::Notices, prefetch, concurrency: 4 };
     let handler = Arc::new(Notices { store, broker: broker.clone() });
-    take(broker, db, takes, handler, stop).await;
+    take(broker, db, metrics, takes, handler, stop).await;
 }
 
 struct Notices {
@@ -36,7 +36,7 @@ impl Handler for Notices {
             Ok(_) => Ok(()),
             Err(error) => {
                 let (reason, detail) = (DeadReason::InvalidField, error.to_string());
-                bury(&self.broker, Queue::Notices, &delivery, reason, &detail).await
+                bury(&self.broker, self.store.metrics(), Queue::Notices, &delivery, reason, &detail).await
             }
         }
     }

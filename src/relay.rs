@@ -102,11 +102,13 @@ impl Relay {
         let mut kept = Vec::new();
         let mut all = true;
         for ((id, message), result) in ids.iter().zip(&batch).zip(self.broker.publish(&batch).await) {
+            let error = result.as_ref().err().map_or("", BrokerError::kind);
+            self.store.metrics().sent(message.exchange.suffix(), error);
             match result {
                 Ok(()) => sent.push(*id),
                 Err(error) => {
                     if !self.away {
-                        tracing::warn!(message_id = message.message_id, %error, "a message stays in the outbox");
+                        tracing::warn!(message_id = message.message_id, traceparent = message.traceparent, %error, "a message stays in the outbox");
                     }
                     self.away = true;
                     // What the broker has no queue for keeps its lease, so that others go first.

@@ -5,12 +5,14 @@
 //! servers answer. No attempt is counted for that.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use crate::broker::{Broker, Consumer, Delivery, Queue};
 use crate::db::Db;
+use crate::metrics::{Class, Metrics};
 use crate::retry::Schedule;
 use crate::shutdown::Stop;
 
@@ -33,6 +35,13 @@ pub struct Takes {
 pub trait Handler: Send + Sync + 'static {
     /// Handles a message. `Ok` means that it is done with, whatever became of it.
     fn handle(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = Result<(), Outage>> + Send;
+}
+
+/// A handler and where its messages are counted.
+struct Counting<H> {
+    handler: Arc<H>,
+    queue: Queue,
+    metrics: Metrics,
 }
 
 /// How taking goes, from one consumer to the next.
@@ -74,12 +83,21 @@ impl Health {
 }
 
 /// Takes and handles messages until `stop`; then finishes those in hand.
-pub async fn take<H: Handler>(broker: Broker, db: Db, takes: Takes, handler: Arc<H>, stop: Stop) {
+pub async fn take<H: Handler>(
+    broker: Broker,
+    db: Db,
+    metrics: Metrics,
+    takes: Takes,
+    handler: Arc<H>,
+    stop: Stop,
+) {
+    let handler = &Counting { handler, queue: takes.queue, metrics };
     let mut health = Health { proven: false, failing: false, away: false, schedule: Schedule::reconnect() };
     while !stop.is_set() {
-        if let Err(outage) = session(&broker, &db, takes, &handler, &stop, &mut health).await {
+        if let Err(outage) = session(&broker, &db, takes, handler, &stop, &mut health).await {
             if !health.away {
                 tracing::warn!(queue = takes.queue.suffix(), reason = %outage, "taking no messages until the servers answer");
+                handler.metrics.failures(Class::Outage, 1);
                 health.away = true;
             }
             stop.sleep(health.schedule.next_wait()).await;
@@ -92,7 +110,7 @@ async fn session<H: Handler>(
     broker: &Broker,
     db: &Db,
     takes: Takes,
-    handler: &Arc<H>,
+    handler: &Counting<H>,
     stop: &Stop,
     health: &mut Health,
 ) -> Result<(), Outage> {
@@ -141,15 +159,30 @@ async fn session<H: Handler>(
 fn start<H: Handler>(
     tasks: &mut JoinSet<Result<(), Outage>>,
     consumer: &Consumer,
-    handler: &Arc<H>,
+    handler: &Counting<H>,
     delivery: Delivery,
 ) {
     let acker = consumer.acker();
-    let handler = Arc::clone(handler);
+    let Counting { handler, queue, metrics } = handler;
+    let (handler, queue, metrics) = (Arc::clone(handler), *queue, metrics.clone());
     tasks.spawn(async move {
         let tag = delivery.tag;
+        // OpenTelemetry's names.
+        let span = tracing::info_span!(
+            "process",
+            messaging.destination.name = queue.suffix(),
+            messaging.message.id = delivery.message_id
+        );
+        let began = Instant::now();
         // In a task of its own, so that a panic in one message does not stop the others.
-        match tokio::spawn(handler.handle(delivery)).await {
+        let handled = tokio::spawn(handler.handle(delivery).instrument(span)).await;
+        let error = match &handled {
+            Ok(Ok(())) => "",
+            Ok(Err(_)) => "outage",
+            Err(_) => "panic",
+        };
+        metrics.handled(queue.suffix(), began.elapsed(), error);
+        match handled {
             Ok(Ok(())) => acker.ack(tag).await.map_err(|error| Outage(error.to_string())),
             Ok(Err(outage)) => Err(outage),
             Err(_) => {

@@ -71,6 +71,20 @@ pub enum BrokerError {
     NotTaken,
 }
 
+impl BrokerError {
+    /// What kind of error it is, in a word.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Refused(_) => "refused",
+            Self::Topology(_) => "topology",
+            Self::Unroutable { .. } => "unroutable",
+            Self::NotTaken => "not_taken",
+        }
+    }
+}
+
 /// The broker of this process. Cheap to clone.
 #[derive(Clone)]
 pub enum Broker {

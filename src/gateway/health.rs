@@ -1,5 +1,6 @@
 //! For load balancers and supervisors: is it alive, can it serve.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -9,11 +10,12 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::metrics::Scrape;
 use super::{BrokerCheck, GatewayState};
 use crate::store::Store;
 
 /// Shorter than the patience of whoever asks.
-const DEADLINE: Duration = Duration::from_secs(3);
+pub(super) const DEADLINE: Duration = Duration::from_secs(3);
 
 /// The process runs and answers.
 pub(super) async fn live() -> Json<Value> {
@@ -26,14 +28,18 @@ pub(super) async fn ready(State(state): State<GatewayState>) -> (StatusCode, Jso
     answer(look(&state.store, &state.broker).await, false)
 }
 
-/// `/healthz` and `/readyz` of a worker, which needs both servers.
+/// `/healthz`, `/readyz` and `/metrics` of a worker, which needs both servers.
 pub fn worker_health(store: Store, broker: BrokerCheck) -> Router {
+    let scrape = Scrape::new(store.clone(), Arc::clone(&broker));
     let ready = async move || answer(look(&store, &broker).await, true);
-    Router::new().route("/healthz", get(live)).route("/readyz", get(ready))
+    Router::new()
+        .route("/healthz", get(live))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(move || scrape.clone().answer()))
 }
 
 /// Whether database and broker answer.
-async fn look(store: &Store, broker: &BrokerCheck) -> (bool, bool) {
+pub(super) async fn look(store: &Store, broker: &BrokerCheck) -> (bool, bool) {
     let database = timeout(DEADLINE, store.db().ping());
     let broker = timeout(DEADLINE, broker());
     let (database, broker) = tokio::join!(database, broker);

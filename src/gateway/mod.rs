@@ -9,6 +9,7 @@ mod demo;
 mod events;
 mod health;
 mod input;
+mod metrics;
 mod notices;
 mod problem;
 mod recipients;
@@ -93,13 +94,16 @@ pub fn router(state: GatewayState) -> Router {
     if state.auth.is_demo() {
         api = api.route("/demo/people", get(demo::people)).route("/demo/me", put(demo::choose));
     }
+    let scrape = metrics::Scrape::new(state.store.clone(), Arc::clone(&state.broker));
     Router::new()
         .nest("/api/v1", api)
+        .route("/metrics", get(move || scrape.clone().answer()))
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(async || problem::Problem::not_found())
         .method_not_allowed_fallback(async || problem::Problem::method_not_allowed())
         .layer(from_fn_with_state(state.clone(), security::guard))
+        .layer(from_fn_with_state(state.clone(), metrics::measure))
         .with_state(state)
 }
 

@@ -182,6 +182,7 @@ fn begin_small(
     };
     let counts = grants::apply(tx.conn, row.key, &chunk, tx.now)?;
     rejections::add(tx.conn, row.key, NO_LANE, &chunk.rejections)?;
+    tx.tally.pairs = counts;
     ending::end(tx, row, Move::Finish(counts), counts).map(Begun::Ended)
 }
 

@@ -44,7 +44,7 @@ pub struct DeadLetter {
 }
 
 /// Inserts or ignores. False where the letter is there already.
-pub(super) fn insert(conn: &mut Conn, letter: &DeadLetter) -> Result<bool, DbError> {
+pub(super) fn insert(tx: &mut Tx<'_>, letter: &DeadLetter) -> Result<bool, DbError> {
     let headers: serde_json::Map<String, serde_json::Value> =
         letter.headers.iter().map(|(name, value)| (clean(name), clean(value).into())).collect();
     let values = (
@@ -61,10 +61,11 @@ pub(super) fn insert(conn: &mut Conn, letter: &DeadLetter) -> Result<bool, DbErr
         dead_letters::state.eq(DeadState::Kept.as_str()),
     );
     let statement = diesel::insert_into(dead_letters::table).values(values).on_conflict_do_nothing();
-    let inserted = match conn {
+    let inserted = match tx.conn {
         Conn::Pg(c) => statement.execute(c)?,
         Conn::Sqlite(c) => statement.execute(c)?,
     };
+    tx.tally.dead_letters += inserted as u64;
     Ok(inserted == 1)
 }
 
@@ -84,7 +85,7 @@ impl Store {
             let effect = effect(&letter);
             letter.job_id = letter.job_id.or(effect.job());
             letter.run = letter.run.or(effect.run());
-            if insert(tx.conn, &letter)?
+            if insert(tx, &letter)?
                 && let Some(run) = apply(tx, &effect, &letter)?
             {
                 let this = dead_letters::table.filter(dead_letters::dead_id.eq(clean(&letter.dead_id)));

@@ -6,6 +6,7 @@ use crate::db::{Conn, DbError};
 use crate::domain::event::EventKind;
 use crate::domain::job::Move;
 use crate::domain::{Counts, JobSnapshot};
+use crate::metrics::Ended;
 
 use super::jobs::{self, JobRow, stored};
 use super::schema::jobs::dsl;
@@ -35,6 +36,7 @@ pub(super) fn end(tx: &mut Tx<'_>, row: &JobRow, step: Move, counts: Counts) -> 
             dsl::notice_due.eq(true),
         ))
         .execute(tx.conn)?;
+    tx.tally.ended.push(Ended { state, reason, after_ms: finished_at - row.requested_at });
     let row = jobs::lock(tx.conn, row.key)?;
     let snapshot = jobs::snapshot(tx.conn, &row)?;
     if let Some(kind) = EventKind::terminal(state) {

@@ -72,6 +72,7 @@ impl Store {
                 .bind::<BigInt, _>(millis(after))
                 .bind::<BigInt, _>(row.key.get())
                 .execute(tx.conn)?;
+            tx.tally.failed_attempts += 1;
             Ok(Flow::Commit(Recorded::Retry { attempt, after }))
         })
         .await
@@ -136,7 +137,8 @@ pub(super) fn exhaust(tx: &mut Tx<'_>, row: &JobRow, letter: DeadLetter) -> Resu
         .set((dsl::failures.eq(dsl::failures + 1), dsl::last_error.eq(&letter.detail)))
         .execute(tx.conn)?;
     ending::end(tx, row, Move::Fail(FailReason::AttemptsExhausted), counts)?;
-    dead::insert(tx.conn, &letter)?;
+    dead::insert(tx, &letter)?;
+    tx.tally.failed_attempts += 1;
     Ok(Recorded::Exhausted)
 }
 
@@ -164,6 +166,7 @@ fn record(
         .bind::<Integer, _>(stand.position)
         .bind::<Integer, _>(stand.attempts)
         .execute(tx.conn)?;
+    tx.tally.failed_attempts += recorded as u64;
     let done = if recorded == 1 { Recorded::Retry { attempt, after } } else { Recorded::SomebodyElse };
     Ok(Flow::Commit(done))
 }

@@ -379,6 +379,7 @@ fn run_chunk(
     };
     let done = grants::apply(tx.conn, work.job.key, &chunk, tx.now)?;
     rejections::add(tx.conn, work.job.key, work.lane, &chunk.rejections)?;
+    tx.tally.pairs = done;
     let progress =
         (work.lane == 0 && work.progress_at == 0) || tx.now - work.progress_at >= PROGRESS_EVERY_MS;
     if progress {

@@ -13,6 +13,7 @@ mod due;
 mod ending;
 mod facts;
 mod failures;
+mod figures;
 mod grants;
 mod holders;
 mod import;
@@ -40,6 +41,7 @@ pub use dead_desk::{DeadFilter, DeadItem, Discarded, KeptLetter};
 pub use directory::{Person, PrincipalName, RecipientItem, SignIn};
 pub use due::{DueOptions, DueWork};
 pub use failures::Recorded;
+pub use figures::Figures;
 pub use holders::GrantItem;
 pub use lanes::{ChunkDone, LaneFound, LaneOptions, LaneWork};
 pub use notices::Notice;
@@ -50,6 +52,7 @@ pub use secrets::{SecretCursor, SecretFilter, SecretItem, SecretSort, Selectable
 pub use submit::{Submission, Submitted};
 
 use crate::db::{Db, DbError, Flow};
+use crate::metrics::{Metrics, Tally};
 use tx::Tx;
 
 pub use import::{ImportError, Imported, Sealer};
@@ -60,6 +63,7 @@ pub use names::{Match, Named};
 pub struct Store {
     db: Db,
     relay: Option<Handover>,
+    metrics: Metrics,
 }
 
 /// Bytes of a message that goes to this process's relay directly.
@@ -76,13 +80,25 @@ impl Store {
     /// A store whose outgoing messages are free for any relay to take.
     #[must_use]
     pub fn new(db: Db) -> Self {
-        Self { db, relay: None }
+        Self { db, relay: None, metrics: Metrics::default() }
     }
 
     /// A store whose outgoing messages are leased to this process for `lease` and sent to `relay`.
     #[must_use]
     pub fn with_relay(db: Db, relay: mpsc::Sender<OutboxRow>, lease: Duration) -> Self {
-        Self { db, relay: Some(Handover { sender: relay, lease }) }
+        Self { relay: Some(Handover { sender: relay, lease }), ..Self::new(db) }
+    }
+
+    /// The same store, counting what it does in `metrics`.
+    #[must_use]
+    pub fn counting(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// Where this store counts what it does.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The connections below, for whoever shares them (the embedded broker, migrations).
@@ -99,19 +115,20 @@ impl Store {
     ) -> Result<T, DbError> {
         let lease = self.relay.as_ref().map_or(Duration::ZERO, |relay| relay.lease);
         let clock = self.db.clock().clone();
-        let (value, rows) = self
+        let (value, rows, tally) = self
             .db
             .write_or_not(move |conn| {
                 let mut tx = Tx::new(conn, clock.now_ms());
                 Ok(match work(&mut tx)? {
                     Flow::Commit(value) => {
-                        let rows = tx.write_outbox(lease)?;
-                        Flow::Commit((value, rows))
+                        let (rows, tally) = tx.write_outbox(lease)?;
+                        Flow::Commit((value, rows, tally))
                     }
-                    Flow::Rollback(value) => Flow::Rollback((value, Vec::new())),
+                    Flow::Rollback(value) => Flow::Rollback((value, Vec::new(), Tally::default())),
                 })
             })
             .await?;
+        self.metrics.committed(&tally);
         if let Some(relay) = &self.relay {
             let mut left = Vec::new();
             for row in rows {

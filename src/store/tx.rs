@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::db::{Conn, DbError};
 use crate::domain::event::EventKind;
 use crate::domain::{JobId, JobKey, JobSnapshot, ShareRequest};
+use crate::metrics::Tally;
 use crate::wire::{self, Step};
 
 use super::jobs::JobRow;
@@ -17,11 +18,13 @@ pub(super) struct Tx<'a> {
     /// Leases and due times use the database's `now_ms()`.
     pub(super) now: i64,
     letters: Vec<NewLetter>,
+    /// For metrics, once it is committed.
+    pub(super) tally: Tally,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(conn: &'a mut Conn, now: i64) -> Self {
-        Self { conn, now, letters: Vec::new() }
+        Self { conn, now, letters: Vec::new(), tally: Tally::default() }
     }
 
     /// Sends an event of a job with this transaction.
@@ -90,7 +93,7 @@ impl<'a> Tx<'a> {
     }
 
     /// Writes the collected messages, leased for so long.
-    pub(super) fn write_outbox(self, lease: Duration) -> Result<Vec<OutboxRow>, DbError> {
-        outbox::insert(self.conn, self.letters, lease)
+    pub(super) fn write_outbox(self, lease: Duration) -> Result<(Vec<OutboxRow>, Tally), DbError> {
+        Ok((outbox::insert(self.conn, self.letters, lease)?, self.tally))
     }
 }

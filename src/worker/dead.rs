@@ -28,7 +28,7 @@ impl Worker {
         reason: DeadReason,
         detail: &str,
     ) -> Result<(), Outage> {
-        bury(&self.broker, from, delivery, reason, detail).await
+        bury(&self.broker, self.store.metrics(), from, delivery, reason, detail).await
     }
 }
 

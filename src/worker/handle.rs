@@ -26,7 +26,12 @@ impl Handler for Requests {
         let limit = worker.options.begin.limits.message_bytes;
         let mut asked = match wire::decode_request(&delivery.body, limit) {
             Ok(asked) => asked,
-            Err(poison) => return worker.bury(Queue::Jobs, &delivery, poison.reason, &poison.detail).await,
+            Err(poison) => {
+                let job = poison.job_id.map(|job| job.to_string());
+                let span = tracing::info_span!("request", job_id = job, traceparent = trace_of(&delivery));
+                let buried = worker.bury(Queue::Jobs, &delivery, poison.reason, &poison.detail);
+                return buried.instrument(span).await;
+            }
         };
         // The trace of the event counts; a header is the next best.
         let given = asked.traceparent.take().or_else(|| trace_of(&delivery));

@@ -73,7 +73,7 @@ pub struct Worker {
 
 /// Works until `stop`; then finishes the work in hand and returns.
 pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Stop) {
-    let db = store.db().clone();
+    let (db, metrics) = (store.db().clone(), store.metrics().clone());
     let takes = |queue, concurrency| Takes { queue, prefetch: options.prefetch, concurrency };
     let requests = takes(Queue::Jobs, options.request_concurrency);
     // Steps are few and long: what one worker holds and cannot start yet, another could.
@@ -86,11 +86,11 @@ pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Sto
     let worker = Arc::new(Worker { store, broker: broker.clone(), options, stop: stop.clone() });
     let mut tasks = JoinSet::new();
     let requester = Arc::new(handle::Requests(Arc::clone(&worker)));
-    tasks.spawn(take(broker.clone(), db.clone(), requests, requester, stop.clone()));
+    tasks.spawn(take(broker.clone(), db.clone(), metrics.clone(), requests, requester, stop.clone()));
     let stepper = Arc::new(lane::Steps(Arc::clone(&worker)));
-    tasks.spawn(take(broker.clone(), db.clone(), steps, stepper, stop.clone()));
+    tasks.spawn(take(broker.clone(), db.clone(), metrics.clone(), steps, stepper, stop.clone()));
     let burier = Arc::new(dead::DeadLetters(Arc::clone(&worker)));
-    tasks.spawn(take(broker, db, dead, burier, stop.clone()));
+    tasks.spawn(take(broker, db, metrics, dead, burier, stop.clone()));
     tasks.spawn(due::run(worker, stop));
     while tasks.join_next().await.is_some() {}
 }

@@ -1,6 +1,6 @@
 //! The gateway over real HTTP, each rule as a fact.
 
-mod app;
+pub mod app;
 mod editing;
 mod guards;
 mod identity;

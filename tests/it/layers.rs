@@ -17,26 +17,27 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "broker", "config", "db", "demo", "gateway", "notifier", "relay", "retry", "shutdown", "store",
-            "updates", "vault", "worker",
+            "broker", "config", "db", "demo", "gateway", "metrics", "notifier", "relay", "retry", "shutdown",
+            "store", "updates", "vault", "worker",
         ],
     ),
     // The roles. They do not know each other: they meet in the database and the broker.
     // Hears what is new for the gateway's streams.
     ("updates", &["broker", "gateway", "retry", "shutdown", "store", "wire"]),
-    ("gateway", &["config", "db", "domain", "shutdown", "store", "vault", "wire"]),
+    ("gateway", &["config", "db", "domain", "metrics", "shutdown", "store", "vault", "wire"]),
     ("worker", &["broker", "bury", "config", "db", "domain", "retry", "shutdown", "store", "take", "wire"]),
     ("notifier", &["broker", "bury", "domain", "shutdown", "store", "take", "wire"]),
     ("relay", &["broker", "domain", "shutdown", "store", "wire"]),
-    ("bury", &["broker", "domain", "take"]),
-    ("take", &["broker", "db", "retry", "shutdown"]),
+    ("bury", &["broker", "domain", "metrics", "take"]),
+    ("take", &["broker", "db", "metrics", "retry", "shutdown"]),
     // The two sides of a role; they do not know each other.
-    ("store", &["db", "domain", "wire"]),
+    ("store", &["db", "domain", "metrics", "wire"]),
     ("broker", &["db"]),
     // What they are made of.
     ("demo", &["domain"]),
     ("telemetry", &["config"]),
     ("config", &["db", "domain"]),
+    ("metrics", &["domain"]),
     ("vault", &["domain"]),
     ("wire", &["domain"]),
     ("db", &[]),

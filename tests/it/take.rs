@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use batchshare::broker::{Broker, Delivery, Embedded, Exchange, Outgoing, Queue, topology};
 use batchshare::db::Db;
+use batchshare::metrics::Metrics;
 use batchshare::shutdown;
 use batchshare::take::{Handler, Outage, Takes, take};
 use tokio::sync::mpsc;
@@ -66,7 +67,8 @@ async fn a_server_that_answers_and_does_not_work_costs_waiting_messages_no_deliv
     let handler =
         Arc::new(FullDisk { db: test.db.clone(), calls: AtomicUsize::new(0), last_failure: 4, deliveries });
     let takes = Takes { queue: Queue::Jobs, prefetch: 5, concurrency: 1 };
-    let taking = tokio::spawn(take(broker.clone(), test.db.clone(), takes, handler, stop));
+    let taking =
+        tokio::spawn(take(broker.clone(), test.db.clone(), Metrics::default(), takes, handler, stop));
     // All were held once, when the first failed; from then on only the one that is tried.
     assert_eq!(told.recv().await, Some(1));
     crate::support::eventually("every message is handled", 20, async || {

@@ -1,0 +1,191 @@
+//! What this process counts. Names are OpenTelemetry's where there are such, in Prometheus's spelling.
+//!
+//! Written by hand in place of a crate: a dozen names do not need one, and so a label's value is by
+//! its type a word of ours (a state, a reason, a queue, a route's pattern). No id and no value of a
+//! message can become one.
+
+mod text;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use text::{CONTENT_TYPE, Text};
+
+use crate::domain::permission::names;
+use crate::domain::{Counts, FailReason, JobState};
+use text::{Counter, Histogram};
+
+/// How bad a failure was (ARCHITECTURE.md, "Failures").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// A server was away: taking messages stopped for a while.
+    Outage,
+    /// An attempt of a job failed and was recorded.
+    Transient,
+    /// A message became a dead letter.
+    Permanent,
+}
+
+names!(Class { Outage = "outage", Transient = "transient", Permanent = "permanent" });
+
+/// What one transaction did; counted when it is committed.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub pairs: Counts,
+    pub ended: Vec<Ended>,
+    pub failed_attempts: u64,
+    pub dead_letters: u64,
+}
+
+/// A job's run that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended {
+    pub state: JobState,
+    pub reason: Option<FailReason>,
+    /// Since it was asked for.
+    pub after_ms: i64,
+}
+
+/// Bounds that OpenTelemetry advises for requests and messages, in seconds.
+const SHORT: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Bounds for jobs: from a small one to a large one behind a backlog.
+const LONG: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0];
+
+/// The counters of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    /// `messaging.system`.
+    system: &'static str,
+    /// Of names at the broker.
+    prefix: String,
+    pairs: Counter,
+    jobs_ended: Counter,
+    job_duration: Histogram,
+    failures: Counter,
+    consumed: Counter,
+    sent: Counter,
+    process_duration: Histogram,
+    http_duration: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new("embedded", "batchshare")
+    }
+}
+
+impl Metrics {
+    /// `system` is the broker's kind; `prefix` is that of its names.
+    #[must_use]
+    pub fn new(system: &'static str, prefix: &str) -> Self {
+        let metrics = Self(Arc::new(Inner {
+            system,
+            prefix: prefix.to_owned(),
+            pairs: Counter::new("batchshare_pairs_total", "Pairs of a secret and a recipient that are done."),
+            jobs_ended: Counter::new("batchshare_jobs_ended_total", "Runs of jobs that have ended."),
+            job_duration: Histogram::new(
+                "batchshare_job_duration_seconds",
+                "From asking for a job to its end.",
+                LONG,
+            ),
+            failures: Counter::new("batchshare_failures_total", "Failures by class: see ARCHITECTURE.md."),
+            consumed: Counter::new("messaging_client_consumed_messages_total", "Messages taken."),
+            sent: Counter::new(
+                "messaging_client_sent_messages_total",
+                "Messages published and confirmed, or not.",
+            ),
+            process_duration: Histogram::new(
+                "messaging_process_duration_seconds",
+                "Handling a message, its commit included.",
+                SHORT,
+            ),
+            http_duration: Histogram::new("http_server_request_duration_seconds", "HTTP requests.", SHORT),
+        }));
+        // From the start, so that the first one of a kind is a change and not a new series.
+        metrics.pairs(Counts::default());
+        for class in Class::ALL {
+            metrics.failures(*class, 0);
+        }
+        metrics
+    }
+
+    fn pairs(&self, done: Counts) {
+        for (outcome, count) in [
+            ("granted", done.granted),
+            ("upgraded", done.upgraded),
+            ("unchanged", done.unchanged),
+            ("rejected", done.rejected),
+        ] {
+            self.0.pairs.add(vec![("outcome", outcome.into())], count);
+        }
+    }
+
+    /// Counts failures of a class.
+    pub fn failures(&self, class: Class, count: u64) {
+        self.0.failures.add(vec![("class", class.as_str().into())], count);
+    }
+
+    /// Counts what a committed transaction did.
+    pub fn committed(&self, tally: &Tally) {
+        self.pairs(tally.pairs);
+        self.failures(Class::Transient, tally.failed_attempts);
+        self.failures(Class::Permanent, tally.dead_letters);
+        for ended in &tally.ended {
+            let state = ("state", Cow::from(ended.state.as_str()));
+            let reason = ended.reason.map_or("", FailReason::as_str);
+            self.0.jobs_ended.add(vec![state.clone(), ("reason", reason.into())], 1);
+            let after = Duration::from_millis(u64::try_from(ended.after_ms).unwrap_or(0));
+            self.0.job_duration.observe(vec![state], after.as_secs_f64());
+        }
+    }
+
+    /// Counts a message that was taken from `queue` and handled. `error` is empty where that went well;
+    /// else the message comes again.
+    pub fn handled(&self, queue: &'static str, took: Duration, error: &'static str) {
+        self.0.consumed.add(self.at_broker("consume", queue), 1);
+        let mut labels = self.at_broker("process", queue);
+        labels.push(("error_type", error.into()));
+        self.0.process_duration.observe(labels, took.as_secs_f64());
+    }
+
+    /// Counts a message that was published to `exchange`; `error` is empty where it was confirmed.
+    pub fn sent(&self, exchange: &'static str, error: &'static str) {
+        let mut labels = self.at_broker("publish", exchange);
+        labels.push(("error_type", error.into()));
+        self.0.sent.add(labels, 1);
+    }
+
+    fn at_broker(&self, operation: &'static str, name: &'static str) -> text::Labels {
+        vec![
+            ("messaging_system", self.0.system.into()),
+            ("messaging_operation_name", operation.into()),
+            ("messaging_destination_name", format!("{}.{name}", self.0.prefix).into()),
+        ]
+    }
+
+    /// Counts an HTTP request. `route` is the pattern that it matched, never the path; empty for none.
+    pub fn answered(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let labels = vec![
+            ("http_request_method", method.into()),
+            ("http_route", route.to_owned().into()),
+            ("http_response_status_code", status.to_string().into()),
+        ];
+        self.0.http_duration.observe(labels, took.as_secs_f64());
+    }
+
+    /// Writes everything that was counted.
+    pub fn write(&self, text: &mut Text) {
+        let m = &self.0;
+        m.pairs.write(text);
+        m.jobs_ended.write(text);
+        m.job_duration.write(text);
+        m.failures.write(text);
+        m.consumed.write(text);
+        m.sent.write(text);
+        m.process_duration.write(text);
+        m.http_duration.write(text);
+    }
+}

@@ -184,11 +184,7 @@ impl Db {
     }
 
     fn rolled_back(conn: &mut Conn) -> Result<(), DbError> {
-        if conn.rollback() {
-            Ok(())
-        } else {
-            Err(DbError::Query(DieselError::BrokenTransactionManager))
-        }
+        if conn.rollback() { Ok(()) } else { Err(DbError::Query(DieselError::BrokenTransactionManager)) }
     }
 
     async fn on_connection<T: Send + 'static>(

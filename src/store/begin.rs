@@ -16,7 +16,7 @@ use crate::wire::{self, JobRequested, Step, StoredRequest};
 use super::jobs::{self, Fresh, JobRow};
 use super::lanes::LaneOptions;
 use super::tx::Tx;
-use super::{Store, ending, facts, grants, lanes, outbox, rejections, secrets};
+use super::{Store, ending, facts, grants, lanes, outbox, rejections, replay, secrets};
 
 /// What begin needs to know of the configuration.
 #[derive(Debug, Clone)]
@@ -86,6 +86,7 @@ pub(super) fn make_or_find(tx: &mut Tx<'_>, asked: &JobRequested) -> Result<Foun
         // It was there a moment ago, and rows of jobs are not deleted while they run.
         return Err(DbError::Corrupt(format!("job {} came and went", asked.job_id)));
     };
+    let row = replay::fill(tx.conn, row, &asked.request)?;
     if row.digest != Some(StoredRequest::of(&asked.request).digest) {
         return Ok(Found::Nothing(Begun::Conflict));
     }

@@ -15,7 +15,7 @@ use crate::wire::Step;
 use super::facts::id;
 use super::outbox::{FIRST_TERMINAL, Letter};
 use super::tx::Tx;
-use super::{Store, jobs, notices};
+use super::{Store, jobs, notices, replay};
 
 /// Rows taken at a time; what is left is due a second later.
 const BATCH: i64 = 100;
@@ -110,7 +110,7 @@ fn wake_lanes(tx: &mut Tx<'_>, options: &DueOptions) -> Result<usize, DbError> {
         let key: JobKey = id(lane.job)?;
         let job = jobs::read(tx.conn, key)?;
         let step = Step { job_id: job.job_id, run: job.run, lane: lane.lane, turn: lane.turn };
-        tracing::info!(job_id = %job.job_id, lane = lane.lane, turn = lane.turn, "waking a lane that is due");
+        tracing::info!(job_id = %job.job_id, lane = lane.lane, turn = lane.turn, traceparent = job.traceparent, "waking a lane that is due");
         tx.wake(key, &step, &job.traceparent);
     }
     Ok(due.len())
@@ -130,12 +130,10 @@ fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result
         let job = jobs::read(tx.conn, key)?;
         let waited = tx.now - job.requested_at >= millis(options.unbegun_patience);
         let time = job.attempts > 0 || queue_empty || waited;
-        if time
-            && !on_its_way(tx.conn, key)?
-            && let Some(request) = jobs::stored_request(tx.conn, &job)?
-        {
-            tracing::info!(job_id = %job.job_id, "asking again for a job that has not begun");
-            tx.request(key, job.job_id, &request, &job.traceparent);
+        if time && !on_its_way(tx.conn, key)? && replay::ask_again(tx, &job)? {
+            tracing::info!(
+                job_id = %job.job_id, traceparent = job.traceparent, "asking again for a job that has not begun"
+            );
             asked += 1;
         }
         look_later(tx.conn, key, tx.now - job.requested_at, options)?;

@@ -47,6 +47,13 @@ pub(super) struct JobRow {
     pub(super) finished_at: Option<i64>,
 }
 
+impl JobRow {
+    /// A replay made it queued without a request: the body that is on its way fills it.
+    pub(super) fn waits_for_body(&self) -> bool {
+        self.state == JobState::Queued && self.digest.is_none()
+    }
+}
+
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = jobs)]
 pub(super) struct Columns {

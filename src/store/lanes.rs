@@ -181,6 +181,36 @@ pub(super) fn still_stands(conn: &mut Conn, stand: &LaneStand) -> Result<bool, D
     Ok(same.count().get_result::<i64>(conn)? == 1)
 }
 
+/// A lane of a job that is reopened.
+#[derive(QueryableByName)]
+pub(super) struct Reopened {
+    #[diesel(sql_type = Integer)]
+    pub(super) lane: i32,
+    /// One more than its last: whoever still holds a step or a reading of the older run finds nothing.
+    #[diesel(sql_type = Integer)]
+    pub(super) turn: i32,
+    /// It had not come to its end.
+    #[diesel(sql_type = Bool)]
+    pub(super) open: bool,
+}
+
+/// Makes the lanes of a job ready for another run, by number: positions and counts stay, failures are
+/// the new run's. Those that had not come to their end are open again. The job is locked.
+pub(super) fn reopen_all(conn: &mut Conn, job: JobKey, lease: Duration) -> Result<Vec<Reopened>, DbError> {
+    lock_all(conn, job)?;
+    let sql = "UPDATE lanes SET open = position < end_position, turn = turn + 1, attempts = 0, failures = 0, \
+               not_before = NULL, last_error = NULL, lease_ms = $1, due_at = now_ms() + $2 \
+               WHERE job = $3 RETURNING lane, turn, open";
+    let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
+    let mut lanes: Vec<Reopened> = diesel::sql_query(sql)
+        .bind::<BigInt, _>(lease)
+        .bind::<BigInt, _>(lease)
+        .bind::<BigInt, _>(job.get())
+        .load(conn)?;
+    lanes.sort_by_key(|lane| lane.lane);
+    Ok(lanes)
+}
+
 /// A lane that is to be worked on, as it was read.
 #[derive(Debug, Clone)]
 pub struct LaneWork {

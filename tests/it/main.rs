@@ -11,6 +11,7 @@
 mod broker;
 mod broker_rabbitmq;
 mod cli;
+mod dead;
 mod embedded;
 mod fixtures;
 mod gateway;

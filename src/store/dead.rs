@@ -11,7 +11,7 @@ use crate::wire::{self, JobRequested, Step};
 use super::jobs::{self, Fresh, JobRow};
 use super::schema::dead_letters;
 use super::tx::Tx;
-use super::{Store, ending, lanes, replay};
+use super::{Store, ending, lane_rows, replay};
 
 /// What a dead message was to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,14 @@ fn clean(text: &str) -> String {
 }
 
 impl Store {
+    /// Keeps a dead letter and nothing else, for one whose effect cannot be had.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn keep_letter(&self, letter: DeadLetter) -> Result<(), DbError> {
+        self.db.write(move |conn| insert(conn, &letter).map(drop)).await
+    }
+
     /// Keeps a dead letter and does to its job what its reason says, in one transaction. A letter
     /// that is there already does nothing.
     ///
@@ -230,8 +238,8 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
                 return Ok(None);
             }
             // Locked first: a chunk that is under way may move the lane on to another turn.
-            lanes::lock_all(tx.conn, row.key)?;
-            match lanes::stand(tx.conn, step)? {
+            lane_rows::lock_all(tx.conn, row.key)?;
+            match lane_rows::stand(tx.conn, step)? {
                 Some(_) => fail(tx, &row, FailReason::AttemptsExhausted, &letter.detail),
                 None => Ok(None),
             }
@@ -243,7 +251,7 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
 fn fail(tx: &mut Tx<'_>, row: &JobRow, reason: FailReason, detail: &str) -> Result<Option<i32>, DbError> {
     use super::schema::jobs::dsl;
     diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
-        .set(dsl::last_error.eq(detail))
+        .set(dsl::last_error.eq(clean(detail)))
         .execute(tx.conn)?;
     let counts =
         if row.state == JobState::Running { ending::close_lanes(tx.conn, row)? } else { Counts::default() };

@@ -17,6 +17,7 @@ mod grants;
 mod holders;
 mod import;
 mod jobs;
+mod lane_rows;
 mod lanes;
 mod names;
 mod notices;

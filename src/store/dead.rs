@@ -11,7 +11,7 @@ use crate::wire::{self, JobRequested, Step};
 use super::jobs::{self, Fresh, JobRow};
 use super::schema::dead_letters;
 use super::tx::Tx;
-use super::{Store, ending, lanes, replay};
+use super::{Store, ending, lane_rows, replay};
 
 /// What a dead message was to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,14 @@ fn clean(text: &str) -> String {
 }
 
 impl Store {
+    /// Keeps a dead letter and nothing else, for one whose effect cannot be had.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn keep_letter(&self, letter: DeadLetter) -> Result<(), DbError> {
+        self.transact(move |tx| insert(tx, &letter).map(|_| Flow::Commit(()))).await
+    }
+
     /// Keeps a dead letter and does to its job what its reason says, in one transaction. A letter
     /// that is there already does nothing.
     ///
@@ -133,30 +141,43 @@ impl Effect {
 }
 
 fn effect(letter: &DeadLetter) -> Effect {
-    let replayed = letter.message_id.as_deref().and_then(wire::replayed_run);
     // Over its limit a message is not read: it could be hundreds of megabytes.
-    let read =
-        (letter.reason != DeadReason::TooLarge).then(|| wire::decode_request(&letter.body, usize::MAX));
-    match (letter.origin, letter.reason, read, replayed) {
-        (Origin::Step, DeadReason::DeliveryLimit, ..) => match wire::decode_step(&letter.body) {
+    if letter.reason == DeadReason::TooLarge {
+        return Effect::None { job: None };
+    }
+    match (letter.reason, letter.origin) {
+        (DeadReason::DeliveryLimit, Origin::Step) => match wire::decode_step(&letter.body) {
             Ok(step) => Effect::Step(step),
             Err(_) => Effect::None { job: None },
         },
-        (Origin::Request, DeadReason::DeliveryLimit, Some(Ok(asked)), replayed) => {
+        (_, Origin::Request) => request_effect(letter),
+        _ => Effect::None {
+            job: wire::decode_request(&letter.body, usize::MAX).map_or_else(|p| p.job_id, |a| Some(a.job_id)),
+        },
+    }
+}
+
+fn request_effect(letter: &DeadLetter) -> Effect {
+    let replayed = letter.message_id.as_deref().and_then(wire::replayed_run);
+    match (letter.reason, wire::decode_request(&letter.body, usize::MAX)) {
+        (DeadReason::DeliveryLimit, Ok(asked)) => {
             // A message from elsewhere is of the first run: nobody else replays.
             let run = replayed.filter(|(job, _)| *job == asked.job_id).map_or(1, |(_, run)| run);
             Effect::Request(Box::new(asked), run)
         }
-        (Origin::Request, _, _, Some((job, run))) => Effect::Unfilled(job, run),
-        (Origin::Request, DeadReason::NotCloudevent | DeadReason::InvalidField, Some(Err(poison)), None) => {
-            match poison.failed_job() {
+        (reason, decoded) => {
+            if let Some((job, run)) = replayed {
+                return Effect::Unfilled(job, run);
+            }
+            let poison = match decoded {
+                Ok(asked) => return Effect::None { job: Some(asked.job_id) },
+                Err(poison) => poison,
+            };
+            match poison.failed_job().filter(|_| reason == poison.reason) {
                 Some((job, requester)) => Effect::Invalid(job, requester),
                 None => Effect::None { job: poison.job_id },
             }
         }
-        (_, _, Some(Ok(asked)), _) => Effect::None { job: Some(asked.job_id) },
-        (_, _, Some(Err(poison)), _) => Effect::None { job: poison.job_id },
-        (_, _, None, _) => Effect::None { job: None },
     }
 }
 
@@ -218,8 +239,8 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
                 return Ok(None);
             }
             // Locked first: a chunk that is under way may move the lane on to another turn.
-            lanes::lock_all(tx.conn, row.key)?;
-            match lanes::stand(tx.conn, step)? {
+            lane_rows::lock_all(tx.conn, row.key)?;
+            match lane_rows::stand(tx.conn, step)? {
                 Some(_) => fail(tx, &row, FailReason::AttemptsExhausted, &letter.detail),
                 None => Ok(None),
             }
@@ -231,7 +252,7 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
 fn fail(tx: &mut Tx<'_>, row: &JobRow, reason: FailReason, detail: &str) -> Result<Option<i32>, DbError> {
     use super::schema::jobs::dsl;
     diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
-        .set(dsl::last_error.eq(detail))
+        .set(dsl::last_error.eq(clean(detail)))
         .execute(tx.conn)?;
     let counts =
         if row.state == JobState::Running { ending::close_lanes(tx.conn, row)? } else { Counts::default() };

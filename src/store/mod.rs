@@ -18,6 +18,7 @@ mod grants;
 mod holders;
 mod import;
 mod jobs;
+mod lane_rows;
 mod lanes;
 mod names;
 mod notices;

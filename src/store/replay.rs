@@ -18,7 +18,7 @@ use super::dead_desk::{self, KeptLetter};
 use super::jobs::{self, FIRST_LOOK_MS, JobRow, stored};
 use super::outbox::{self, Letter};
 use super::tx::Tx;
-use super::{Store, lanes};
+use super::{Store, lane_rows};
 
 /// What became of a replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +107,7 @@ fn go_on(tx: &mut Tx<'_>, row: &JobRow, letter: KeptLetter, lease: Duration) -> 
     if let Some(run) = letter.item.run.filter(|run| *run != row.run) {
         return Ok(Replayed::Refused(NotReplayed::OlderRun { job, run, now: row.run }));
     }
-    let lanes = lanes::reopen_all(tx.conn, row.key, lease)?;
+    let lanes = lane_rows::reopen_all(tx.conn, row.key, lease)?;
     let open: Vec<_> = lanes.iter().filter(|lane| lane.open).collect();
     if open.is_empty() && !lanes.is_empty() {
         return Err(DbError::Corrupt(format!("job {job} failed with every lane at its end")));

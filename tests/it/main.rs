@@ -12,7 +12,7 @@ mod broker;
 mod broker_rabbitmq;
 mod cli;
 mod dead;
-mod dead_cli;
+mod dead_program;
 mod embedded;
 mod fixtures;
 mod gateway;

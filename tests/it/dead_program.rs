@@ -1,7 +1,7 @@
-//! `batchshare dead`, as an operator runs it.
+//! Dead letters on the command line: shown safely, replayed, discarded only when told twice.
 
 use batchshare::domain::{DeadReason, JobId};
-use batchshare::store::{DeadLetter, Origin, Store};
+use batchshare::store::{DeadLetter, Origin};
 use serde_json::{Value, json};
 
 use crate::dead::{invalid, letter};
@@ -18,7 +18,7 @@ const EVIL: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\r\u{9b}31m\u{202e}{\"x\"\nDead 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_shows_letters_safely_and_asks_before_it_discards() {
     let db = TestDb::new(Kind::Sqlite).await;
-    let store = Store::new(db.db.clone());
+    let store = batchshare::store::Store::new(db.db.clone());
     let evil = DeadLetter {
         detail: format!("bad {EVIL}"),
         message_id: Some(EVIL.to_owned()),
@@ -95,7 +95,7 @@ async fn a_replay_beside_a_running_up_goes_the_whole_way() {
     ];
     let mut program = Program::start(&["up"], &env);
     program.address();
-    let store = Store::new(db.db.clone());
+    let store = batchshare::store::Store::new(db.db.clone());
     let job = JobId::generate();
     store.bury(letter(DeadReason::InvalidField, Origin::Request, invalid(job))).await.expect("bury");
     let (code, out, err) = run(&["dead", "replay", "--all"], &env);

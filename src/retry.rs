@@ -31,10 +31,10 @@ impl Schedule {
         Self { inner }
     }
 
-    /// For a server that is away: from 100 ms to 10 s.
+    /// For a server that is away: from 100 ms to 3 s.
     #[must_use]
     pub fn reconnect() -> Self {
-        Self::new(Duration::from_millis(100), Duration::from_secs(10))
+        Self::new(Duration::from_millis(100), Duration::from_secs(3))
     }
 
     /// For a statement that may work at once: from 10 ms to 200 ms.
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn waits_grow_stay_bounded_and_never_end() {
-        let longest = Duration::from_secs(10);
+        let longest = Duration::from_secs(3);
         let mut schedule = Schedule::reconnect();
         let waits: Vec<Duration> = (0..1_000).map(|_| schedule.next_wait()).collect();
         assert!(waits.iter().all(|wait| *wait <= longest * 2));

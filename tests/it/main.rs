@@ -10,6 +10,7 @@
 
 mod broker;
 mod broker_rabbitmq;
+mod chaos;
 mod cli;
 mod dead;
 mod dead_program;

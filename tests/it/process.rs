@@ -62,6 +62,11 @@ impl Program {
         }
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> i64 {
+        self.child.id().into()
+    }
+
     /// SIGKILL: nothing is finished, nothing is said.
     pub fn kill(&mut self) {
         self.child.kill().expect("kill");
@@ -93,7 +98,8 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- log of process {}\n{}", self.child.id(), self.log());
+            let log = self.log();
+            eprintln!("--- log of process {}\n{}", self.child.id(), &log[log.len().saturating_sub(20_000)..]);
         }
     }
 }
@@ -112,23 +118,36 @@ pub fn run(args: &[&str], env: &Env) -> (i32, String, String) {
 
 /// A request as a person; the status and the JSON of the answer.
 pub fn http(method: &str, address: &str, path: &str, person: &str, body: Option<&Value>) -> (u16, Value) {
+    try_http(method, address, path, person, body, None).expect("an answer")
+}
+
+/// The same, perhaps with an Idempotency-Key; `None` where nobody answers.
+pub fn try_http(
+    method: &str,
+    address: &str,
+    path: &str,
+    person: &str,
+    body: Option<&Value>,
+    key: Option<&str>,
+) -> Option<(u16, Value)> {
     let agent = ureq::Agent::new_with_config(
         ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(20)))
             .build(),
     );
-    let url = format!("http://{address}{path}");
-    let request = ureq::http::Request::builder()
+    let mut request = ureq::http::Request::builder()
         .method(method)
-        .uri(url)
+        .uri(format!("http://{address}{path}"))
         .header("X-Batchshare-User", person)
-        .header("Content-Type", "application/json")
-        .body(body.map(ToString::to_string).unwrap_or_default())
-        .expect("a request");
-    let mut answer = agent.run(request).expect("an answer");
-    let text = answer.body_mut().read_to_string().expect("a body");
-    (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null))
+        .header("Content-Type", "application/json");
+    if let Some(key) = key {
+        request = request.header("Idempotency-Key", key);
+    }
+    let request = request.body(body.map(ToString::to_string).unwrap_or_default()).expect("a request");
+    let mut answer = agent.run(request).ok()?;
+    let text = answer.body_mut().read_to_string().ok()?;
+    Some((answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null)))
 }
 
 /// Waits, without async, until a condition holds.

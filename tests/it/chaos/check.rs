@@ -1,0 +1,237 @@
+//! The promises, checked when all is quiet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use batchshare::domain::event::{EventKind, event_id};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Connection, ConnectionProperties};
+use serde_json::Value;
+
+use super::load::Ledger;
+use super::site::{PREFIX, Site};
+
+/// A durable queue that gets every event from the start on.
+pub struct EventLog {
+    queue: String,
+}
+
+pub struct Found {
+    pub events: usize,
+    pub worker_mib: u64,
+}
+
+async fn channel(site: &Site) -> lapin::Channel {
+    let url = site.servers.amqp_url(site.servers.mq_port);
+    let connection =
+        Connection::connect(&url, ConnectionProperties::default()).await.expect("RabbitMQ answers");
+    connection.create_channel().await.expect("a channel")
+}
+
+impl EventLog {
+    pub async fn declare(site: &Site) -> Self {
+        let queue = format!("{PREFIX}-log");
+        let channel = channel(site).await;
+        let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+        let mut quorum = FieldTable::default();
+        quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        channel.queue_declare(queue.as_str().into(), durable, quorum).await.expect("a queue");
+        let exchange = format!("{PREFIX}.events");
+        let none = FieldTable::default();
+        channel
+            .queue_bind(
+                queue.as_str().into(),
+                exchange.as_str().into(),
+                "job.#".into(),
+                QueueBindOptions::default(),
+                none,
+            )
+            .await
+            .expect("bound");
+        Self { queue }
+    }
+
+    async fn read(&self, site: &Site) -> Vec<Value> {
+        let channel = channel(site).await;
+        let mut events = Vec::new();
+        let no_ack = BasicGetOptions { no_ack: true };
+        while let Some(message) =
+            channel.basic_get(self.queue.as_str().into(), no_ack).await.expect("an event")
+        {
+            events.push(serde_json::from_slice(&message.delivery.data).expect("JSON"));
+        }
+        events
+    }
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text)]
+    text: String,
+}
+
+fn connect(site: &Site) -> diesel::PgConnection {
+    let url = site.servers.pg_url(site.servers.pg_port, "batchshare");
+    <diesel::PgConnection as diesel::Connection>::establish(&url).expect("PostgreSQL answers")
+}
+
+fn number(conn: &mut diesel::PgConnection, sql: &str) -> i64 {
+    diesel::sql_query(format!("SELECT CAST(({sql}) AS BIGINT) AS n"))
+        .get_result::<Number>(conn)
+        .expect("sql")
+        .n
+}
+
+fn lines(conn: &mut diesel::PgConnection, sql: &str) -> Vec<String> {
+    let rows = diesel::sql_query(format!("SELECT CAST(t AS TEXT) AS text FROM ({sql}) AS x(t)"));
+    rows.load::<Line>(conn).expect("sql").into_iter().map(|line| line.text).collect()
+}
+
+/// Waits until nothing is in flight, and says since when.
+pub async fn quiet(site: &Site, ledger: &Ledger) -> Instant {
+    let mut conn = connect(site);
+    let broker = site.broker();
+    let end = Instant::now() + Duration::from_secs(90);
+    loop {
+        let jobs =
+            number(&mut conn, "SELECT count(*) FROM jobs WHERE finished_at IS NOT NULL AND NOT notice_due");
+        let outbox = number(&mut conn, "SELECT count(*) FROM outbox");
+        let dead =
+            number(&mut conn, "SELECT count(DISTINCT body) FROM dead_letters WHERE reason = 'not_json'");
+        let mut waiting = 0;
+        for queue in batchshare::broker::Queue::ALL {
+            waiting += broker.depth(queue).await.unwrap_or(1_000);
+        }
+        let expected = (ledger.accepted.len() as i64, ledger.poison.len() as i64);
+        if (jobs, dead) == expected && outbox == 0 && waiting == 0 {
+            return Instant::now();
+        }
+        if Instant::now() > end {
+            let stuck = lines(
+                &mut conn,
+                "SELECT row_to_json(j) FROM (SELECT job_id, state, run, attempts, open_lanes, due_at - now_ms() AS due, \
+                 last_error, notice_due, finished_at IS NULL AS open FROM jobs WHERE finished_at IS NULL OR notice_due LIMIT 5) j",
+            );
+            let lanes =
+                lines(&mut conn, "SELECT row_to_json(l) FROM (SELECT * FROM lanes WHERE open LIMIT 5) l");
+            for program in site.work.iter().chain(&site.serve) {
+                let log = program.log();
+                let tail: Vec<&str> =
+                    log.lines().rev().filter(|line| !line.contains("INFO")).take(15).collect();
+                eprintln!("--- {tail:#?}");
+            }
+            eprintln!("--- RabbitMQ: {}", site.servers.log("rabbitmq"));
+            panic!(
+                "not quiet: {jobs} of {} jobs done, {dead} of {} poison, {outbox} in the outbox, {waiting} in queues\n{stuck:#?}\n{lanes:#?}",
+                expected.0, expected.1
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Checks every promise; panics with what was broken.
+pub async fn everything(site: &mut Site, ledger: &Ledger, log: EventLog) -> Found {
+    let events = log.read(site).await;
+    let conn = &mut connect(site);
+    jobs(conn, ledger);
+    grants(conn, ledger);
+    dead_letters(conn, ledger);
+    told(&events, ledger);
+    let mut worker_kib = 0;
+    for work in &site.work {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", work.pid())).expect("its status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        worker_kib = worker_kib.max(peak.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0));
+    }
+    let running: Vec<String> =
+        site.work.iter().chain(&site.serve).map(crate::process::Program::log).collect();
+    for log in site.logs.iter().chain(&running) {
+        assert!(!log.contains("panicked"), "{log}");
+    }
+    Found { events: events.len(), worker_mib: worker_kib / 1_024 }
+}
+
+/// Every accepted job has ended well, once, with one notice; an outage has failed none.
+fn jobs(conn: &mut diesel::PgConnection, ledger: &Ledger) {
+    let ids: BTreeSet<String> = lines(conn, "SELECT job_id FROM jobs").into_iter().collect();
+    let accepted: BTreeSet<String> = ledger.accepted.keys().cloned().collect();
+    assert_eq!(
+        ids.difference(&accepted).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "jobs that nobody asked for"
+    );
+    assert_eq!(accepted.difference(&ids).collect::<Vec<_>>(), Vec::<&String>::new(), "lost jobs");
+    let wrong = lines(
+        conn,
+        "SELECT row_to_json(j) FROM (SELECT job_id, run, state, reason, pairs, granted + upgraded + unchanged + rejected AS done, \
+         open_lanes, last_error FROM jobs WHERE state <> 'completed' OR run <> 1 OR open_lanes <> 0 \
+         OR pairs <> granted + upgraded + unchanged + rejected) j",
+    );
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let notices =
+        "SELECT count(*) FROM jobs j WHERE (SELECT count(*) FROM notices n WHERE n.job = j.id) <> 1";
+    assert_eq!(number(conn, notices), 0, "jobs without exactly one notice");
+    let open = number(conn, "SELECT count(*) FROM lanes WHERE open");
+    assert_eq!(open, 0, "open lanes of ended jobs");
+}
+
+/// The grants are those of the accepted jobs, less those that were taken back; each granted once.
+fn grants(conn: &mut diesel::PgConnection, ledger: &Ledger) {
+    let expected: BTreeSet<(i64, i64)> =
+        ledger.accepted.values().flatten().copied().filter(|pair| !ledger.revoked.contains(pair)).collect();
+    let rows = lines(conn, "SELECT secret_id || ' ' || principal_id FROM grants");
+    let pair = |row: &String| {
+        let (secret, principal) = row.split_once(' ')?;
+        Some((secret.parse().ok()?, principal.parse().ok()?))
+    };
+    let found: BTreeSet<(i64, i64)> = rows.iter().filter_map(pair).collect();
+    let few = |a: &BTreeSet<(i64, i64)>, b: &BTreeSet<(i64, i64)>| {
+        a.difference(b).take(5).copied().collect::<Vec<_>>()
+    };
+    assert_eq!(few(&expected, &found), [], "grants that are lost");
+    assert_eq!(few(&found, &expected), [], "grants that came back, or that nobody asked for");
+    let granted = number(conn, "SELECT sum(granted) FROM jobs");
+    let pairs = (expected.len() + ledger.revoked.len()) as i64;
+    assert_eq!(granted, pairs, "each pair is granted by one job");
+}
+
+/// Each poison is kept, and nothing else: no outage has used up attempts or deliveries.
+fn dead_letters(conn: &mut diesel::PgConnection, ledger: &Ledger) {
+    let others = lines(
+        conn,
+        "SELECT row_to_json(d) FROM (SELECT reason, detail, job_id, origin FROM dead_letters WHERE reason <> 'not_json') d",
+    );
+    assert!(others.is_empty(), "{others:#?}");
+    let bodies = lines(conn, "SELECT DISTINCT convert_from(body, 'UTF8') FROM dead_letters");
+    let marks: BTreeSet<String> =
+        bodies.iter().filter_map(|body| body.strip_prefix("poison ")).map(str::to_owned).collect();
+    assert_eq!(marks, ledger.poison, "poison that is lost, or that nobody sent");
+}
+
+/// Every job was told to have ended, with one id and one content, however often.
+fn told(events: &[Value], ledger: &Ledger) {
+    let mut ends: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for event in events {
+        if event["type"] == "batchshare.job.completed.v1" {
+            let id = event["data"]["job_id"].as_str().expect("a job id");
+            let told = format!("{} {}", event["id"], event["data"]);
+            ends.entry(id).or_default().insert(told);
+        }
+    }
+    for job in ledger.accepted.keys() {
+        let told = ends.get(job.as_str()).unwrap_or_else(|| panic!("nobody was told of the end of {job}"));
+        assert_eq!(told.len(), 1, "one terminal event: {told:#?}");
+        let id = event_id(job.parse().expect("an id"), 1, EventKind::Completed, "");
+        assert!(told.iter().all(|text| text.contains(&id.to_string())), "{told:#?}");
+    }
+}

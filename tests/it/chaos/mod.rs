@@ -1,0 +1,69 @@
+//! Real processes on private servers, while things break: jobs keep coming, and at the end every
+//! promise is checked by SQL, queues and a log of all events.
+//!
+//! `./dev chaos --seconds N --seed S` runs it for longer (BATCHSHARE_CHAOS_SECONDS and _SEED). The
+//! seed chooses jobs and faults; what the machine makes of them differs from run to run.
+
+mod check;
+mod load;
+mod relay;
+mod servers;
+mod site;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+use self::load::Load;
+use self::relay::Mode;
+use self::site::Site;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_of_all_kinds_lose_nothing_and_double_nothing() {
+    let seconds = setting("BATCHSHARE_CHAOS_SECONDS", 30);
+    let seed = setting("BATCHSHARE_CHAOS_SEED", 1);
+    println!("chaos: {seconds} s with seed {seed}; again: ./dev chaos --seconds {seconds} --seed {seed}");
+    let mut site = Site::start().await;
+    let log = check::EventLog::declare(&site).await;
+    let load = Load::start(seed, site.addresses.clone(), site.broker());
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut faults: BTreeMap<&str, u32> = BTreeMap::new();
+    let began = Instant::now();
+    let end = began + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        let fault = site.fault(&mut rng).await;
+        println!("chaos: {:5.1} s: {fault}", began.elapsed().as_secs_f64());
+        *faults.entry(fault).or_default() += 1;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    site.pg.set(Mode::Flow);
+    site.mq.set(Mode::Flow);
+    let last_fault = Instant::now();
+    let ledger = load.finish().await;
+    let quiet = check::quiet(&site, &ledger).await;
+    let quiet_after = quiet - last_fault;
+    let found = check::everything(&mut site, &ledger, log).await;
+    let survived: u32 = faults.values().sum();
+    println!("chaos: {survived} faults survived: {faults:?}");
+    println!(
+        "chaos: {} jobs, {} events, {} messages sent again, {} poison, {} taken back, {} answers refused",
+        ledger.accepted.len(),
+        found.events,
+        ledger.sent_again,
+        ledger.poison.len(),
+        ledger.revoked.len(),
+        ledger.refused
+    );
+    println!(
+        "chaos: quiet {:.1} s after the last fault; lost 0, doubled 0, stuck 0",
+        quiet_after.as_secs_f64()
+    );
+    println!("chaos: memory of workers at most {} MiB", found.worker_mib);
+    assert!(quiet_after < Duration::from_secs(60), "quiet only after {quiet_after:?}");
+}

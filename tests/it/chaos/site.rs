@@ -1,0 +1,238 @@
+//! Two gateways and two workers behind relays, and the faults that they live through.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use batchshare::broker::{Broker, Rabbit, RabbitOptions, Topology};
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use serde_json::json;
+
+use super::relay::{Mode, TcpRelay};
+use super::servers::{Servers, signal};
+use crate::process::{Env, Program, file, run};
+
+pub const ANA: i64 = 1;
+/// Recipients are 2 and up.
+pub const RECIPIENTS: i64 = 20;
+pub const FIRST_SECRET: i64 = 1_001;
+pub const SECRETS: i64 = 400;
+/// Secrets beyond those, shared once and taken back.
+pub const TO_TAKE_BACK: i64 = 2_000;
+pub const PREFIX: &str = "chaos";
+
+pub struct Site {
+    pub servers: Servers,
+    pub pg: TcpRelay,
+    pub mq: TcpRelay,
+    env: Env,
+    pub serve: Vec<Program>,
+    pub work: Vec<Program>,
+    pub addresses: Arc<Mutex<Vec<String>>>,
+    /// What every process that ended has logged.
+    pub logs: Vec<String>,
+    _folder: tempfile::TempDir,
+}
+
+/// What can happen. Each is over when `fault` returns.
+const FAULTS: &[&str] = &[
+    "kill a worker",
+    "kill a worker",
+    "kill a gateway",
+    "stop a worker",
+    "pause a worker",
+    "pause a gateway",
+    "kill PostgreSQL",
+    "pause PostgreSQL",
+    "cut PostgreSQL",
+    "stall PostgreSQL",
+    "slow PostgreSQL",
+    "kill RabbitMQ",
+    "pause RabbitMQ",
+    "cut RabbitMQ",
+    "cut RabbitMQ",
+    "stall RabbitMQ",
+    "slow RabbitMQ",
+    "alarm of RabbitMQ",
+    "cut both",
+];
+
+impl Site {
+    pub async fn start() -> Self {
+        // On this thread: the servers are told to stop when the thread that started them ends.
+        let servers = tokio::task::block_in_place(Servers::start);
+        let (pg, mq) = (TcpRelay::start(servers.pg_port).await, TcpRelay::start(servers.mq_port).await);
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut env: Env = [
+            ("DATABASE__URL", servers.pg_url(pg.port, "batchshare")),
+            ("BROKER__URL", servers.amqp_url(mq.port)),
+            ("BROKER__PREFIX", PREFIX.to_owned()),
+            ("GATEWAY__LISTEN", "127.0.0.1:0".to_owned()),
+            // Chaos's own short settings: what takes seconds here takes minutes on a calm day.
+            ("BROKER__HEARTBEAT_S", "3".to_owned()),
+            ("BROKER__CONNECT_TIMEOUT_MS", "3000".to_owned()),
+            ("BROKER__OPERATION_TIMEOUT_MS", "4000".to_owned()),
+            ("DATABASE__CONNECT_TIMEOUT_S", "3".to_owned()),
+            ("DATABASE__CALL_TIMEOUT_MS", "6000".to_owned()),
+            ("DATABASE__STATEMENT_TIMEOUT_MS", "5000".to_owned()),
+            ("DATABASE__LOCK_TIMEOUT_MS", "3000".to_owned()),
+            ("DATABASE__IDLE_IN_TRANSACTION_TIMEOUT_MS", "5000".to_owned()),
+            ("DATABASE__TCP_USER_TIMEOUT_MS", "5000".to_owned()),
+            ("RELAY__LEASE_MS", "5000".to_owned()),
+            ("WORKER__LANE_LEASE_MS", "8000".to_owned()),
+            ("WORKER__LANE_LEASE_MAX_MS", "8000".to_owned()),
+            ("WORKER__RETRY_DELAYS_MS", "500,1000,2000,2000".to_owned()),
+            // Small, so that there is a middle to be killed in.
+            ("WORKER__CHUNK_PAIRS", "100".to_owned()),
+            ("WORKER__SLICE_MS", "50".to_owned()),
+            ("LIMITS__UNFINISHED_JOBS", "100000".to_owned()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (&*format!("BATCHSHARE__{name}").leak(), value))
+        .collect();
+        let (_, key, _) = run(&["keygen"], &Vec::new());
+        let key = file(&folder, "key", &key);
+        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
+        env.push(("BATCHSHARE__VAULT__KEY_FILE", key.display().to_string()));
+        let (code, _, err) = run(&["migrate"], &env);
+        assert_eq!(code, 0, "{err}");
+        let lines = file(&folder, "company.jsonl", &company());
+        let (code, _, err) = run(&["import", lines.to_str().expect("a path")], &env);
+        assert_eq!(code, 0, "{err}");
+        let mut site = Self {
+            servers,
+            pg,
+            mq,
+            env,
+            serve: Vec::new(),
+            work: Vec::new(),
+            addresses: Arc::default(),
+            logs: Vec::new(),
+            _folder: folder,
+        };
+        for _ in 0..2 {
+            let mut serve = Program::start(&["serve"], &site.env);
+            site.addresses.lock().expect("addresses").push(serve.address());
+            site.serve.push(serve);
+            site.work.push(Program::start(&["work"], &site.env));
+        }
+        site
+    }
+
+    /// The broker itself, not through the relay: for what publishes and what checks.
+    pub fn broker(&self) -> Broker {
+        Broker::Rabbit(Rabbit::new(RabbitOptions {
+            url: self.servers.amqp_url(self.servers.mq_port),
+            topology: Topology { prefix: PREFIX.to_owned() },
+            heartbeat: 3,
+            connect_timeout: Duration::from_secs(3),
+            operation_timeout: Duration::from_secs(4),
+            name: "chaos".to_owned(),
+        }))
+    }
+
+    /// Lets one thing happen, chosen by the seed, and mends it. Its name.
+    pub async fn fault(&mut self, rng: &mut StdRng) -> &'static str {
+        let name = FAULTS[rng.random_range(0..FAULTS.len())];
+        let which = rng.random_range(0..2);
+        let hold = Duration::from_millis(rng.random_range(300..2_500));
+        let wait = || tokio::time::sleep(hold);
+        match name {
+            "kill a worker" => {
+                self.work[which].kill();
+                wait().await;
+                self.restart_worker(which);
+            }
+            "kill a gateway" => {
+                self.serve[which].kill();
+                self.restart_gateway(which);
+            }
+            "stop a worker" => {
+                // Alone, it may be waiting for a server that is slow: the deadline ends it then.
+                assert_eq!(self.work[which].stop(), 0, "{}", self.work[which].log());
+                self.restart_worker(which);
+            }
+            "pause a worker" => {
+                signal("STOP", &[self.work[which].pid()]);
+                wait().await;
+                signal("CONT", &[self.work[which].pid()]);
+            }
+            "pause a gateway" => {
+                signal("STOP", &[self.serve[which].pid()]);
+                wait().await;
+                signal("CONT", &[self.serve[which].pid()]);
+            }
+            "kill PostgreSQL" => tokio::task::block_in_place(|| self.servers.kill_pg()),
+            "kill RabbitMQ" => tokio::task::block_in_place(|| self.servers.kill_mq()),
+            "pause PostgreSQL" => {
+                self.servers.signal_pg("STOP");
+                wait().await;
+                self.servers.signal_pg("CONT");
+            }
+            "pause RabbitMQ" => {
+                self.servers.signal_mq("STOP");
+                wait().await;
+                self.servers.signal_mq("CONT");
+            }
+            "alarm of RabbitMQ" => {
+                let watermark = |mark: &str| {
+                    tokio::task::block_in_place(|| {
+                        self.servers.rabbitmqctl(&["set_vm_memory_high_watermark", mark]);
+                    });
+                };
+                watermark("0.00001");
+                wait().await;
+                watermark("0.4");
+            }
+            name => {
+                let mode = match name.split(' ').next() {
+                    Some("stall") => Mode::Stall,
+                    Some("slow") => Mode::Slow(Duration::from_millis(rng.random_range(5..60))),
+                    _ => Mode::Cut,
+                };
+                let both = name.ends_with("both");
+                let set = |mode| {
+                    if both || name.ends_with("PostgreSQL") {
+                        self.pg.set(mode);
+                    }
+                    if both || name.ends_with("RabbitMQ") {
+                        self.mq.set(mode);
+                    }
+                };
+                set(mode);
+                // A stall is long enough to be noticed by heartbeats and deadlines.
+                tokio::time::sleep(if mode == Mode::Stall { hold * 3 } else { hold }).await;
+                set(Mode::Flow);
+            }
+        }
+        name
+    }
+
+    fn restart_worker(&mut self, which: usize) {
+        self.logs.push(self.work[which].log());
+        self.work[which] = Program::start(&["work"], &self.env);
+    }
+
+    fn restart_gateway(&mut self, which: usize) {
+        self.logs.push(self.serve[which].log());
+        let mut serve = Program::start(&["serve"], &self.env);
+        let address = tokio::task::block_in_place(|| serve.address());
+        self.addresses.lock().expect("addresses")[which] = address;
+        self.serve[which] = serve;
+    }
+}
+
+fn company() -> String {
+    let mut lines = String::new();
+    for id in 1..=1 + RECIPIENTS {
+        let name = if id == ANA { "ana".to_owned() } else { format!("user{id}") };
+        let line = json!({"type": "user", "id": id, "username": name, "name": name, "email": ""});
+        lines.push_str(&format!("{line}\n"));
+    }
+    for id in FIRST_SECRET..FIRST_SECRET + SECRETS + TO_TAKE_BACK {
+        let line = json!({"type": "secret", "id": id, "owner": ANA, "name": format!("API {id}"),
+                          "url": "https://a.example", "client_id": "ci"});
+        lines.push_str(&format!("{line}\n"));
+    }
+    lines
+}

@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
     unreachable_pub,
     reason = "what a test needs and does not get is a failed test"
 )]

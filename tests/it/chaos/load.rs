@@ -87,7 +87,7 @@ impl Asker {
                 "secrets": {"ids": secrets},
                 "recipients": recipients.iter().map(|id| json!({"kind": "user", "id": id})).collect::<Vec<_>>(),
             });
-            if lane % 2 == 0 {
+            if lane.is_multiple_of(2) {
                 let key = uuid::Uuid::now_v7().to_string();
                 let id = self.post(&data, &key, &mut rng).await;
                 self.ledger.lock().expect("the ledger").accepted.insert(id, pairs);

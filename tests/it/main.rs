@@ -16,6 +16,7 @@ mod fixtures;
 mod gateway;
 mod import;
 mod lanes;
+mod model;
 mod process;
 mod production;
 mod share;

@@ -19,17 +19,25 @@ struct Notices(Store);
 
 impl Handler for Notices {
     async fn handle(self: Arc<Self>, delivery: Delivery) -> Result<(), Outage> {
-        match wire::decode_event(&delivery.body) {
-            // An event is a hint: the notice is built from the job's row. If making it fails, the
-            // event comes again; if it dies, due work makes the notice.
-            Ok(event) if event.kind.is_terminal() => {
-                self.0.make_notice(event.job_id, event.run).await.map_err(|error| Outage(error.to_string()))
-            }
-            Ok(_) => Ok(()),
-            Err(error) => {
-                tracing::warn!(message_id = delivery.message_id, %error, "not an event of ours");
-                Ok(())
-            }
+        handle(&self.0, delivery).await
+    }
+}
+
+/// Handles one message of the queue of notices.
+///
+/// # Errors
+/// The database is away: the message is not done with.
+pub async fn handle(store: &Store, delivery: Delivery) -> Result<(), Outage> {
+    match wire::decode_event(&delivery.body) {
+        // An event is a hint: the notice is built from the job's row. If making it fails, the
+        // event comes again; if it dies, due work makes the notice.
+        Ok(event) if event.kind.is_terminal() => {
+            store.make_notice(event.job_id, event.run).await.map_err(|error| Outage(error.to_string()))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::warn!(message_id = delivery.message_id, %error, "not an event of ours");
+            Ok(())
         }
     }
 }

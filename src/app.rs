@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::broker::{Broker, BrokerError, Embedded, Rabbit, RabbitOptions, Topology};
-use crate::config::{ConfigError, Settings};
+use crate::config::{AuthMode, ConfigError, Settings};
 use crate::db::{self, Clock, Db, DbError, FailureClass, MigrationState, Target};
 use crate::gateway::{self, Auth, BrokerCheck, GatewayParts, GatewayState, HostList};
 use crate::relay::{self, RelayOptions};
@@ -24,7 +24,7 @@ use crate::shutdown::{self, Stop, Stopper};
 use crate::store::{Sealer, Store};
 use crate::vault::VaultKey;
 use crate::worker::{self, WorkerOptions};
-use crate::{demo, notifier};
+use crate::{demo, notifier, updates};
 
 /// Why the program ends at once. `Display` is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +127,8 @@ pub async fn start(settings: &Settings, roles: Roles, stop: &Stop) -> Result<Opt
     if !ready_broker(&broker, stop).await? {
         return Ok(None);
     }
-    if let (true, Some(vault)) = (roles.demo, &vault) {
+    let is_demo = roles.demo && settings.auth.mode == AuthMode::Demo;
+    if let (true, Some(vault)) = (is_demo, &vault) {
         demo_data(&db, vault).await?;
     }
 
@@ -156,6 +157,7 @@ pub async fn start(settings: &Settings, roles: Roles, stop: &Stop) -> Result<Opt
     if let (Some((auth, address, listener)), Some(vault)) = (listener, vault) {
         tracing::info!(listen = %address, "the gateway listens");
         running.gateway = Some(address);
+        let (updates, _) = broadcast::channel(gateway::UPDATES);
         let state = GatewayState::new(GatewayParts {
             store: store.clone(),
             vault,
@@ -165,7 +167,10 @@ pub async fn start(settings: &Settings, roles: Roles, stop: &Stop) -> Result<Opt
             max_unfinished: settings.limits.unfinished_jobs,
             max_body_bytes: settings.gateway.max_body_bytes,
             broker: broker_check(&broker),
+            updates: updates.clone(),
         });
+        let heard = updates::run(store.clone(), broker.clone(), updates, role_stop.clone());
+        running.roles.push(tokio::spawn(heard));
         running.roles.push(tokio::spawn(gateway::serve(listener, state, role_stop.clone())));
         let notices =
             notifier::run(store.clone(), broker.clone(), settings.broker.prefetch, role_stop.clone());

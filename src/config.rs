@@ -42,6 +42,7 @@ pub struct Database {
     pub lock_timeout_ms: u64,
     pub idle_in_transaction_timeout_ms: u64,
     pub tcp_user_timeout_ms: u64,
+    pub call_timeout_ms: u64,
 }
 
 #[derive(Clone, Deserialize)]
@@ -261,6 +262,7 @@ impl Settings {
             lock_timeout: Duration::from_millis(d.lock_timeout_ms),
             idle_in_transaction_timeout: Duration::from_millis(d.idle_in_transaction_timeout_ms),
             tcp_user_timeout: Duration::from_millis(d.tcp_user_timeout_ms),
+            call_timeout: Duration::from_millis(d.call_timeout_ms),
         }
     }
 

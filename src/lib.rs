@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod broker;
+pub mod bury;
 pub mod cli;
 pub mod config;
 pub mod db;
@@ -17,6 +18,7 @@ pub mod shutdown;
 pub mod store;
 pub mod take;
 pub mod telemetry;
+pub mod updates;
 pub mod vault;
 pub mod wire;
 pub mod worker;

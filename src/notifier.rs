@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::broker::{Broker, Delivery, Queue};
+use crate::bury::bury;
+use crate::domain::DeadReason;
 use crate::shutdown::Stop;
 use crate::store::Store;
 use crate::take::{Handler, Outage, Takes, take};
@@ -12,22 +14,26 @@ use crate::wire;
 pub async fn run(store: Store, broker: Broker, prefetch: u16, stop: Stop) {
     let db = store.db().clone();
     let takes = Takes { queue: Queue::Notices, prefetch, concurrency: 4 };
-    take(broker, db, takes, Arc::new(Notices(store)), stop).await;
+    let handler = Arc::new(Notices { store, broker: broker.clone() });
+    take(broker, db, takes, handler, stop).await;
 }
 
-struct Notices(Store);
+struct Notices {
+    store: Store,
+    broker: Broker,
+}
 
 impl Handler for Notices {
     async fn handle(self: Arc<Self>, delivery: Delivery) -> Result<(), Outage> {
-        handle(&self.0, delivery).await
+        handle(&self.store, &self.broker, delivery).await
     }
 }
 
 /// Handles one message of the queue of notices.
 ///
 /// # Errors
-/// The database is away: the message is not done with.
-pub async fn handle(store: &Store, delivery: Delivery) -> Result<(), Outage> {
+/// A server is away: the message is not done with.
+pub async fn handle(store: &Store, broker: &Broker, delivery: Delivery) -> Result<(), Outage> {
     match wire::decode_event(&delivery.body) {
         // An event is a hint: the notice is built from the job's row. If making it fails, the
         // event comes again; if it dies, due work makes the notice.
@@ -36,8 +42,8 @@ pub async fn handle(store: &Store, delivery: Delivery) -> Result<(), Outage> {
         }
         Ok(_) => Ok(()),
         Err(error) => {
-            tracing::warn!(message_id = delivery.message_id, %error, "not an event of ours");
-            Ok(())
+            let (reason, detail) = (DeadReason::InvalidField, error.to_string());
+            bury(broker, Queue::Notices, &delivery, reason, &detail).await
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::broker::topology::{
     KEY_ACCEPTED, KEY_CANCELLED, KEY_COMPLETED, KEY_FAILED, KEY_PROGRESS, KEY_REQUESTED, KEY_STEP,
 };
-use crate::broker::{Broker, Exchange, Outgoing};
+use crate::broker::{Broker, BrokerError, Exchange, Outgoing};
 use crate::domain::event::EventKind;
 use crate::shutdown::Stop;
 use crate::store::{Letter, OutboxRow, Store};
@@ -41,8 +41,10 @@ pub async fn run(
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            // In this order: what was just committed leaves first.
+            // In this order: the table has its turn however much is committed meanwhile (a tick comes
+            // twice a second at most), then what was just committed.
             biased;
+            _ = tick.tick() => relay.sweep().await,
             Some(row) = committed.recv() => {
                 let mut rows = vec![row];
                 while rows.len() < options.batch && let Ok(row) = committed.try_recv() {
@@ -51,7 +53,6 @@ pub async fn run(
                 relay.send(rows).await;
             }
             () = stop.wait() => break,
-            _ = tick.tick() => relay.sweep().await,
         }
     }
     committed.close();
@@ -105,6 +106,7 @@ impl Relay {
         let batch: Vec<Outgoing> = rows.into_iter().map(outgoing).collect();
         let mut sent = Vec::with_capacity(ids.len());
         let mut kept = Vec::new();
+        let mut all = true;
         for ((id, message), result) in ids.iter().zip(&batch).zip(self.broker.publish(&batch).await) {
             match result {
                 Ok(()) => sent.push(*id),
@@ -113,15 +115,18 @@ impl Relay {
                         tracing::warn!(message_id = message.message_id, %error, "a message stays in the outbox");
                     }
                     self.away = true;
-                    kept.push(*id);
+                    // What the broker has no queue for keeps its lease, so that others go first.
+                    if !matches!(error, BrokerError::Unroutable { .. }) {
+                        kept.push(*id);
+                    }
+                    all = false;
                 }
             }
         }
-        if kept.is_empty() && self.away {
+        if all && self.away {
             tracing::info!("messages leave the outbox again");
             self.away = false;
         }
-        let all = kept.is_empty();
         for outcome in [self.store.remove_sent(sent).await, self.store.release_unsent(kept).await] {
             if let Err(error) = outcome {
                 // Leases run out by themselves; a message that was sent is sent again with its id.

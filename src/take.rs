@@ -35,25 +35,54 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = Result<(), Outage>> + Send;
 }
 
+/// How taking goes, from one consumer to the next.
+struct Health {
+    /// A message was handled since the process started, and since a handler last failed. Before that,
+    /// one message at a time is held: over what fails or crashes again and again, the broker's
+    /// delivery limit of all the others is not to be used up.
+    proven: bool,
+    /// A handler failed last: that the servers answer is not enough to say that they work (a disk may be
+    /// full), so waits grow until a message is handled.
+    failing: bool,
+    /// It was told that nothing is taken.
+    away: bool,
+    schedule: Schedule,
+}
+
+impl Health {
+    fn handled(&mut self, queue: Queue) {
+        (self.proven, self.failing) = (true, false);
+        self.back(queue);
+    }
+
+    fn consuming(&mut self, queue: Queue) {
+        if !self.failing {
+            self.back(queue);
+        }
+    }
+
+    fn back(&mut self, queue: Queue) {
+        self.schedule.reset();
+        if std::mem::take(&mut self.away) {
+            tracing::info!(queue = queue.suffix(), "taking messages again");
+        }
+    }
+
+    fn handler_failed(&mut self) {
+        (self.proven, self.failing) = (false, true);
+    }
+}
+
 /// Takes and handles messages until `stop`; then finishes those in hand.
 pub async fn take<H: Handler>(broker: Broker, db: Db, takes: Takes, handler: Arc<H>, stop: Stop) {
-    let mut schedule = Schedule::reconnect();
-    // A process that crashed over a message and was started again holds one message at a time, so
-    // that a crash loop does not use up the broker's delivery limit of all the others.
-    let mut proven = false;
-    let mut away = false;
+    let mut health = Health { proven: false, failing: false, away: false, schedule: Schedule::reconnect() };
     while !stop.is_set() {
-        let ended = session(&broker, &db, takes, &handler, &stop, &mut proven, &mut away).await;
-        match ended {
-            Ok(()) => schedule.reset(),
-            Err(outage) => {
-                if !away {
-                    tracing::warn!(queue = takes.queue.suffix(), reason = %outage, "taking no messages until the servers answer");
-                    away = true;
-                    schedule.reset();
-                }
-                stop.sleep(schedule.next_wait()).await;
+        if let Err(outage) = session(&broker, &db, takes, &handler, &stop, &mut health).await {
+            if !health.away {
+                tracing::warn!(queue = takes.queue.suffix(), reason = %outage, "taking no messages until the servers answer");
+                health.away = true;
             }
+            stop.sleep(health.schedule.next_wait()).await;
         }
     }
 }
@@ -65,19 +94,16 @@ async fn session<H: Handler>(
     takes: Takes,
     handler: &Arc<H>,
     stop: &Stop,
-    proven: &mut bool,
-    away: &mut bool,
+    health: &mut Health,
 ) -> Result<(), Outage> {
     db.ping().await.map_err(|error| Outage(error.to_string()))?;
     // A broker that lost its data, or a new one, has no queues: declaring is safe to repeat.
     broker.declare().await.map_err(|error| Outage(error.to_string()))?;
-    let careful = !*proven;
+    let careful = !health.proven;
     let (prefetch, concurrency) = if careful { (1, 1) } else { (takes.prefetch, takes.concurrency) };
     let mut consumer =
         broker.consume(takes.queue, prefetch).await.map_err(|error| Outage(error.to_string()))?;
-    if std::mem::take(away) {
-        tracing::info!(queue = takes.queue.suffix(), "taking messages again");
-    }
+    health.consuming(takes.queue);
     let mut tasks = JoinSet::new();
     let mut result = Ok(());
     loop {
@@ -92,12 +118,13 @@ async fn session<H: Handler>(
             },
             Some(done) = tasks.join_next() => match finished(done) {
                 Ok(()) => {
-                    *proven = true;
+                    health.handled(takes.queue);
                     if careful {
                         break;
                     }
                 }
                 Err(outage) => {
+                    health.handler_failed();
                     result = Err(outage);
                     break;
                 }

@@ -10,6 +10,7 @@ pub mod topology;
 mod embedded;
 mod rabbitmq;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use embedded::Embedded;
@@ -90,6 +91,15 @@ impl Broker {
         }
     }
 
+    /// Whether the broker says that a message comes from one of these users, or from batchshare
+    /// itself. The embedded broker has no users: only this program can reach it.
+    #[must_use]
+    pub fn is_from(&self, delivery: &Delivery, users: &[String]) -> bool {
+        let Self::Rabbit(rabbit) = self else { return true };
+        let Some(user) = delivery.user_id.as_deref() else { return false };
+        rabbit.user() == Some(user) || users.iter().any(|allowed| allowed == user)
+    }
+
     /// Publishes a batch and waits for all confirms together. The answers are in the batch's order.
     pub async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
         match self {
@@ -106,6 +116,18 @@ impl Broker {
         match self {
             Self::Rabbit(rabbit) => rabbit.consume(queue, prefetch).await.map(Consumer::Rabbit),
             Self::Embedded(embedded) => embedded.consume(queue, prefetch).await.map(Consumer::Embedded),
+        }
+    }
+
+    /// Listens to every event from now on, on a queue of the listener's own. A wake-up only: what is
+    /// sent while nobody listens is not kept.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn listen(&self) -> Result<Listener, BrokerError> {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.listen().await.map(Listener::Rabbit),
+            Self::Embedded(embedded) => Ok(Listener::Embedded(embedded.listen())),
         }
     }
 
@@ -164,6 +186,31 @@ impl Consumer {
         match self {
             Self::Rabbit(consumer) => Acker::Rabbit(consumer.acker()),
             Self::Embedded(consumer) => Acker::Embedded(consumer.acker()),
+        }
+    }
+}
+
+/// Hears events. Dropping it ends the listening.
+pub enum Listener {
+    Rabbit(rabbitmq::RabbitConsumer),
+    Embedded(tokio::sync::broadcast::Receiver<Arc<[u8]>>),
+}
+
+impl Listener {
+    /// The body of the next event. Waits for ever; safe to cancel.
+    ///
+    /// # Errors
+    /// Something may have been missed: make a new listener, and look at the truth.
+    pub async fn next(&mut self) -> Result<Arc<[u8]>, BrokerError> {
+        match self {
+            Self::Rabbit(consumer) => {
+                let delivery = consumer.next().await?;
+                consumer.acker().ack(delivery.tag).await?;
+                Ok(delivery.body.into())
+            }
+            Self::Embedded(receiver) => {
+                receiver.recv().await.map_err(|error| BrokerError::Unavailable(error.to_string()))
+            }
         }
     }
 }

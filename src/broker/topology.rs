@@ -100,6 +100,8 @@ pub const KEY_PROGRESS: &str = "job.progress";
 pub const KEY_COMPLETED: &str = "job.completed";
 pub const KEY_FAILED: &str = "job.failed";
 pub const KEY_CANCELLED: &str = "job.cancelled";
+/// Every event of every job.
+pub const KEY_ALL_EVENTS: &str = "job.#";
 
 /// Headers of a dead letter that we publish ourselves.
 pub const HEADER_DEAD_ID: &str = "x-batchshare-dead-id";
@@ -135,5 +137,11 @@ impl Topology {
     #[must_use]
     pub fn queue(&self, queue: Queue) -> String {
         format!("{}.{}", self.prefix, queue.suffix())
+    }
+
+    /// A listener's own queue on the events, gone with its connection.
+    #[must_use]
+    pub fn listener(&self, unique: &str) -> String {
+        format!("{}.listener.{unique}", self.prefix)
     }
 }

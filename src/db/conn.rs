@@ -175,12 +175,15 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite { path } => write!(f, "sqlite://{}", path.display()),
-            Self::Postgres { url } => {
-                // scheme://user:password@host/… without what stands before the last '@'.
-                let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-                let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
-                write!(f, "postgres://{}", place.split('?').next().unwrap_or_default())
-            }
+            Self::Postgres { url } => match url::Url::parse(url) {
+                Ok(url) => {
+                    write!(f, "postgres://{}", url.host_str().unwrap_or_default())?;
+                    url.port().map_or(Ok(()), |port| write!(f, ":{port}"))?;
+                    f.write_str(url.path())
+                }
+                // libpq may still read it. What cannot be told apart from a password is not shown.
+                Err(_) => f.write_str("postgres://…"),
+            },
         }
     }
 }
@@ -197,8 +200,16 @@ mod tests {
 
     #[test]
     fn a_target_never_prints_its_password() {
-        let target = Target::parse("postgres://me:se@cret@db:5432/vault?password=hidden").expect("valid");
-        assert_eq!(target.to_string(), "postgres://db:5432/vault");
-        assert_eq!(format!("{target:?}"), "postgres://db:5432/vault");
+        for url in [
+            "postgres://me:se@cret@db:5432/vault?password=hidden",
+            "postgres://me@db:5432/vault?password=se@cret",
+            "postgres://me:se%3Fcret@db:5432/vault",
+        ] {
+            let target = Target::parse(url).expect("valid");
+            assert_eq!(target.to_string(), "postgres://db:5432/vault");
+            assert_eq!(format!("{target:?}"), "postgres://db:5432/vault");
+        }
+        let odd = Target::parse("postgres://me:se?cr/et@db/vault").expect("kept for libpq");
+        assert!(!odd.to_string().contains("cr"), "{odd}");
     }
 }

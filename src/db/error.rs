@@ -22,6 +22,9 @@ pub enum DbError {
     /// relies on the work being idempotent.
     #[error("the outcome of a commit is unknown: {0}")]
     Commit(DieselError),
+    /// What was asked may still happen: the caller acts as after [`DbError::Commit`].
+    #[error("the database did not answer within {0:?}")]
+    Deadline(std::time::Duration),
     #[error("a database task panicked")]
     Panicked,
     /// What is stored cannot be read as what it should be.
@@ -69,7 +72,7 @@ impl DbError {
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match self {
-            Self::Connect { .. } => FailureClass::Outage,
+            Self::Connect { .. } | Self::Deadline(_) => FailureClass::Outage,
             Self::Query(error) | Self::Commit(error) => class_of(error),
             Self::Panicked | Self::Corrupt(_) => FailureClass::Transient,
         }

@@ -2,6 +2,8 @@
 //!
 //! They only add, so that a binary works with a database one release newer.
 
+use diesel::backend::Backend;
+use diesel::migration::Migration;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::conn::{Conn, Target};
@@ -28,19 +30,28 @@ fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> DbError {
 /// # Errors
 /// Where the database cannot be asked.
 pub async fn state(db: &Db) -> Result<MigrationState, DbError> {
-    let sqlite = db.target().is_sqlite();
     if let Target::Sqlite { path } = db.target()
         && !path.exists()
     {
         return Ok(MigrationState::Pending(vec!["all: there is no database file yet".to_owned()]));
     }
-    db.read(move |conn| {
-        let pending =
-            if sqlite { conn.pending_migrations(SQLITE) } else { conn.pending_migrations(POSTGRES) };
-        let names: Vec<String> = pending.map_err(failed)?.iter().map(|m| m.name().to_string()).collect();
+    db.read(|conn| {
+        let names = pending(conn)?;
         Ok(if names.is_empty() { MigrationState::Current } else { MigrationState::Pending(names) })
     })
     .await
+}
+
+fn pending(conn: &mut Conn) -> Result<Vec<String>, DbError> {
+    let list = match conn {
+        Conn::Pg(c) => c.pending_migrations(POSTGRES).map(names),
+        Conn::Sqlite(c) => c.pending_migrations(SQLITE).map(names),
+    };
+    list.map_err(failed)
+}
+
+fn names<DB: Backend>(list: Vec<Box<dyn Migration<DB>>>) -> Vec<String> {
+    list.iter().map(|migration| migration.name().to_string()).collect()
 }
 
 /// Applies what is pending and returns the names. Safe to run from several processes at once.
@@ -51,13 +62,16 @@ pub async fn apply(db: &Db) -> Result<Vec<String>, DbError> {
     db.read_on_writer(|conn| {
         // Two processes that migrate at once take turns.
         lock(conn)?;
-        let applied = match conn {
-            Conn::Pg(c) => c.run_pending_migrations(POSTGRES),
-            Conn::Sqlite(c) => c.run_pending_migrations(SQLITE),
-        };
-        let names = applied.map(|list| list.iter().map(ToString::to_string).collect()).map_err(failed);
+        let applied = pending(conn).and_then(|names| {
+            match conn {
+                Conn::Pg(c) => c.run_pending_migrations(POSTGRES).map(drop),
+                Conn::Sqlite(c) => c.run_pending_migrations(SQLITE).map(drop),
+            }
+            .map_err(failed)?;
+            Ok(names)
+        });
         unlock(conn)?;
-        names
+        applied
     })
     .await
 }

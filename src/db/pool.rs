@@ -56,6 +56,9 @@ pub struct DbOptions {
     pub lock_timeout: Duration,
     pub idle_in_transaction_timeout: Duration,
     pub tcp_user_timeout: Duration,
+    /// The longest wait for an answer, whatever the reason: a peer that accepts and never answers
+    /// is found out by nothing else.
+    pub call_timeout: Duration,
 }
 
 /// How a transaction that did not fail ends.
@@ -78,6 +81,8 @@ pub struct Db {
     inner: Arc<Inner>,
     /// Of this handle and its clones only.
     faults: Option<Arc<dyn Faults>>,
+    /// None for work that is long by nature.
+    deadline: Option<Duration>,
 }
 
 struct Inner {
@@ -112,23 +117,23 @@ impl Db {
             (options.pool_size, None)
         };
         let generation = AtomicU64::new(0);
-        Self {
-            inner: Arc::new(Inner {
-                target,
-                options,
-                clock,
-                writers: Pool::new(writers),
-                readers,
-                generation,
-            }),
-            faults: None,
-        }
+        let deadline = Some(options.call_timeout);
+        let writers = Pool::new(writers);
+        let inner = Inner { target, options, clock, writers, readers, generation };
+        Self { inner: Arc::new(inner), deadline, faults: None }
+    }
+
+    /// The same database without a deadline on each call, for work that is long by nature (an import,
+    /// a migration). Statements still have theirs.
+    #[must_use]
+    pub fn unhurried(&self) -> Self {
+        Self { deadline: None, ..self.clone() }
     }
 
     /// A handle on the same connections whose calls pass through `faults`: for tests.
     #[must_use]
     pub fn with_faults(&self, faults: Arc<dyn Faults>) -> Self {
-        Self { inner: Arc::clone(&self.inner), faults: Some(faults) }
+        Self { faults: Some(faults), ..self.clone() }
     }
 
     #[must_use]
@@ -200,7 +205,7 @@ impl Db {
         &self,
         work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        self.on_connection(false, work).await
+        self.unhurried().on_connection(false, work).await
     }
 
     /// Whether the database answers.
@@ -228,30 +233,43 @@ impl Db {
         reading: bool,
         work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        let permits = Arc::clone(&self.inner.pool(reading).permits);
+        let call = Arc::clone(&self.inner).on_connection(reading, work);
+        match self.deadline {
+            Some(deadline) => {
+                tokio::time::timeout(deadline, call).await.unwrap_or(Err(DbError::Deadline(deadline)))
+            }
+            None => call.await,
+        }
+    }
+}
+
+impl Inner {
+    async fn on_connection<T: Send + 'static>(
+        self: Arc<Self>,
+        reading: bool,
+        work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        let permits = Arc::clone(&self.pool(reading).permits);
         // The semaphore is never closed.
         let permit = permits.acquire_owned().await.map_err(|_| DbError::Panicked)?;
-        let inner = Arc::clone(&self.inner);
-        // The closure owns permit and connection: if the caller is dropped, the work still ends and
-        // the connection comes back.
+        // The closure owns permit and connection: if the caller is gone, the work still ends and the
+        // connection comes back.
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let (born, mut conn) = inner.take(reading)?;
+            let (born, mut conn) = self.take(reading)?;
             let result = work(&mut conn);
             match &result {
                 Err(error) if error.connection_lost() => {
-                    inner.generation.fetch_add(1, Ordering::Relaxed);
+                    self.generation.fetch_add(1, Ordering::Relaxed);
                 }
-                _ => inner.give_back(reading, born, conn),
+                _ => self.give_back(reading, born, conn),
             }
             result
         })
         .await
         .unwrap_or(Err(DbError::Panicked))
     }
-}
 
-impl Inner {
     fn pool(&self, reading: bool) -> &Pool {
         self.readers.as_ref().filter(|_| reading).unwrap_or(&self.writers)
     }

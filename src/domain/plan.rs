@@ -144,3 +144,229 @@ pub fn recipient_rejection(recipient: &Recipient, fact: Option<&PrincipalFact>) 
         Some(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::{btree_map, btree_set};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::{Counts, Selection, ShareRequest};
+
+    type Grants = BTreeMap<(SecretId, PrincipalId), Permission>;
+
+    /// A request and all that the database says about it.
+    #[derive(Debug, Clone)]
+    struct World {
+        request: ShareRequest,
+        facts: Facts,
+        grants: Grants,
+    }
+
+    /// Ids of users are 1 to 4, of user groups 5 and 6, of personal groups 7 and 8; others are nobody.
+    fn kind_of(id: i64) -> PrincipalKind {
+        match id {
+            ..=4 => PrincipalKind::User,
+            5..=6 => PrincipalKind::UserGroup,
+            _ => PrincipalKind::PersonalGroup,
+        }
+    }
+
+    fn secret(id: i64) -> SecretId {
+        SecretId::new(id).expect("an id")
+    }
+
+    fn principal(id: i64) -> PrincipalId {
+        PrincipalId::new(id).expect("an id")
+    }
+
+    fn permission() -> impl Strategy<Value = Permission> {
+        prop_oneof![Just(Permission::View), Just(Permission::Edit)]
+    }
+
+    fn recipients() -> impl Strategy<Value = Vec<Recipient>> {
+        let kinds = prop::sample::select(PrincipalKind::ALL);
+        // Mostly of the kind that the id has.
+        let one = (1..=10_i64, prop::option::weighted(0.2, kinds), permission());
+        let recipient = one.prop_map(|(id, kind, permission)| Recipient {
+            kind: kind.unwrap_or(kind_of(id)),
+            id: principal(id),
+            permission,
+        });
+        prop::collection::vec(recipient, 1..10)
+    }
+
+    fn facts() -> impl Strategy<Value = Facts> {
+        let access = prop_oneof![1 => Just(Access::None), 1 => Just(Access::View), 4 => Just(Access::Edit)];
+        let secret_fact = (1..=4_i64, prop::bool::weighted(0.2), access);
+        let principal_fact =
+            (prop::bool::weighted(0.8), prop::bool::weighted(0.8), prop::bool::weighted(0.8));
+        (btree_map(1..=9_i64, secret_fact, 0..9), btree_map(1..=8_i64, principal_fact, 0..9)).prop_map(
+            |(secrets, principals)| Facts {
+                requester_valid: true,
+                secrets: secrets
+                    .into_iter()
+                    .map(|(id, (owner, disabled, access))| {
+                        (secret(id), SecretFact { owner: principal(owner), disabled, access })
+                    })
+                    .collect(),
+                principals: principals
+                    .into_iter()
+                    .map(|(id, (active, has_account, visible))| {
+                        let kind = kind_of(id);
+                        let has_account = has_account || kind != PrincipalKind::User;
+                        let visible = visible || kind != PrincipalKind::PersonalGroup;
+                        (principal(id), PrincipalFact { kind, active, has_account, visible })
+                    })
+                    .collect(),
+            },
+        )
+    }
+
+    fn world() -> impl Strategy<Value = World> {
+        let grants = btree_map((1..=9_i64, 1..=8_i64), permission(), 0..20);
+        (btree_set(1..=11_i64, 1..10), recipients(), facts(), grants).prop_map(
+            |(ids, recipients, facts, grants)| World {
+                request: ShareRequest::new(
+                    principal(1),
+                    Selection::Ids(ids.into_iter().map(secret).collect()),
+                    recipients,
+                ),
+                facts,
+                grants: grants
+                    .into_iter()
+                    .map(|((id, holder), permission)| ((secret(id), principal(holder)), permission))
+                    .collect(),
+            },
+        )
+    }
+
+    fn ids(request: &ShareRequest) -> &[SecretId] {
+        match &request.selection {
+            Selection::Ids(ids) => ids,
+            Selection::All(_) => &[],
+        }
+    }
+
+    fn chunk(secrets: &[SecretId], world: &World) -> ChunkPlan {
+        match plan(secrets, &world.request.recipients, &world.facts) {
+            Plan::Apply(chunk) => chunk,
+            Plan::RequesterNotValid => panic!("the requester is valid"),
+        }
+    }
+
+    /// What the store does with a plan.
+    fn apply(chunk: &ChunkPlan, grants: &mut Grants) -> Counts {
+        let mut counts = Counts { rejected: chunk.rejected(), ..Counts::default() };
+        for &secret in &chunk.secrets {
+            for &(recipient, permission) in &chunk.recipients {
+                if chunk.owners.contains(&(secret, recipient)) {
+                    counts.unchanged += 1;
+                    continue;
+                }
+                match grants.get(&(secret, recipient)) {
+                    None => counts.granted += 1,
+                    Some(old) if *old < permission => counts.upgraded += 1,
+                    Some(_) => {
+                        counts.unchanged += 1;
+                        continue;
+                    }
+                }
+                grants.insert((secret, recipient), permission);
+            }
+        }
+        counts
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_four_counts_sum_to_the_pairs(world in world()) {
+            let chunk = chunk(ids(&world.request), &world);
+            let counts = apply(&chunk, &mut world.grants.clone());
+            prop_assert_eq!(Some(counts.done()), world.request.pairs());
+            prop_assert_eq!(counts.granted + counts.upgraded + counts.unchanged, chunk.pairs_to_apply() + chunk.owners.len() as u64);
+        }
+
+        #[test]
+        fn rejected_are_all_pairs_but_the_valid_ones(world in world()) {
+            let secrets = ids(&world.request);
+            let recipients = &world.request.recipients;
+            let valid = |id: &&SecretId| secret_rejection(world.facts.secrets.get(id)).is_none();
+            let welcome = |of: &&Recipient| recipient_rejection(of, world.facts.principals.get(&of.id)).is_none();
+            let valid = pairs_of(secrets.iter().filter(valid).count(), recipients.iter().filter(welcome).count());
+            let rejected = chunk(secrets, &world).rejected();
+            prop_assert_eq!(rejected, pairs_of(secrets.len(), recipients.len()) - valid);
+        }
+
+        #[test]
+        fn rejections_are_sorted_and_each_is_told_once(world in world()) {
+            let lines = chunk(ids(&world.request), &world).rejections;
+            let subjects: Vec<Subject> = lines.iter().map(|line| line.subject).collect();
+            prop_assert!(subjects.is_sorted_by(|a, b| a < b), "{:?}", subjects);
+            let place = |subject: &Subject| match subject {
+                Subject::Secret(id) => (0, 0, id.get()),
+                Subject::Recipient(kind, id) => (1, kind.code(), id.get()),
+            };
+            prop_assert!(subjects.iter().map(place).is_sorted());
+        }
+
+        #[test]
+        fn permissions_never_go_down_and_no_row_goes_away(world in world()) {
+            let mut after = world.grants.clone();
+            apply(&chunk(ids(&world.request), &world), &mut after);
+            for (pair, before) in &world.grants {
+                prop_assert!(after.get(pair) >= Some(before), "{:?}", pair);
+            }
+        }
+
+        #[test]
+        fn pairs_of_an_owner_get_no_row(world in world()) {
+            let mut after = world.grants.clone();
+            apply(&chunk(ids(&world.request), &world), &mut after);
+            for (id, fact) in &world.facts.secrets {
+                let pair = (*id, fact.owner);
+                prop_assert_eq!(after.get(&pair), world.grants.get(&pair));
+            }
+        }
+
+        #[test]
+        fn what_was_applied_once_is_unchanged_the_second_time(world in world()) {
+            let chunk = chunk(ids(&world.request), &world);
+            let mut grants = world.grants.clone();
+            let first = apply(&chunk, &mut grants);
+            let after = grants.clone();
+            let second = apply(&chunk, &mut grants);
+            prop_assert_eq!(second, Counts { unchanged: first.shared(), rejected: first.rejected, ..Counts::default() });
+            prop_assert_eq!(grants, after);
+        }
+
+        #[test]
+        fn chunks_of_any_size_do_what_one_chunk_does(world in world(), size in 1..6_usize) {
+            let (mut whole, mut parts) = (world.grants.clone(), world.grants.clone());
+            let all = chunk(ids(&world.request), &world);
+            let mut lines: BTreeMap<Subject, (RejectReason, u64)> = BTreeMap::new();
+            let mut sum = Counts::default();
+            for part in ids(&world.request).chunks(size) {
+                let chunk = chunk(part, &world);
+                sum = sum + apply(&chunk, &mut parts);
+                for line in chunk.rejections {
+                    lines.entry(line.subject).or_insert((line.reason, 0)).1 += line.pairs;
+                }
+            }
+            prop_assert_eq!(sum, apply(&all, &mut whole));
+            prop_assert_eq!(parts, whole);
+            let expected: BTreeMap<_, _> = all.rejections.iter().map(|line| (line.subject, (line.reason, line.pairs))).collect();
+            prop_assert_eq!(lines, expected);
+        }
+
+        #[test]
+        fn an_invalid_requester_gets_no_plan(mut world in world()) {
+            world.facts.requester_valid = false;
+            prop_assert_eq!(plan(ids(&world.request), &world.request.recipients, &world.facts), Plan::RequesterNotValid);
+        }
+    }
+}

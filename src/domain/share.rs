@@ -140,3 +140,93 @@ fn sorted(ids: Vec<SecretId>) -> Vec<SecretId> {
 pub fn fold(text: &str) -> String {
     text.to_lowercase()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn secrets() -> impl Strategy<Value = Vec<SecretId>> {
+        prop::collection::vec((1..40_i64).prop_map(|id| SecretId::new(id).expect("an id")), 1..30)
+    }
+
+    fn recipients() -> impl Strategy<Value = Vec<Recipient>> {
+        let kind = prop::sample::select(PrincipalKind::ALL);
+        let permission = prop::sample::select(Permission::ALL);
+        let recipient = (kind, 1..8_i64, permission).prop_map(|(kind, id, permission)| Recipient {
+            kind,
+            id: PrincipalId::new(id).expect("an id"),
+            permission,
+        });
+        prop::collection::vec(recipient, 1..20)
+    }
+
+    fn request(ids: Vec<SecretId>, recipients: Vec<Recipient>) -> ShareRequest {
+        ShareRequest::new(PrincipalId::new(42).expect("an id"), Selection::Ids(ids), recipients)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn order_and_duplicates_do_not_matter(
+            (ids, mixed_ids) in secrets().prop_flat_map(|ids| (Just(ids.clone()), Just(ids).prop_shuffle())),
+            (to, mixed_to) in recipients().prop_flat_map(|to| (Just(to.clone()), Just(to).prop_shuffle())),
+            again in 0..20_usize,
+        ) {
+            let once = request(ids.clone(), to.clone());
+            let ids = mixed_ids.into_iter().chain(ids.into_iter().cycle().take(again)).collect();
+            let to = mixed_to.into_iter().chain(to.into_iter().cycle().take(again)).collect();
+            prop_assert_eq!(request(ids, to), once);
+        }
+
+        #[test]
+        fn a_normalised_request_stays_as_it_is(ids in secrets(), to in recipients()) {
+            let once = request(ids, to);
+            let again = ShareRequest::new(once.requested_by, once.selection.clone(), once.recipients.clone());
+            prop_assert_eq!(again, once);
+        }
+
+        #[test]
+        fn a_recipient_named_twice_gets_the_higher_permission(ids in secrets(), to in recipients()) {
+            let once = request(ids, to.clone());
+            let named = |of: &Recipient| (of.kind, of.id);
+            prop_assert!(once.recipients.is_sorted_by(|a, b| named(a) < named(b)));
+            for asked in &to {
+                let highest = to.iter().filter(|of| named(of) == named(asked)).map(|of| of.permission).max();
+                let kept = once.recipients.iter().find(|of| named(of) == named(asked)).map(|of| of.permission);
+                prop_assert_eq!(kept, highest);
+            }
+        }
+
+        #[test]
+        fn options_that_restrict_nothing_are_dropped(ids in secrets(), to in recipients()) {
+            let all = |search: Option<&str>, tag: Option<&str>, except: Vec<SecretId>| {
+                let filter = AllFilter {
+                    search: search.map(str::to_owned),
+                    tag: tag.map(str::to_owned),
+                    shared: None,
+                    except,
+                };
+                ShareRequest::new(PrincipalId::new(42).expect("an id"), Selection::All(filter), to.clone())
+            };
+            prop_assert_eq!(all(Some(""), Some(""), Vec::new()), all(None, None, Vec::new()));
+            let mut backwards = ids.clone();
+            backwards.reverse();
+            prop_assert_eq!(all(None, None, ids), all(None, None, backwards));
+        }
+
+        #[test]
+        fn limits_count_after_duplicates_are_merged(ids in secrets(), to in recipients()) {
+            let once = request(ids, to);
+            let (secrets, recipients) = (once.secrets_named().unwrap_or(0), once.recipients.len());
+            let limits = Limits { secrets, recipients, pairs: pairs_of(secrets, recipients), ..Limits::default() };
+            prop_assert_eq!(once.check_limits(&limits, None), Ok(()));
+            let over = |limits: Limits| once.check_limits(&limits, None).map_err(|over| over.what);
+            prop_assert_eq!(over(Limits { secrets: secrets - 1, ..limits }), Err("secrets"));
+            prop_assert_eq!(over(Limits { recipients: recipients - 1, ..limits }), Err("recipients"));
+            prop_assert_eq!(over(Limits { pairs: limits.pairs - 1, ..limits }), Err("pairs"));
+        }
+    }
+}

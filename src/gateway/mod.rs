@@ -6,6 +6,7 @@
 
 mod auth;
 mod demo;
+mod events;
 mod health;
 mod input;
 mod notices;
@@ -23,8 +24,10 @@ use axum::routing::{delete, get, post, put};
 use axum::serve::ListenerExt;
 use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 
 pub use auth::{Auth, ProxyAuth};
+pub use events::{UPDATES, Update};
 pub use health::worker_health;
 pub use security::HostList;
 
@@ -47,6 +50,8 @@ pub struct GatewayParts {
     pub max_unfinished: i64,
     pub max_body_bytes: usize,
     pub broker: BrokerCheck,
+    /// What is new, from whoever hears the events.
+    pub updates: broadcast::Sender<Update>,
 }
 
 /// The parts, shared by all requests. Cheap to clone.
@@ -82,6 +87,7 @@ pub fn router(state: GatewayState) -> Router {
         .route("/share-jobs", get(share_jobs::list).post(share_jobs::submit))
         .route("/share-jobs/{id}", get(share_jobs::show))
         .route("/share-jobs/{id}/rejections", get(share_jobs::rejections))
+        .route("/events", get(events::stream))
         .route("/notices", get(notices::list))
         .route("/notices/{id}/dismiss", post(notices::dismiss));
     if state.auth.is_demo() {
@@ -99,7 +105,14 @@ pub fn router(state: GatewayState) -> Router {
 
 /// Serves the gateway until the stop signal; then takes no more and finishes those in hand.
 pub async fn serve(listener: TcpListener, state: GatewayState, stop: Stop) {
-    answer(listener, router(state), stop).await;
+    let updates = state.updates.clone();
+    let ending = stop.clone();
+    let streams = async move {
+        ending.wait().await;
+        // Open streams would keep the server from ending. An error means that there are none.
+        let _ = updates.send(Update::Stopping);
+    };
+    tokio::join!(answer(listener, router(state), stop), streams);
 }
 
 /// Answers a router's requests until the stop signal.

@@ -62,13 +62,14 @@ impl Store {
     }
 }
 
-enum Found {
+/// What a request leads to.
+pub(super) enum Found {
     Job(JobRow),
     Nothing(Begun),
 }
 
 /// The row of a job that is to begin now, locked.
-fn make_or_find(tx: &mut Tx<'_>, asked: &JobRequested) -> Result<Found, DbError> {
+pub(super) fn make_or_find(tx: &mut Tx<'_>, asked: &JobRequested) -> Result<Found, DbError> {
     let trace = asked.traceparent.clone().unwrap_or_else(wire::new_traceparent);
     let fresh = Fresh {
         job_id: asked.job_id,
@@ -203,13 +204,4 @@ fn begin_large(
     let snapshot = jobs::snapshot(tx.conn, &row)?;
     tx.emit(EventKind::Accepted, row.key, &snapshot, "", &row.traceparent);
     Ok(Begun::Started(snapshot))
-}
-
-/// The row that a failure to begin is recorded on, made where it is missing; `None` where the job has begun
-/// or waits already.
-pub(super) fn row_for_failure(tx: &mut Tx<'_>, asked: &JobRequested) -> Result<Option<JobRow>, DbError> {
-    match make_or_find(tx, asked)? {
-        Found::Job(row) => Ok(Some(row)),
-        Found::Nothing(_) => Ok(None),
-    }
 }

@@ -9,9 +9,9 @@ use crate::domain::{Counts, DeadReason, FailReason, JobId, JobState, PrincipalId
 use crate::wire::{self, JobRequested, Step};
 
 use super::jobs::{self, Fresh, JobRow};
-use super::schema::{dead_letters, lanes};
+use super::schema::dead_letters;
 use super::tx::Tx;
-use super::{Store, ending};
+use super::{Store, ending, lanes};
 
 /// What a dead message was to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,10 @@ impl Effect {
 }
 
 fn effect(letter: &DeadLetter) -> Effect {
+    // Over its limit a message is not read: it could be hundreds of megabytes.
+    if letter.reason == DeadReason::TooLarge {
+        return Effect::None { job: None };
+    }
     let decoded = wire::decode_request(&letter.body, usize::MAX);
     let known = decoded.as_ref().map_or_else(|poison| poison.job_id, |asked| Some(asked.job_id));
     match (letter.reason, letter.origin) {
@@ -183,18 +187,15 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<(), Db
         }
         Effect::Step(step) => {
             let Some(row) = jobs::lock_by_id(tx.conn, step.job_id)? else { return Ok(()) };
-            let stands = lanes::table
-                .filter(lanes::job.eq(row.key.get()))
-                .filter(lanes::lane.eq(step.lane))
-                .filter(lanes::turn.eq(step.turn))
-                .filter(lanes::open.eq(true))
-                .count()
-                .get_result::<i64>(tx.conn)?
-                > 0;
-            if stands && row.run == step.run && row.state == JobState::Running {
-                fail(tx, &row, FailReason::AttemptsExhausted, &letter.detail)?;
+            if row.state != JobState::Running {
+                return Ok(());
             }
-            Ok(())
+            // Locked first: a chunk that is under way may move the lane on to another turn.
+            lanes::lock_all(tx.conn, row.key)?;
+            match lanes::stand(tx.conn, step)? {
+                Some(_) => fail(tx, &row, FailReason::AttemptsExhausted, &letter.detail),
+                None => Ok(()),
+            }
         }
     }
 }

@@ -138,18 +138,17 @@ fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result
             tx.request(key, job.job_id, &request, &job.traceparent);
             asked += 1;
         }
-        look_later(tx.conn, key)?;
+        look_later(tx.conn, key, tx.now - job.requested_at, options)?;
     }
     Ok(asked)
 }
 
-/// When a job is looked at next, if it has still not begun.
-fn look_later(conn: &mut Conn, key: JobKey) -> Result<(), DbError> {
+/// When a job is looked at next, if it has still not begun: when it has waited twice as long, so that a
+/// backlog of hours is not sent again every minute.
+fn look_later(conn: &mut Conn, key: JobKey, waited_ms: i64, options: &DueOptions) -> Result<(), DbError> {
+    let wait = waited_ms.min(millis(options.longest_lease)).max(2 * jobs::FIRST_LOOK_MS);
     let sql = "UPDATE jobs SET due_at = now_ms() + $1 WHERE id = $2 AND due_at IS NOT NULL";
-    diesel::sql_query(sql)
-        .bind::<BigInt, _>(2 * jobs::FIRST_LOOK_MS)
-        .bind::<BigInt, _>(key.get())
-        .execute(conn)?;
+    diesel::sql_query(sql).bind::<BigInt, _>(wait).bind::<BigInt, _>(key.get()).execute(conn)?;
     Ok(())
 }
 

@@ -5,16 +5,17 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Text};
 
-use crate::db::{Conn, DbError, Flow};
+use crate::db::{DbError, Flow};
 use crate::domain::job::Move;
 use crate::domain::{DeadReason, FailReason};
-use crate::wire::JobRequested;
+use crate::wire::{JobRequested, Step};
 
+use super::begin::{self, Begun, Found};
 use super::dead::{self, DeadLetter, Origin};
 use super::jobs::{self, JobRow};
-use super::lanes::LaneWork;
+use super::lanes::{self, LaneStand, LaneWork};
 use super::tx::Tx;
-use super::{Store, begin, ending};
+use super::{Store, ending};
 
 /// What a recorded failure led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum Recorded {
     Exhausted,
     /// The work is not where it was read: somebody else got on with it, nothing is recorded.
     SomebodyElse,
+    /// The job of that id was asked for with other content: the request is a dead letter.
+    Conflict,
 }
 
 /// The wait before the next attempt; `None` where there is none.
@@ -50,8 +53,11 @@ impl Store {
         delays: Vec<Duration>,
     ) -> Result<Recorded, DbError> {
         self.transact(move |tx| {
-            let Some(row) = begin::row_for_failure(tx, &asked)? else {
-                return Ok(Flow::Rollback(Recorded::SomebodyElse));
+            // The row is made where it is missing.
+            let row = match begin::make_or_find(tx, &asked)? {
+                Found::Job(row) => row,
+                Found::Nothing(Begun::Conflict) => return Ok(Flow::Rollback(Recorded::Conflict)),
+                Found::Nothing(_) => return Ok(Flow::Rollback(Recorded::SomebodyElse)),
             };
             let attempt = row.attempts + 1;
             let Some(after) = wait(attempt, &delays) else {
@@ -71,7 +77,8 @@ impl Store {
         .await
     }
 
-    /// Records that a chunk of a lane failed, where the lane still stands as it was read.
+    /// Records that a chunk of a lane failed, where the lane still stands as it was read. `body` is
+    /// the step's.
     ///
     /// # Errors
     /// Where the database fails.
@@ -82,29 +89,23 @@ impl Store {
         error: String,
         delays: Vec<Duration>,
     ) -> Result<Recorded, DbError> {
-        self.transact(move |tx| {
-            let attempt = work.attempts + 1;
-            let Some(after) = wait(attempt, &delays) else {
-                return lane_exhausted(tx, &work, error, body);
-            };
-            let sql = "UPDATE lanes SET attempts = attempts + 1, failures = failures + 1, last_error = $1, \
-                       not_before = now_ms() + $2, due_at = now_ms() + $3 \
-                       WHERE job = $4 AND lane = $5 AND turn = $6 AND position = $7 AND attempts = $8 AND open";
-            let recorded = diesel::sql_query(sql)
-                .bind::<Text, _>(error)
-                .bind::<BigInt, _>(millis(after))
-                .bind::<BigInt, _>(millis(after))
-                .bind::<BigInt, _>(work.job.key.get())
-                .bind::<Integer, _>(work.lane)
-                .bind::<Integer, _>(work.turn)
-                .bind::<Integer, _>(i32::try_from(work.position).unwrap_or(i32::MAX))
-                .bind::<Integer, _>(work.attempts)
-                .execute(tx.conn)?;
-            Ok(Flow::Commit(if recorded == 1 {
-                Recorded::Retry { attempt, after }
-            } else {
-                Recorded::SomebodyElse
-            }))
+        self.transact(move |tx| record(tx, &work.stand(), body, error, &delays)).await
+    }
+
+    /// Records that the lane of a step could not even be read, as [`Store::lane_failed`] does.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn step_failed(
+        &self,
+        step: Step,
+        body: Vec<u8>,
+        error: String,
+        delays: Vec<Duration>,
+    ) -> Result<Recorded, DbError> {
+        self.transact(move |tx| match lanes::stand(tx.conn, &step)? {
+            Some(stand) => record(tx, &stand, body, error, &delays),
+            None => Ok(Flow::Rollback(Recorded::SomebodyElse)),
         })
         .await
     }
@@ -139,37 +140,47 @@ pub(super) fn exhaust(tx: &mut Tx<'_>, row: &JobRow, letter: DeadLetter) -> Resu
     Ok(Recorded::Exhausted)
 }
 
+fn record(
+    tx: &mut Tx<'_>,
+    stand: &LaneStand,
+    body: Vec<u8>,
+    error: String,
+    delays: &[Duration],
+) -> Result<Flow<Recorded>, DbError> {
+    let attempt = stand.attempts + 1;
+    let Some(after) = wait(attempt, delays) else {
+        return lane_exhausted(tx, stand, error, body);
+    };
+    let sql = "UPDATE lanes SET attempts = attempts + 1, failures = failures + 1, last_error = $1, \
+               not_before = now_ms() + $2, due_at = now_ms() + $3 \
+               WHERE job = $4 AND lane = $5 AND turn = $6 AND position = $7 AND attempts = $8 AND open";
+    let recorded = diesel::sql_query(sql)
+        .bind::<Text, _>(error)
+        .bind::<BigInt, _>(millis(after))
+        .bind::<BigInt, _>(millis(after))
+        .bind::<BigInt, _>(stand.job.get())
+        .bind::<Integer, _>(stand.lane)
+        .bind::<Integer, _>(stand.turn)
+        .bind::<Integer, _>(stand.position)
+        .bind::<Integer, _>(stand.attempts)
+        .execute(tx.conn)?;
+    let done = if recorded == 1 { Recorded::Retry { attempt, after } } else { Recorded::SomebodyElse };
+    Ok(Flow::Commit(done))
+}
+
 fn lane_exhausted(
     tx: &mut Tx<'_>,
-    work: &LaneWork,
+    stand: &LaneStand,
     error: String,
     body: Vec<u8>,
 ) -> Result<Flow<Recorded>, DbError> {
     // Order of locks: the job, then its lanes.
-    let row = jobs::lock(tx.conn, work.job.key)?;
-    if row.run != work.job.run || row.state.is_terminal() || !stands(tx.conn, work)? {
+    let row = jobs::lock(tx.conn, stand.job)?;
+    if row.run != stand.run || row.state.is_terminal() || !lanes::still_stands(tx.conn, stand)? {
         return Ok(Flow::Rollback(Recorded::SomebodyElse));
     }
     let letter = exhausted(&row, error, Origin::Step, body, tx.now);
     exhaust(tx, &row, letter).map(Flow::Commit)
-}
-
-/// Whether a lane is still as it was read.
-fn stands(conn: &mut Conn, work: &LaneWork) -> Result<bool, DbError> {
-    use super::schema::lanes::dsl;
-    let same = dsl::lanes
-        .filter(dsl::job.eq(work.job.key.get()))
-        .filter(dsl::lane.eq(work.lane))
-        .filter(dsl::turn.eq(work.turn))
-        .filter(dsl::position.eq(i32::try_from(work.position).unwrap_or(i32::MAX)))
-        .filter(dsl::attempts.eq(work.attempts))
-        .filter(dsl::open.eq(true));
-    // Locked, so that it still is when this transaction closes it.
-    if conn.is_pg() {
-        let sql = "SELECT lane FROM lanes WHERE job = $1 ORDER BY lane FOR UPDATE";
-        diesel::sql_query(sql).bind::<BigInt, _>(work.job.key.get()).execute(conn)?;
-    }
-    Ok(same.count().get_result::<i64>(conn)? == 1)
 }
 
 fn exhausted(row: &JobRow, error: String, origin: Origin, body: Vec<u8>, now: i64) -> DeadLetter {

@@ -58,9 +58,12 @@ fn apply_sqlite(conn: &mut Conn, job: JobKey, plan: &ChunkPlan, now: i64) -> Res
     let mut upgraded = 0;
     if plan.recipients.iter().any(|(_, permission)| *permission == Permission::Edit) {
         let sql = format!(
-            "{} SELECT 0 AS granted, count(*) AS upgraded FROM s CROSS JOIN p \
-             JOIN grants g ON g.secret_id = s.id AND g.principal_id = p.id WHERE g.permission < p.permission",
+            "{}, a AS (SELECT s.id, p.id AS principal_id, p.permission {}) \
+             SELECT 0 AS granted, count(*) AS upgraded FROM a \
+             JOIN grants g ON g.secret_id = a.id AND g.principal_id = a.principal_id \
+             WHERE g.permission < a.permission",
             pairs(conn),
+            all_but_owners(plan),
         );
         let query = diesel::sql_query(sql)
             .bind::<Text, _>(&secrets)
@@ -86,15 +89,20 @@ fn pairs(conn: &Conn) -> String {
     )
 }
 
-/// The statement itself. $4 is the time.
-fn upsert(job: JobKey, plan: &ChunkPlan) -> String {
-    // An owner among the recipients has everything already and gets no row. Ids of principals are
-    // one space, so the id alone tells; without such pairs the lookup is left out.
-    let all_but_owners = if plan.owners.is_empty() {
+/// The pairs to apply. An owner among the recipients has everything already and gets no row (one that
+/// is there, from before they owned it, stays as it is). Ids of principals are one space, so the id
+/// alone tells; without such pairs the lookup is left out.
+fn all_but_owners(plan: &ChunkPlan) -> &'static str {
+    if plan.owners.is_empty() {
         "FROM s CROSS JOIN p WHERE true"
     } else {
         "FROM s JOIN secrets x ON x.id = s.id CROSS JOIN p WHERE p.id <> x.owner_id"
-    };
+    }
+}
+
+/// The statement itself. $4 is the time.
+fn upsert(job: JobKey, plan: &ChunkPlan) -> String {
+    let all_but_owners = all_but_owners(plan);
     // In key order, so that two chunks that meet lock their rows in the same order.
     format!(
         "INSERT INTO grants (secret_id, principal_id, permission, view_job, edit_job, granted_at) \

@@ -117,6 +117,7 @@ impl Store {
         work: impl FnOnce(&mut Conn) -> Result<T, ImportError> + Send + 'static,
     ) -> Result<T, ImportError> {
         self.db
+            .unhurried()
             .write_or_not(move |conn| match work(conn) {
                 Ok(value) => Ok(Flow::Commit(Ok(value))),
                 Err(ImportError::Db(error)) => Err(error),

@@ -1,20 +1,20 @@
-//! Jobs: their rows, how they are asked for over HTTP, how they are read.
+//! Jobs: their rows, how they are made, locked and read.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Nullable, Text};
 
-use crate::db::{Conn, DbError, Flow};
+use crate::db::{Conn, DbError};
 use crate::domain::event::{REJECTIONS_IN_EVENT, Retry};
-use crate::domain::share::{OverLimit, pairs_of};
+use crate::domain::share::pairs_of;
 use crate::domain::{
-    Counts, FailReason, JobId, JobKey, JobSnapshot, JobState, Limits, PrincipalId, SecretId, Selection,
-    ShareRequest,
+    Counts, FailReason, JobId, JobKey, JobSnapshot, JobState, PrincipalId, SecretId, ShareRequest,
 };
 use crate::wire::{self, StoredRequest};
 
 use super::facts::id;
 use super::schema::{job_secrets, jobs};
-use super::{Store, lanes, rejections, secrets};
+use super::{Store, lanes, rejections};
 
 /// Ids in one segment of a job's snapshot.
 pub(super) const SEGMENT: usize = 1_000;
@@ -49,7 +49,7 @@ pub(super) struct JobRow {
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = jobs)]
-struct Columns {
+pub(super) struct Columns {
     id: i64,
     job_id: String,
     run: i32,
@@ -177,7 +177,6 @@ struct NewJob {
     rejected: i64,
     attempts: i32,
     failures: i32,
-    due_at: Option<i64>,
     requested_at: i64,
     notice_due: bool,
 }
@@ -219,20 +218,20 @@ pub(super) fn insert(conn: &mut Conn, fresh: &Fresh<'_>) -> Result<Option<JobKey
         rejected: 0,
         attempts: 0,
         failures: 0,
-        due_at: Some(fresh.now + FIRST_LOOK_MS),
         requested_at: fresh.now,
         notice_due: false,
     };
+    let due_at = jobs::due_at.eq(sql::<Nullable<BigInt>>(&format!("now_ms() + {FIRST_LOOK_MS}")));
     // The DSL of a connection to either database has no ON CONFLICT; both have it.
     let key: Option<i64> = match conn {
         Conn::Pg(c) => diesel::insert_into(jobs::table)
-            .values(new)
+            .values((new, due_at))
             .on_conflict_do_nothing()
             .returning(jobs::id)
             .get_result(c)
             .optional()?,
         Conn::Sqlite(c) => diesel::insert_into(jobs::table)
-            .values(new)
+            .values((new, due_at))
             .on_conflict_do_nothing()
             .returning(jobs::id)
             .get_result(c)
@@ -321,7 +320,7 @@ fn rejections_total(conn: &mut Conn, row: &JobRow) -> Result<i64, DbError> {
     row.rejections_total.map_or_else(|| rejections::total(conn, row.key), Ok)
 }
 
-fn shown(row: &JobRow, lanes: Option<lanes::Totals>, rejections_total: i64) -> JobSnapshot {
+pub(super) fn shown(row: &JobRow, lanes: Option<lanes::Totals>, rejections_total: i64) -> JobSnapshot {
     let lanes = lanes.unwrap_or_default();
     let ended = row.state.is_terminal();
     let (waits, error, next) = if row.attempts > 0 {
@@ -350,90 +349,7 @@ fn shown(row: &JobRow, lanes: Option<lanes::Totals>, rejections_total: i64) -> J
     }
 }
 
-/// A request that came over HTTP or from the command line.
-#[derive(Debug, Clone)]
-pub struct Submission {
-    pub request: ShareRequest,
-    /// Makes a repeat harmless: unique per person, kept with the job.
-    pub idempotency_key: Option<String>,
-    /// W3C trace; a new one where there is none.
-    pub traceparent: Option<String>,
-}
-
-/// What became of a submission.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Submitted {
-    /// The job is there and its request is on its way.
-    Accepted(JobSnapshot),
-    /// The same was asked with the same key before: that job, as it is now.
-    Repeated(JobSnapshot),
-    /// The key was used for something else.
-    KeyConflict,
-    /// The person has that many jobs that have not ended.
-    TooManyUnfinished {
-        limit: i64,
-    },
-    /// "All" matches nothing.
-    NothingMatches,
-    OverLimit(OverLimit),
-}
-
 impl Store {
-    /// Makes a job and puts its request into the outbox, in one transaction.
-    ///
-    /// # Errors
-    /// Where the database fails; nothing was made then.
-    pub async fn submit(
-        &self,
-        submission: Submission,
-        limits: Limits,
-        max_unfinished: i64,
-    ) -> Result<Submitted, DbError> {
-        if let Err(over) = submission.request.check_limits(&limits, None) {
-            return Ok(Submitted::OverLimit(over));
-        }
-        self.transact(move |tx| {
-            let Submission { request, idempotency_key, traceparent } = submission;
-            let trace = traceparent.unwrap_or_else(wire::new_traceparent);
-            let job_id = JobId::generate();
-            let by_key = idempotency_key.clone();
-            let fresh = Fresh {
-                job_id,
-                requested_by: request.requested_by,
-                request: Some(&request),
-                idempotency_key,
-                traceparent: &trace,
-                now: tx.now,
-            };
-            // The row first: a repeat in flight waits here for the first one's commit.
-            let Some(key) = insert(tx.conn, &fresh)? else {
-                return repeated(tx.conn, &request, by_key.as_deref()).map(Flow::Rollback);
-            };
-            if unfinished(tx.conn, request.requested_by)? > max_unfinished {
-                return Ok(Flow::Rollback(Submitted::TooManyUnfinished { limit: max_unfinished }));
-            }
-            if let Selection::All(filter) = &request.selection {
-                let ids = secrets::shareable_ids(tx.conn, request.requested_by, filter)?;
-                if ids.is_empty() {
-                    return Ok(Flow::Rollback(Submitted::NothingMatches));
-                }
-                if let Err(over) = request.check_limits(&limits, Some(ids.len())) {
-                    return Ok(Flow::Rollback(Submitted::OverLimit(over)));
-                }
-                write_snapshot(tx.conn, key, &ids, request.recipients.len())?;
-            }
-            let bytes = tx.request(key, job_id, &request, &trace);
-            if bytes > limits.message_bytes {
-                // The worker would not read it.
-                let (count, limit) = (bytes as u64, limits.message_bytes as u64);
-                return Ok(Flow::Rollback(Submitted::OverLimit(OverLimit { what: "bytes", count, limit })));
-            }
-            let row = lock(tx.conn, key)?;
-            Ok(Flow::Commit(Submitted::Accepted(shown(&row, None, 0))))
-        })
-        .await
-    }
-
     /// A job with its first rejections.
     ///
     /// # Errors
@@ -443,6 +359,29 @@ impl Store {
             .read(move |conn| match find(conn, job)? {
                 Some(row) => snapshot(conn, &row).map(Some),
                 None => Ok(None),
+            })
+            .await
+    }
+
+    /// The jobs of one person that have not ended, newest first, without their rejections.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn unfinished_jobs(
+        &self,
+        requested_by: PrincipalId,
+        limit: i64,
+    ) -> Result<Vec<JobSnapshot>, DbError> {
+        self.db
+            .read(move |conn| {
+                let rows = jobs::table
+                    .filter(jobs::requested_by.eq(requested_by.get()))
+                    .filter(jobs::finished_at.is_null())
+                    .order(jobs::id.desc())
+                    .limit(limit)
+                    .select(Columns::as_select())
+                    .load(conn)?;
+                listed(conn, rows)
             })
             .await
     }
@@ -472,39 +411,23 @@ impl Store {
                 let more = rows.len() > usize::try_from(limit).unwrap_or(0);
                 rows.truncate(usize::try_from(limit).unwrap_or(0));
                 let next = rows.last().map(|row| row.id).filter(|_| more);
-                let rows: Vec<JobRow> = rows.into_iter().map(JobRow::try_from).collect::<Result<_, _>>()?;
-                let keys: Vec<JobKey> = rows.iter().map(|row| row.key).collect();
-                let mut lanes = lanes::totals(conn, &keys)?;
-                let mut list = Vec::with_capacity(rows.len());
-                for row in rows {
-                    let total = rejections_total(conn, &row)?;
-                    list.push(shown(&row, lanes.remove(&row.key), total));
-                }
-                Ok((list, next))
+                Ok((listed(conn, rows)?, next))
             })
             .await
     }
 }
 
-/// What to answer to a submission whose key (or id) is taken.
-fn repeated(conn: &mut Conn, request: &ShareRequest, key: Option<&str>) -> Result<Submitted, DbError> {
-    let row: Option<Columns> = jobs::table
-        .filter(jobs::requested_by.eq(request.requested_by.get()))
-        .filter(jobs::idempotency_key.eq(key))
-        .select(Columns::as_select())
-        .first(conn)
-        .optional()?;
-    let row = JobRow::try_from(row.ok_or_else(|| DbError::Corrupt("a new job's id is taken".to_owned()))?)?;
-    if row.digest == Some(StoredRequest::of(request).digest) {
-        Ok(Submitted::Repeated(snapshot(conn, &row)?))
-    } else {
-        Ok(Submitted::KeyConflict)
-    }
-}
-
-fn unfinished(conn: &mut Conn, person: PrincipalId) -> Result<i64, DbError> {
-    let mine = jobs::table.filter(jobs::requested_by.eq(person.get())).filter(jobs::finished_at.is_null());
-    Ok(mine.count().get_result(conn)?)
+/// Rows as listings show them.
+fn listed(conn: &mut Conn, rows: Vec<Columns>) -> Result<Vec<JobSnapshot>, DbError> {
+    let rows: Vec<JobRow> = rows.into_iter().map(JobRow::try_from).collect::<Result<_, _>>()?;
+    let keys: Vec<JobKey> = rows.iter().map(|row| row.key).collect();
+    let mut lanes = lanes::totals(conn, &keys)?;
+    rows.iter()
+        .map(|row| {
+            let total = rejections_total(conn, row)?;
+            Ok(shown(row, lanes.remove(&row.key), total))
+        })
+        .collect()
 }
 
 /// The key of a job that has that id, whatever its state.

@@ -123,14 +123,62 @@ pub(super) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashMap<JobKey,
     Ok(all)
 }
 
-/// Locks all lanes of a job, by number, and closes them. The caller holds the job's lock.
-pub(super) fn close_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
+/// Locks all lanes of a job, by number. The caller holds the job's lock.
+pub(super) fn lock_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
     if conn.is_pg() {
         let sql = "SELECT lane FROM lanes WHERE job = $1 ORDER BY lane FOR UPDATE";
         diesel::sql_query(sql).bind::<BigInt, _>(job.get()).execute(conn)?;
     }
+    Ok(())
+}
+
+/// Locks all lanes of a job and closes them. The caller holds the job's lock.
+pub(super) fn close_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
+    lock_all(conn, job)?;
     diesel::update(lanes::table.filter(lanes::job.eq(job.get()))).set(lanes::open.eq(false)).execute(conn)?;
     Ok(())
+}
+
+/// Where a lane stood when it was read: what a failure is recorded on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LaneStand {
+    pub(super) job: JobKey,
+    pub(super) run: i32,
+    pub(super) lane: i32,
+    pub(super) turn: i32,
+    pub(super) position: i32,
+    pub(super) attempts: i32,
+}
+
+/// Where the lane of a step stands; `None` where the step is of another run or turn.
+pub(super) fn stand(conn: &mut Conn, step: &Step) -> Result<Option<LaneStand>, DbError> {
+    let row: Option<(i64, i32, i32)> = lanes::table
+        .inner_join(jobs_table::table.on(jobs_table::id.eq(lanes::job)))
+        .filter(jobs_table::job_id.eq(step.job_id.to_string()))
+        .filter(jobs_table::run.eq(step.run))
+        .filter(lanes::lane.eq(step.lane))
+        .filter(lanes::turn.eq(step.turn))
+        .filter(lanes::open.eq(true))
+        .select((lanes::job, lanes::position, lanes::attempts))
+        .first(conn)
+        .optional()?;
+    let Some((job, position, attempts)) = row else { return Ok(None) };
+    let (run, lane, turn) = (step.run, step.lane, step.turn);
+    Ok(Some(LaneStand { job: id(job)?, run, lane, turn, position, attempts }))
+}
+
+/// Whether a lane is still as it was read; it stays so until the transaction ends. The caller holds
+/// the job's lock.
+pub(super) fn still_stands(conn: &mut Conn, stand: &LaneStand) -> Result<bool, DbError> {
+    lock_all(conn, stand.job)?;
+    let same = lanes::table
+        .filter(lanes::job.eq(stand.job.get()))
+        .filter(lanes::lane.eq(stand.lane))
+        .filter(lanes::turn.eq(stand.turn))
+        .filter(lanes::position.eq(stand.position))
+        .filter(lanes::attempts.eq(stand.attempts))
+        .filter(lanes::open.eq(true));
+    Ok(same.count().get_result::<i64>(conn)? == 1)
 }
 
 /// A lane that is to be worked on, as it was read.
@@ -138,11 +186,11 @@ pub(super) fn close_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
 pub struct LaneWork {
     pub(super) job: JobRow,
     recipients: Arc<[Recipient]>,
-    pub(super) lane: i32,
-    pub(super) turn: i32,
-    pub(super) position: usize,
+    lane: i32,
+    turn: i32,
+    position: usize,
     end: usize,
-    pub(super) attempts: i32,
+    attempts: i32,
     progress_at: i64,
     chunk_secrets: usize,
 }
@@ -202,6 +250,17 @@ impl LaneWork {
     #[must_use]
     pub fn traceparent(&self) -> &str {
         &self.job.traceparent
+    }
+
+    pub(super) fn stand(&self) -> LaneStand {
+        LaneStand {
+            job: self.job.key,
+            run: self.job.run,
+            lane: self.lane,
+            turn: self.turn,
+            position: position(self.position),
+            attempts: self.attempts,
+        }
     }
 
     fn step(&self, turn: i32) -> Step {

@@ -25,6 +25,7 @@ mod rejections;
 pub(crate) mod schema;
 mod secret;
 mod secrets;
+mod submit;
 mod tx;
 
 use std::time::Duration;
@@ -37,12 +38,12 @@ pub use directory::{Person, PrincipalName, RecipientItem, SignIn};
 pub use due::{DueOptions, DueWork};
 pub use failures::Recorded;
 pub use holders::GrantItem;
-pub use jobs::{Submission, Submitted};
 pub use lanes::{ChunkDone, LaneFound, LaneOptions, LaneWork};
 pub use notices::Notice;
 pub use outbox::{Letter, OutboxRow};
 pub use secret::{Edited, Sealed, SecretDetail};
 pub use secrets::{SecretCursor, SecretFilter, SecretItem, SecretSort, Selectable};
+pub use submit::{Submission, Submitted};
 
 use crate::db::{Db, DbError, Flow};
 use tx::Tx;

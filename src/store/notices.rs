@@ -33,7 +33,10 @@ struct Columns {
     state: String,
     reason: Option<String>,
     pairs: Option<i64>,
-    counts: (i64, i64, i64, i64),
+    granted: i64,
+    upgraded: i64,
+    unchanged: i64,
+    rejected: i64,
     rejections_total: i64,
     created_at: i64,
     dismissed_at: Option<i64>,
@@ -44,7 +47,6 @@ impl TryFrom<Columns> for Notice {
 
     fn try_from(row: Columns) -> Result<Self, DbError> {
         let corrupt = |what: &str| DbError::Corrupt(format!("notices.{what} of notice {}", row.id));
-        let (granted, upgraded, unchanged, rejected) = row.counts;
         Ok(Self {
             id: row.id,
             job_id: row.job_id.parse().map_err(|()| corrupt("job"))?,
@@ -52,7 +54,7 @@ impl TryFrom<Columns> for Notice {
             state: JobState::from_name(&row.state).ok_or_else(|| corrupt("state"))?,
             reason: row.reason.as_deref().and_then(FailReason::from_name),
             pairs: row.pairs.and_then(|pairs| u64::try_from(pairs).ok()),
-            counts: counts(granted, upgraded, unchanged, rejected),
+            counts: counts(row.granted, row.upgraded, row.unchanged, row.rejected),
             rejections_total: u64::try_from(row.rejections_total).unwrap_or(0),
             created_at: row.created_at,
             dismissed_at: row.dismissed_at,
@@ -107,6 +109,29 @@ fn insert(conn: &mut Conn, row: &JobRow, now: i64) -> Result<(), DbError> {
     Ok(())
 }
 
+/// A person's notices with what is shown of each.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn of(user: i64) -> _ {
+    notices::table
+        .inner_join(jobs_table::table.on(jobs_table::id.eq(notices::job)))
+        .filter(notices::user_id.eq(user))
+        .select((
+            notices::id,
+            jobs_table::job_id,
+            notices::run,
+            notices::state,
+            notices::reason,
+            notices::pairs,
+            notices::granted,
+            notices::upgraded,
+            notices::unchanged,
+            notices::rejected,
+            notices::rejections_total,
+            notices::created_at,
+            notices::dismissed_at,
+        ))
+}
+
 impl Store {
     /// Makes the notice of a job that has ended, where it is not there yet. An event of an older
     /// run than the row's is ignored.
@@ -137,23 +162,8 @@ impl Store {
     ) -> Result<(Vec<Notice>, Option<i64>), DbError> {
         self.db
             .read(move |conn| {
-                let mut query = notices::table
-                    .inner_join(jobs_table::table.on(jobs_table::id.eq(notices::job)))
-                    .filter(notices::user_id.eq(user.get()))
-                    .filter(notices::dismissed_at.is_not_null().eq(dismissed))
-                    .select((
-                        notices::id,
-                        jobs_table::job_id,
-                        notices::run,
-                        notices::state,
-                        notices::reason,
-                        notices::pairs,
-                        (notices::granted, notices::upgraded, notices::unchanged, notices::rejected),
-                        notices::rejections_total,
-                        notices::created_at,
-                        notices::dismissed_at,
-                    ))
-                    .into_boxed();
+                let mut query =
+                    of(user.get()).filter(notices::dismissed_at.is_not_null().eq(dismissed)).into_boxed();
                 if let Some(before) = before {
                     query = query.filter(notices::id.lt(before));
                 }
@@ -162,6 +172,20 @@ impl Store {
                 rows.truncate(usize::try_from(limit).unwrap_or(0));
                 let next = rows.last().map(|row| row.id).filter(|_| more);
                 Ok((rows.into_iter().map(Notice::try_from).collect::<Result<_, _>>()?, next))
+            })
+            .await
+    }
+
+    /// The notice that a person has of a job, where it was made.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn notice_of(&self, user: PrincipalId, job: JobId) -> Result<Option<Notice>, DbError> {
+        self.db
+            .read(move |conn| {
+                let mine = of(user.get()).filter(jobs_table::job_id.eq(job.to_string()));
+                let row: Option<Columns> = mine.order(notices::run.desc()).first(conn).optional()?;
+                row.map(Notice::try_from).transpose()
             })
             .await
     }

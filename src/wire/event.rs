@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 use super::SOURCE;
 use super::fields::{Fields, Invalid};
 use crate::domain::event::{EventKind, Rejection, Subject, event_id};
-use crate::domain::{JobId, JobSnapshot};
+use crate::domain::{JobId, JobSnapshot, PrincipalId};
 
 /// The CloudEvents `type` of an event.
 #[must_use]
@@ -97,6 +97,7 @@ pub struct JobEvent {
     pub kind: EventKind,
     pub job_id: JobId,
     pub run: i32,
+    pub requested_by: PrincipalId,
 }
 
 /// Reads one of our events.
@@ -126,7 +127,7 @@ pub fn decode_event(body: &[u8]) -> Result<JobEvent, Invalid> {
         .as_i64()
         .and_then(|run| i32::try_from(run).ok())
         .ok_or_else(|| Invalid::new("data.run", "must be a run's number"))?;
-    Ok(JobEvent { kind, job_id, run })
+    Ok(JobEvent { kind, job_id, run, requested_by: data.id("requested_by")? })
 }
 
 /// Milliseconds since 1970 as RFC 3339 in UTC.

@@ -1,8 +1,7 @@
-//! Dead letters: how a poison message leaves its queue, and how the dead queue is emptied.
+//! The dead queue is emptied into the table.
 //!
-//! Poison is published to the dead exchange, confirmed, then acknowledged; the broker's own dead
-//! letters come the same way. Both end in the table, in the transaction that does to the job what
-//! the reason says.
+//! What `bury` sent and what the broker gave up come the same way. Both end in the table, in the
+//! transaction that does to the job what the reason says.
 
 use std::sync::Arc;
 
@@ -10,9 +9,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::broker::topology::{
     HEADER_DEAD_DETAIL, HEADER_DEAD_ID, HEADER_DEAD_QUEUE, HEADER_DEAD_REASON, HEADER_DEATH_TIME,
-    HEADER_FIRST_DEATH_QUEUE, KEY_DEAD,
+    HEADER_FIRST_DEATH_QUEUE,
 };
-use crate::broker::{Delivery, Exchange, Outgoing, Queue};
+use crate::broker::{Delivery, Queue};
+use crate::bury::bury;
 use crate::domain::DeadReason;
 use crate::store::{DeadLetter, Origin};
 use crate::take::{Handler, Outage};
@@ -28,36 +28,7 @@ impl Worker {
         reason: DeadReason,
         detail: &str,
     ) -> Result<(), Outage> {
-        tracing::warn!(
-            queue = from.suffix(),
-            message_id = delivery.message_id,
-            %reason,
-            detail,
-            bytes = delivery.body.len(),
-            "dead letter"
-        );
-        let dead_id = uuid::Uuid::now_v7().to_string();
-        let headers = [
-            (HEADER_DEAD_ID, dead_id.as_str()),
-            (HEADER_DEAD_REASON, reason.as_str()),
-            (HEADER_DEAD_DETAIL, detail),
-            (HEADER_DEAD_QUEUE, from.suffix()),
-        ];
-        let letter = Outgoing {
-            exchange: Exchange::Internal,
-            routing_key: KEY_DEAD.to_owned(),
-            message_id: delivery.message_id.clone().unwrap_or_else(|| dead_id.clone()),
-            kind: "batchshare.dead.v1".to_owned(),
-            traceparent: None,
-            mandatory: true,
-            timestamp: self.store.db().clock().now_ms(),
-            headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-            body: delivery.body.clone(),
-        };
-        for result in self.broker.publish(&[letter]).await {
-            result.map_err(|error| Outage(error.to_string()))?;
-        }
-        Ok(())
+        bury(&self.broker, from, delivery, reason, detail).await
     }
 }
 

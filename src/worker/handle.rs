@@ -28,9 +28,10 @@ impl Handler for Requests {
             Ok(asked) => asked,
             Err(poison) => return worker.bury(Queue::Jobs, &delivery, poison.reason, &poison.detail).await,
         };
-        // The trace of the event counts; a header is the next best, and begin makes one else.
-        asked.traceparent = asked.traceparent.or_else(|| trace_of(&delivery));
-        let trace = asked.traceparent.clone().unwrap_or_default();
+        // The trace of the event counts; a header is the next best.
+        let given = asked.traceparent.take().or_else(|| trace_of(&delivery));
+        let trace = given.unwrap_or_else(wire::new_traceparent);
+        asked.traceparent = Some(trace.clone());
         let span = tracing::info_span!("request", job_id = %asked.job_id, traceparent = trace);
         worker.request(asked, delivery).instrument(span).await
     }
@@ -45,7 +46,7 @@ impl Worker {
     /// Whether the broker says that somebody allowed published it.
     fn may_publish(&self, delivery: &Delivery) -> bool {
         let allowed = &self.options.allowed_publishers;
-        allowed.is_empty() || delivery.user_id.as_ref().is_some_and(|user| allowed.contains(user))
+        allowed.is_empty() || self.broker.is_from(delivery, allowed)
     }
 
     async fn request(&self, asked: JobRequested, delivery: Delivery) -> Result<(), Outage> {
@@ -56,22 +57,27 @@ impl Worker {
             }
             Ok(Begun::Started(job)) => tracing::info!(pairs = job.pairs, "job started in lanes"),
             Ok(Begun::AlreadyBegun | Begun::Waiting) => tracing::debug!("delivered again, nothing to do"),
-            Ok(Begun::Conflict) => {
-                let detail = "a job of this id was asked for with other content";
-                return self.bury(Queue::Jobs, &delivery, DeadReason::IdConflict, detail).await;
-            }
+            Ok(Begun::Conflict) => return self.conflict(&delivery).await,
             Err(error) => {
                 let words = outage_or_words(&error)?;
                 let delays = self.options.retry_delays.clone();
                 let recorded = self
                     .store
-                    .request_failed(asked, delivery.body, words.clone(), delays)
+                    .request_failed(asked, delivery.body.clone(), words.clone(), delays)
                     .await
                     .map_err(not_recorded)?;
+                if recorded == Recorded::Conflict {
+                    return self.conflict(&delivery).await;
+                }
                 log_failure(recorded, &words);
             }
         }
         Ok(())
+    }
+
+    async fn conflict(&self, delivery: &Delivery) -> Result<(), Outage> {
+        let detail = "a job of this id was asked for with other content";
+        self.bury(Queue::Jobs, delivery, DeadReason::IdConflict, detail).await
     }
 }
 
@@ -82,6 +88,8 @@ pub(super) fn log_failure(recorded: Recorded, error: &str) {
             tracing::warn!(error, attempt, retry_in_ms = after.as_millis(), "failed, tried again later");
         }
         Recorded::Exhausted => tracing::error!(error, "failed for the last time: the job has failed"),
-        Recorded::SomebodyElse => tracing::debug!(error, "failed, and somebody else got on with it"),
+        Recorded::SomebodyElse | Recorded::Conflict => {
+            tracing::debug!(error, "failed, and somebody else got on with it")
+        }
     }
 }

@@ -41,8 +41,13 @@ impl Handler for Steps {
                 );
                 worker.slice(*work, delivery).instrument(span).await
             }
-            // Nothing is known to record a failure on: due work wakes the lane if this message dies.
-            Err(error) => Err(Outage(error.to_string())),
+            Err(error) => {
+                let words = outage_or_words(&error)?;
+                let delays = worker.options.retry_delays.clone();
+                let recorded = worker.store.step_failed(step, delivery.body, words.clone(), delays).await;
+                log_failure(recorded.map_err(not_recorded)?, &words);
+                Ok(())
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::process::{Env, Program, http, until};
 
-fn settings(folder: &tempfile::TempDir) -> Env {
+pub fn settings(folder: &tempfile::TempDir) -> Env {
     vec![
         ("BATCHSHARE__DATABASE__URL", format!("sqlite://{}", folder.path().join("b.db").display())),
         ("BATCHSHARE__GATEWAY__LISTEN", "127.0.0.1:0".to_owned()),

@@ -210,6 +210,29 @@ on_both_stores! {
         assert_eq!((job.state, job.reason), (JobState::Failed, Some(FailReason::AttemptsExhausted)));
     }
 
+    async fn a_request_with_other_content_that_fails_is_a_conflict_and_counts_for_nobody(kind: Kind) {
+        let world = World::new(kind).await;
+        world.secrets(ANA, [101]).await;
+        let asked = share([101], &[BRUNO]);
+        let before = world.run(&asked).await;
+        let other = wire::JobRequested { job_id: asked.job_id, ..share([101], &[EVA]) };
+        let failed = world.store.request_failed(other, b"body".to_vec(), "broken".to_owned(), vec![Duration::ZERO; 4]);
+        assert_eq!(failed.await.expect("recorded"), Recorded::Conflict);
+        assert_eq!(world.job(asked.job_id).await, before);
+    }
+
+    async fn a_message_over_its_limit_is_kept_and_not_read(kind: Kind) {
+        let world = World::new(kind).await;
+        let asked = share([101], &[BRUNO]);
+        let body = wire::encode_request(asked.job_id, &asked.request, &wire::new_traceparent(), 0);
+        world.store.bury(DeadLetter {
+            dead_id: "one".to_owned(), reason: DeadReason::TooLarge, detail: "too large".to_owned(), job_id: None,
+            run: None, message_id: None, origin: Origin::Request, headers: Vec::new(), body, received_at: 0,
+        }).await.expect("bury");
+        assert_eq!(world.test.number("SELECT COUNT(*) FROM dead_letters WHERE job_id IS NULL").await, 1);
+        assert_eq!(world.test.number("SELECT COUNT(*) FROM jobs").await, 0);
+    }
+
     async fn a_lost_step_is_sent_again_after_its_lease(kind: Kind) {
         let world = World::with_chunks(kind, 4).await;
         let (asked, _lost) = begun(&world).await;
@@ -237,6 +260,11 @@ on_both_stores! {
         assert_eq!(world.take_letters().await.len(), 1);
         world.time_passes(3_700).await;
         assert_eq!(due(false).await.expect("due work").requests, 1, "after an hour it is asked again");
+        assert_eq!(world.take_letters().await.len(), 1);
+        world.time_passes(1_800).await;
+        assert_eq!(due(false).await.expect("due work").requests, 0, "but not every minute from then on");
+        world.time_passes(1_800).await;
+        assert_eq!(due(false).await.expect("due work").requests, 1);
     }
 
     async fn an_ended_job_whose_event_was_lost_gets_its_notice(kind: Kind) {

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use crate::process::{Env, Program, file, http, run, until};
 use crate::support::{Kind, TestDb, server, unique};
 
-struct Site {
+pub struct Site {
     db: TestDb,
     env: Env,
     prefix: String,
     serve: Vec<Program>,
     work: Vec<Program>,
-    addresses: Vec<String>,
+    pub addresses: Vec<String>,
     _folder: tempfile::TempDir,
 }
 
@@ -23,7 +23,12 @@ const ANA: i64 = 1;
 
 impl Site {
     /// Two of each, on a database with ana, 20 recipients (3 to 22) and her secrets 1001 to 2200.
-    async fn start() -> Self {
+    pub async fn start() -> Self {
+        Self::start_with(Vec::new()).await
+    }
+
+    /// The same with further settings.
+    async fn start_with(further: Env) -> Self {
         let db = TestDb::new(Kind::Postgres).await;
         let folder = tempfile::tempdir().expect("a folder");
         let prefix = unique("site");
@@ -37,6 +42,7 @@ impl Site {
             ("BATCHSHARE__WORKER__LANE_LEASE_MS", "2000".to_owned()),
             ("BATCHSHARE__RELAY__LEASE_MS", "2000".to_owned()),
         ];
+        env.extend(further);
         let (code, out, err) = run(&["keygen"], &env);
         assert_eq!(code, 0, "{err}");
         file(&folder, "key", &out);
@@ -276,4 +282,23 @@ async fn workers_killed_in_the_middle_of_a_large_job_lose_nothing() {
     assert_eq!(site.db.number("SELECT COUNT(*) FROM grants").await, 24_000);
     site.quiet().await;
     until("the notice", 20, || (site.notices(&id).len() == 1).then_some(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_allowed_publishers_ask_for_jobs_where_there_is_a_list() {
+    let allowed = ("BATCHSHARE__WORKER__ALLOWED_PUBLISHERS", "mysafe-ui".to_owned());
+    let site = Site::start_with(vec![allowed]).await;
+    // amqp-publish says nothing of who it is.
+    let id = uuid::Uuid::now_v7().to_string();
+    site.amqp_publish(message(&id, 1_001..=1_001, 3..=3).to_string().as_bytes());
+    crate::support::eventually("the dead letter", 20, async || {
+        (site.dead("publisher_not_allowed").await == 1).then_some(())
+    })
+    .await;
+    assert_eq!(http("GET", &site.addresses[0], &format!("/api/v1/share-jobs/{id}"), "ana", None).0, 404);
+    // Our own gateway may.
+    let body = json!({"secrets": {"ids": [1_001]}, "recipients": [{"kind": "user", "id": 3}]});
+    let (status, job) = http("POST", &site.addresses[0], "/api/v1/share-jobs", "ana", Some(&body));
+    assert_eq!(status, 202);
+    assert_eq!(site.ended(job["job_id"].as_str().expect("an id"))["state"], "completed");
 }

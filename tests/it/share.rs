@@ -101,6 +101,18 @@ on_both_stores! {
         assert_eq!(world.permission(101, EVA).await, 1);
     }
 
+    async fn a_row_from_before_its_holder_owned_the_secret_stays_and_counts_as_unchanged(kind: Kind) {
+        let world = World::new(kind).await;
+        world.secrets(ANA, [101]).await;
+        world.secrets(EVA, [201]).await;
+        world.grant(201, ANA, Edit).await;
+        world.grant(201, EVA, View).await;
+        let ids = Selection::Ids(vec![secret(101), secret(201)]);
+        let job = world.run(&share_as(ANA, ids, vec![to(EVA, Edit), to(BRUNO, Edit)])).await;
+        assert_eq!((job.state, job.counts), (JobState::Completed, counts(3, 0, 1, 0)));
+        assert_eq!(world.permission(201, EVA).await, 1);
+    }
+
     async fn a_group_that_contains_the_owner_is_an_ordinary_recipient(kind: Kind) {
         let world = World::new(kind).await;
         world.secrets(ANA, [101]).await;

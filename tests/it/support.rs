@@ -108,6 +108,20 @@ impl TestDb {
         let sql = sql.to_owned();
         self.db.read(move |conn| number(conn, &sql)).await.expect("sql")
     }
+
+    /// The texts that a query has as its column `t`.
+    pub async fn texts(&self, sql: &str) -> Vec<String> {
+        use diesel::prelude::*;
+        #[derive(diesel::QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = diesel::sql_types::Text)]
+            t: String,
+        }
+        let sql = sql.to_owned();
+        let rows: Vec<Row> =
+            self.db.read(move |conn| Ok(diesel::sql_query(sql).load(conn)?)).await.expect("sql");
+        rows.into_iter().map(|row| row.t).collect()
+    }
 }
 
 fn number(conn: &mut Conn, sql: &str) -> Result<i64, DbError> {

@@ -45,21 +45,30 @@ pub struct World {
 
 impl World {
     pub async fn new(kind: Kind) -> Self {
+        let world = Self::empty(kind).await;
+        world.people().await;
+        world
+    }
+
+    /// A company of nobody.
+    pub async fn empty(kind: Kind) -> Self {
         let test = TestDb::new(kind).await;
         let store = Store::new(test.db.clone());
         let lane = LaneOptions { chunk_pairs: 10_000, lease: Duration::from_secs(30) };
         let options = BeginOptions { limits: Limits::default(), chunk_pairs: 10_000, lanes: 2, lane };
-        let world = Self { test, store, options };
-        world.people().await;
-        world
+        Self { test, store, options }
     }
 
     /// The same with chunks of so many pairs.
     pub async fn with_chunks(kind: Kind, chunk_pairs: u64) -> Self {
         let mut world = Self::new(kind).await;
-        world.options.chunk_pairs = chunk_pairs;
-        world.options.lane.chunk_pairs = chunk_pairs;
+        world.set_chunks(chunk_pairs);
         world
+    }
+
+    pub fn set_chunks(&mut self, chunk_pairs: u64) {
+        self.options.chunk_pairs = chunk_pairs;
+        self.options.lane.chunk_pairs = chunk_pairs;
     }
 
     async fn people(&self) {

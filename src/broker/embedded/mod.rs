@@ -8,12 +8,15 @@ mod rows;
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 pub(super) use consumer::{EmbeddedAcker, EmbeddedConsumer};
 
-use super::{BrokerError, Outgoing, Queue, Topology};
+use super::{BrokerError, Exchange, Outgoing, Queue, Topology};
 use crate::db::{Db, DbError};
+
+/// Events that a listener may be behind before it loses the oldest.
+const LISTENER_BUFFER: usize = 1_024;
 
 /// The embedded broker. Cheap to clone.
 #[derive(Clone)]
@@ -23,6 +26,8 @@ pub struct Embedded {
 
 struct Shared {
     db: Db,
+    /// Events, to whoever listens in this process: all the roles are in one.
+    events: broadcast::Sender<Arc<[u8]>>,
     /// One for each of [`Queue::ALL`].
     wakes: [Notify; Queue::ALL.len()],
 }
@@ -37,7 +42,8 @@ impl Shared {
 impl Embedded {
     #[must_use]
     pub fn new(db: Db) -> Self {
-        Self { shared: Arc::new(Shared { db, wakes: Default::default() }) }
+        let (events, _) = broadcast::channel(LISTENER_BUFFER);
+        Self { shared: Arc::new(Shared { db, events, wakes: Default::default() }) }
     }
 
     /// Gives back what consumers hold that are gone. To be called when the process starts, before it
@@ -66,6 +72,7 @@ impl Embedded {
             inserts.extend(queues.into_iter().map(|queue| (queue, message.clone())));
         }
         if inserts.is_empty() {
+            self.tell(batch);
             return answers;
         }
         let queues: Vec<Queue> = inserts.iter().map(|(queue, _)| *queue).collect();
@@ -78,7 +85,20 @@ impl Embedded {
         for queue in Queue::ALL.into_iter().filter(|queue| queues.contains(queue)) {
             self.shared.wake(queue).notify_waiters();
         }
+        self.tell(batch);
         answers
+    }
+
+    pub(super) fn listen(&self) -> broadcast::Receiver<Arc<[u8]>> {
+        self.shared.events.subscribe()
+    }
+
+    /// Tells the events of a batch to whoever listens.
+    fn tell(&self, batch: &[Outgoing]) {
+        for message in batch.iter().filter(|message| message.exchange == Exchange::Events) {
+            // An error means that nobody listens.
+            let _ = self.shared.events.send(message.body.as_slice().into());
+        }
     }
 
     pub(super) async fn consume(&self, queue: Queue, prefetch: u16) -> Result<EmbeddedConsumer, BrokerError> {

@@ -5,7 +5,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ErrorKind, ExchangeKind};
 
 use super::link::{Link, failed};
-use crate::broker::topology::KEY_DEAD;
+use crate::broker::topology::{KEY_ALL_EVENTS, KEY_DEAD};
 use crate::broker::{BrokerError, Exchange, Queue, Topology};
 
 pub(super) async fn all(link: &Link, topology: &Topology) -> Result<(), BrokerError> {
@@ -39,6 +39,20 @@ async fn declare(channel: &Channel, topology: &Topology, queue: Queue) -> Result
         bound.map_err(|error| contradicts(&format!("queue {name}"), &error))?;
     }
     Ok(())
+}
+
+/// A queue of a listener's own on all events: classic, exclusive, gone with its connection. A listener
+/// that does not keep up loses the oldest, which it may.
+pub(super) async fn listener(link: &Link, topology: &Topology, name: &str) -> Result<(), BrokerError> {
+    let channel = link.channel().await?;
+    let what = |error: lapin::Error| contradicts(&format!("queue {name}"), &error);
+    let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(10_000));
+    channel.queue_declare(short(name)?, options, arguments).await.map_err(what)?;
+    let exchange = short(&topology.exchange(Exchange::Events))?;
+    let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind(short(name)?, exchange, KEY_ALL_EVENTS.into(), options, none).await.map_err(what)
 }
 
 fn arguments(topology: &Topology, queue: Queue) -> FieldTable {

@@ -22,6 +22,9 @@ pub(super) use consume::{RabbitAcker, RabbitConsumer};
 use super::{BrokerError, Outgoing, Queue, Topology};
 use link::{Cell, Link};
 
+/// Events that a listener holds at most.
+const LISTENER_PREFETCH: u16 = 100;
+
 /// Where the broker is and how long to wait for it.
 #[derive(Clone)]
 pub struct RabbitOptions {
@@ -62,6 +65,12 @@ struct Inner {
     consuming: Cell,
 }
 
+impl Inner {
+    fn user(&self) -> Option<&str> {
+        self.uri.as_ref().map(|uri| uri.authority.userinfo.username.as_str())
+    }
+}
+
 impl Rabbit {
     /// Connects nothing yet: the first operation does.
     #[must_use]
@@ -74,6 +83,11 @@ impl Rabbit {
         });
         let (publishing, consuming) = (Cell::new("publish"), Cell::new("consume"));
         Self { inner: Arc::new(Inner { options, uri, publishing, consuming }) }
+    }
+
+    /// The broker's user that this process is.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.inner.user()
     }
 
     /// Declares the whole topology. Safe to repeat.
@@ -93,6 +107,16 @@ impl Rabbit {
         let name = options.topology.queue(queue);
         self.on_link(&self.inner.consuming, "consuming", async |link| {
             RabbitConsumer::start(link, &name, prefetch, options.operation_timeout).await
+        })
+        .await
+    }
+
+    pub(super) async fn listen(&self) -> Result<RabbitConsumer, BrokerError> {
+        let options = &self.inner.options;
+        let name = options.topology.listener(&uuid::Uuid::new_v4().simple().to_string());
+        self.on_link(&self.inner.consuming, "listening", async |link| {
+            declare::listener(link, &options.topology, &name).await?;
+            RabbitConsumer::start(link, &name, LISTENER_PREFETCH, options.operation_timeout).await
         })
         .await
     }

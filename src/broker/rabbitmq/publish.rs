@@ -69,7 +69,7 @@ async fn one_window(
             () = sleep_until(deadline) => (late(), true),
         }
     };
-    let (outcomes, stopped) = confirms(&channel, topology, window, stop).await;
+    let (outcomes, stopped) = confirms(&channel, inner, window, stop).await;
     let error = stopped.as_ref().map(|(error, _)| error.clone());
     let mut results = judged(topology, window, outcomes, error.as_ref());
     let broken = results.iter().find_map(|result| match result {
@@ -92,7 +92,7 @@ async fn one_window(
 /// Sends all and waits for all, until `stop` says why not to.
 async fn confirms<S>(
     channel: &Channel,
-    topology: &Topology,
+    inner: &Inner,
     window: &[Outgoing],
     stop: impl Future<Output = S>,
 ) -> (Vec<Option<Result<Confirmation, BrokerError>>>, Option<S>) {
@@ -100,7 +100,7 @@ async fn confirms<S>(
     let mut pending: FuturesUnordered<_> = window
         .iter()
         .enumerate()
-        .map(|(index, message)| async move { (index, one(channel, topology, message).await) })
+        .map(|(index, message)| async move { (index, one(channel, inner, message).await) })
         .collect();
     tokio::pin!(stop);
     loop {
@@ -125,11 +125,7 @@ async fn confirms<S>(
     }
 }
 
-async fn one(
-    channel: &Channel,
-    topology: &Topology,
-    message: &Outgoing,
-) -> Result<Confirmation, BrokerError> {
+async fn one(channel: &Channel, inner: &Inner, message: &Outgoing) -> Result<Confirmation, BrokerError> {
     // lapin panics on longer names; the broker could not take them either.
     let short = |text: &str| ShortString::try_new(text).map_err(|_| BrokerError::NotTaken);
     let mut headers = FieldTable::default();
@@ -138,14 +134,18 @@ async fn one(
     for (name, value) in others.chain(traceparent) {
         headers.insert(short(name)?, AMQPValue::LongString(value.as_str().into()));
     }
-    let properties = BasicProperties::default()
+    let mut properties = BasicProperties::default()
         .with_content_type(CONTENT_TYPE.into())
         .with_delivery_mode(2)
         .with_message_id(short(&message.message_id)?)
         .with_type(short(&message.kind)?)
         .with_timestamp(u64::try_from(message.timestamp / 1_000).unwrap_or_default())
         .with_headers(headers);
-    let exchange = short(&topology.exchange(message.exchange))?;
+    // The broker checks it against the connection: whoever reads it can rely on it.
+    if let Some(user) = inner.user() {
+        properties = properties.with_user_id(short(user)?);
+    }
+    let exchange = short(&inner.options.topology.exchange(message.exchange))?;
     let options = BasicPublishOptions { mandatory: message.mandatory, immediate: false };
     let key = short(&message.routing_key)?;
     let lost = |error| failed("publishing", &error);

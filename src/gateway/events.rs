@@ -1,0 +1,127 @@
+//! The stream of a person: running jobs, ended jobs, notices, as they happen.
+//!
+//! An update is a wake-up; what is sent is read from the store. A stream begins with everything and
+//! sends everything again when it may have missed something, so whoever reads it keeps the last
+//! state of each job and nothing else.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::time::Instant;
+
+use super::GatewayState;
+use super::auth::Me;
+use super::notices::notice_json;
+use super::problem::Problem;
+use crate::db::DbError;
+use crate::domain::{JobId, PrincipalId};
+use crate::wire;
+
+/// Something that streams may want to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Update {
+    /// A job has moved.
+    Job { id: JobId, requested_by: PrincipalId },
+    /// Some updates were not heard.
+    Missed,
+    /// The gateway stops: streams end, so that it can.
+    Stopping,
+}
+
+/// Updates that a slow stream may be behind before it reads everything again.
+pub const UPDATES: usize = 1_024;
+
+/// Polling is the truth: so often a stream looks for itself whether it missed something.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Shorter than the patience of proxies and browsers.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Running jobs and notices in one snapshot; who has more reads the listings.
+const SNAPSHOT: i64 = 100;
+
+pub(super) async fn stream(
+    State(state): State<GatewayState>,
+    Me(me): Me,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    // Registered before the query, so that nothing falls between them.
+    let updates = state.updates.subscribe();
+    let snapshot = snapshot(&state, me.id).await?;
+    let first = event("snapshot", &snapshot);
+    let reader = Reader { state, me: me.id, updates, told: snapshot, look: Instant::now() + LOOK };
+    let events = unfold((reader, vec![first]), |(mut reader, mut waiting)| async move {
+        while waiting.is_empty() {
+            waiting = reader.next().await?;
+        }
+        let event = waiting.remove(0);
+        Some((Ok(event), (reader, waiting)))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}
+
+struct Reader {
+    state: GatewayState,
+    me: PrincipalId,
+    updates: Receiver<Update>,
+    /// The last snapshot: the next look tells nothing where nothing changed.
+    told: Value,
+    look: Instant,
+}
+
+impl Reader {
+    /// What to send next, perhaps nothing yet; `None` ends the stream.
+    async fn next(&mut self) -> Option<Vec<Event>> {
+        let update = tokio::select! {
+            update = self.updates.recv() => update,
+            () = tokio::time::sleep_until(self.look) => Err(RecvError::Lagged(0)),
+        };
+        let told = match update {
+            Ok(Update::Job { id, requested_by }) if requested_by == self.me => self.job(id).await,
+            Ok(Update::Job { .. }) => Ok(Vec::new()),
+            Ok(Update::Missed) | Err(RecvError::Lagged(_)) => self.everything().await,
+            Ok(Update::Stopping) | Err(RecvError::Closed) => return None,
+        };
+        // Without the database the stream ends: the page sees it and comes again.
+        told.map_err(|error| tracing::debug!(%error, "a stream ends")).ok()
+    }
+
+    async fn job(&self, id: JobId) -> Result<Vec<Event>, DbError> {
+        let Some(job) = self.state.store.job(id).await? else { return Ok(Vec::new()) };
+        let mut events = vec![event("job", &wire::job_json(&job))];
+        if job.state.is_terminal()
+            && let Some(notice) = self.state.store.notice_of(self.me, id).await?
+        {
+            events.push(event("notice", &notice_json(&notice)));
+        }
+        Ok(events)
+    }
+
+    async fn everything(&mut self) -> Result<Vec<Event>, DbError> {
+        self.look = Instant::now() + LOOK;
+        let now = snapshot(&self.state, self.me).await?;
+        if now == self.told {
+            return Ok(Vec::new());
+        }
+        self.told = now;
+        Ok(vec![event("snapshot", &self.told)])
+    }
+}
+
+async fn snapshot(state: &GatewayState, me: PrincipalId) -> Result<Value, DbError> {
+    let jobs = state.store.unfinished_jobs(me, SNAPSHOT).await?;
+    let (notices, _) = state.store.notices(me, false, None, SNAPSHOT).await?;
+    Ok(json!({
+        "jobs": jobs.iter().map(wire::job_json).collect::<Vec<_>>(),
+        "notices": notices.iter().map(notice_json).collect::<Vec<_>>(),
+    }))
+}
+
+fn event(name: &str, data: &Value) -> Event {
+    Event::default().event(name).data(data.to_string())
+}

@@ -1,0 +1,241 @@
+//! Who may know whom: the modules' `crate::` paths and the crates they name, held against a map.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Each module of the crate and those that it may use. Below it stands what it is built on, never
+/// above: the map has no circles.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("main", &[]),
+    ("lib", &[]),
+    // What a person starts.
+    (
+        "cli",
+        &["app", "broker", "config", "db", "demo", "domain", "retry", "store", "telemetry", "vault", "wire"],
+    ),
+    // The composition root: the one place that knows everybody.
+    (
+        "app",
+        &[
+            "broker", "config", "db", "demo", "gateway", "notifier", "relay", "retry", "shutdown", "store",
+            "updates", "vault", "worker",
+        ],
+    ),
+    // The roles. They do not know each other: they meet in the database and the broker.
+    // Hears what is new for the gateway's streams.
+    ("updates", &["broker", "gateway", "retry", "shutdown", "store", "wire"]),
+    ("gateway", &["config", "db", "domain", "shutdown", "store", "vault", "wire"]),
+    ("worker", &["broker", "bury", "config", "db", "domain", "retry", "shutdown", "store", "take", "wire"]),
+    ("notifier", &["broker", "bury", "domain", "shutdown", "store", "take", "wire"]),
+    ("relay", &["broker", "domain", "shutdown", "store", "wire"]),
+    ("bury", &["broker", "domain", "take"]),
+    ("take", &["broker", "db", "retry", "shutdown"]),
+    // The two sides of a role; they do not know each other.
+    ("store", &["db", "domain", "wire"]),
+    ("broker", &["db"]),
+    // What they are made of.
+    ("demo", &["domain"]),
+    ("telemetry", &["config"]),
+    ("config", &["db", "domain"]),
+    ("vault", &["domain"]),
+    ("wire", &["domain"]),
+    ("db", &[]),
+    ("retry", &[]),
+    ("shutdown", &[]),
+    ("domain", &[]),
+];
+
+/// Crates that only some files may name, and which (a path, or the start of one).
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("diesel", &["db/", "store/", "broker/embedded/"]),
+    ("diesel_migrations", &["db/migrate.rs"]),
+    ("lapin", &["broker/rabbitmq/"]),
+    ("axum", &["gateway/"]),
+    ("backoff", &["retry.rs"]),
+    ("chacha20poly1305", &["vault.rs"]),
+    ("clap", &["main.rs", "cli/"]),
+    ("indicatif", &["cli/"]),
+];
+
+/// What no file of the pure modules names.
+const PURE: &[&str] = &["domain/", "wire/"];
+const IMPURE: &[&str] = &["tokio", "diesel", "lapin", "axum", "backoff", "std::fs", "std::net", "std::env"];
+
+const LONGEST_FILE: usize = 500;
+
+struct Source {
+    /// From `src` on, like `store/jobs.rs`.
+    path: String,
+    text: String,
+    /// Without comments and without what is compiled for tests only, which ends each file.
+    code: String,
+}
+
+impl Source {
+    fn module(&self) -> &str {
+        self.path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+    }
+
+    fn is_in(&self, places: &[&str]) -> bool {
+        places.iter().any(|place| self.path.starts_with(place))
+    }
+
+    /// Whether the code names a crate or module: `name::`, `use name;`.
+    fn names(&self, name: &str) -> bool {
+        self.code.match_indices(name).any(|(at, _)| {
+            let before = self.code[..at].chars().next_back();
+            let after = &self.code[at + name.len()..];
+            !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+                && (after.starts_with("::") || after.starts_with(';'))
+        })
+    }
+}
+
+fn files(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push((path.display().to_string(), std::fs::read_to_string(&path).expect("a file")));
+        }
+    }
+}
+
+fn read(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut found = Vec::new();
+    files(&root, &mut found);
+    let start = format!("{}/", root.display());
+    found.into_iter().map(|(path, text)| (path.replace(&start, ""), text)).collect()
+}
+
+fn sources() -> Vec<Source> {
+    let found: Vec<Source> = read("src")
+        .into_iter()
+        .filter(|(path, _)| !path.ends_with("/tests.rs"))
+        .map(|(path, text)| {
+            let shipped = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+            let lines = shipped.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let code = lines.collect::<Vec<_>>().join("\n");
+            assert!(
+                !code.contains("#[cfg(test)]"),
+                "{path}: what is for tests only goes into `mod tests` at the end"
+            );
+            Source { path, text, code }
+        })
+        .collect();
+    assert!(found.len() > 50, "the sources were not found");
+    found
+}
+
+/// The first names of every `crate::…` and `crate::{…}` in a text.
+fn used(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let word = |text: &str| -> String {
+            text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+        };
+        match rest.strip_prefix('{') {
+            None => drop(found.insert(word(rest))),
+            Some(list) => {
+                let mut depth = 0;
+                let mut start = true;
+                for (index, c) in list.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => start = true,
+                        c if start && !c.is_whitespace() => {
+                            found.insert(word(&list[index..]));
+                            start = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    found.remove("");
+    found
+}
+
+#[test]
+fn the_reader_of_paths_finds_every_first_name() {
+    let code = "use crate::{a, b::{c, d}, e as f};\nuse crate::g::h; let x = crate::i::J; pub(crate) fn k()";
+    let names: Vec<String> = used(code).into_iter().collect();
+    assert_eq!(names, ["a", "b", "e", "g", "i"]);
+}
+
+#[test]
+fn modules_use_only_what_the_map_allows() {
+    let map: BTreeMap<&str, &[&str]> = MAY_USE.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let module = source.module();
+        let Some(allowed) = map.get(module) else {
+            wrong.push(format!(
+                "{}: the module {module} is not in the map of tests/it/layers.rs",
+                source.path
+            ));
+            continue;
+        };
+        for name in used(&source.code) {
+            if name != module && !allowed.contains(&name.as_str()) {
+                wrong.push(format!("{}: {module} may not use crate::{name}", source.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "layers that know what they should not:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_map_has_no_circles_and_nothing_that_is_gone() {
+    let mut used_by: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in sources() {
+        used_by.entry(source.module().to_owned()).or_default().extend(used(&source.code));
+    }
+    let mut below: BTreeSet<&str> = BTreeSet::new();
+    for (module, allowed) in MAY_USE.iter().rev() {
+        let found = used_by.get(*module).unwrap_or_else(|| panic!("{module} is in the map and not in src"));
+        for name in *allowed {
+            assert!(below.contains(name), "{module} uses {name}, which does not stand below it in the map");
+            assert!(found.contains(*name), "the map lets {module} use {name}, and it does not: take it out");
+        }
+        below.insert(module);
+    }
+}
+
+#[test]
+fn crates_are_named_only_where_they_belong() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        for (name, places) in ONLY_IN {
+            if source.names(name) && !source.is_in(places) {
+                wrong.push(format!("{}: {name} belongs to {places:?}", source.path));
+            }
+        }
+        for name in IMPURE {
+            if source.is_in(PURE) && source.names(name) {
+                wrong.push(format!("{}: a pure module does not know {name}", source.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let named = |name: &str| sources().iter().any(|source| source.names(name));
+    for (name, _) in ONLY_IN {
+        assert!(named(name), "{name} is not found anywhere: is this test still right?");
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_a_person_reads() {
+    let sources = sources().into_iter().map(|source| (format!("src/{}", source.path), source.text));
+    let tests = read("tests").into_iter().map(|(path, text)| (format!("tests/{path}"), text));
+    for (path, text) in sources.chain(tests) {
+        let lines = text.lines().count();
+        assert!(lines <= LONGEST_FILE, "{path} has {lines} lines, more than {LONGEST_FILE}: split it");
+    }
+}

@@ -24,6 +24,7 @@ mod production;
 mod properties;
 mod relay;
 mod share;
+mod sim;
 mod startup;
 mod stream;
 mod support;

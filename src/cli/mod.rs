@@ -1,5 +1,6 @@
 //! The command line: one file a command. Results go to stdout, messages to stderr.
 
+mod dead;
 mod failure;
 mod import;
 mod jobs;
@@ -9,6 +10,7 @@ mod open;
 mod out;
 mod recipients;
 mod report;
+mod safe;
 mod serve;
 mod share;
 mod topology;
@@ -32,7 +34,7 @@ Exit codes:
   2  usage or configuration: what was asked cannot be understood, or the settings do not fit
   3  the job completed with rejections (share, jobs watch)
   4  the job failed or was cancelled (share, jobs watch)
-  5  not found: a job, a name, or nothing that matches
+  5  not found: a job, a dead letter, a name, or nothing that matches
   6  a server could not be reached within 10 seconds
 
 Settings: config/default.toml lists every key. A file given with --config lies over the defaults,
@@ -66,6 +68,9 @@ enum Command {
     /// Look at jobs
     #[command(subcommand)]
     Jobs(jobs::Command),
+    /// Look at messages that could not be handled; replay or discard them
+    #[command(subcommand)]
+    Dead(dead::Command),
     /// Print the broker's names and permissions, or declare the topology
     Topology(topology::Args),
     /// Print a new key for vault.key_file
@@ -107,6 +112,7 @@ fn run(cli: Cli, settings: Settings) -> Result<Code, Failure> {
             Command::Import(args) => import::run(args, &settings).await,
             Command::Share(args) => share::run(args, &settings).await,
             Command::Jobs(command) => jobs::run(command, &settings).await,
+            Command::Dead(command) => dead::run(command, &settings).await,
             Command::Topology(args) => topology::run(args, settings).await,
             Command::Keygen => keygen::run(),
         }

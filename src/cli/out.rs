@@ -5,19 +5,25 @@ use std::io::{ErrorKind, Write as _};
 
 use serde_json::Value;
 
-use super::Failure;
+use super::{Failure, safe};
 
-/// Writes one line of a result.
+/// Writes one line of a result. Names come from outside: what a terminal would obey is escaped.
 pub(super) fn line(text: impl Display) -> Result<(), Failure> {
-    writeln!(std::io::stdout().lock(), "{text}").map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Failure::closed_pipe(),
-        _ => Failure::failed(format!("cannot write the result: {error}")),
-    })
+    bytes(format!("{}\n", safe::lines(&text.to_string())).as_bytes())
 }
 
 /// Writes a JSON document on one line.
 pub(super) fn json(value: &Value) -> Result<(), Failure> {
-    line(value)
+    bytes(format!("{}\n", safe::json(value)).as_bytes())
+}
+
+/// Writes bytes as they are.
+pub(super) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure::closed_pipe(),
+        _ => Failure::failed(format!("cannot write the result: {error}")),
+    })
 }
 
 /// Writes a listing as every `--json` has it.
@@ -27,7 +33,7 @@ pub(super) fn listing(items: Vec<Value>, next_cursor: Option<i64>) -> Result<(),
 
 /// Writes a message for a person. Where stderr is closed, there is nobody to tell.
 pub(super) fn message(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", safe::lines(text));
 }
 
 /// A count as people read it: 1,200.

@@ -67,6 +67,22 @@ impl Conn {
         matches!(self, Self::Pg(_))
     }
 
+    /// Asks the server; says what its answer means for writing.
+    pub(super) fn is_read_only(&mut self) -> Result<bool, DbError> {
+        use diesel::RunQueryDsl as _;
+        #[derive(diesel::QueryableByName)]
+        struct Answer {
+            #[diesel(sql_type = diesel::sql_types::Bool)]
+            read_only: bool,
+        }
+        let sql = if self.is_pg() {
+            "SELECT current_setting('transaction_read_only') = 'on' AS read_only"
+        } else {
+            "SELECT false AS read_only"
+        };
+        Ok(diesel::sql_query(sql).get_result::<Answer>(self)?.read_only)
+    }
+
     pub(super) fn begin(&mut self) -> Result<(), DbError> {
         // IMMEDIATE: a read that turns into a write fails at once on SQLite, whatever the timeout.
         let sql = if self.is_pg() { "BEGIN" } else { "BEGIN IMMEDIATE" };

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
@@ -208,24 +209,23 @@ impl Db {
         self.unhurried().on_connection(false, work).await
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers and can be written to (a replica after a failover cannot).
     ///
     /// # Errors
     /// Why it does not.
     pub async fn ping(&self) -> Result<(), DbError> {
         self.read(|conn| {
-            use diesel::connection::SimpleConnection;
-            Ok(conn.batch_execute("SELECT 1")?)
+            if conn.is_read_only()? {
+                let why = Box::new("the database is read-only".to_owned());
+                return Err(DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, why).into());
+            }
+            Ok(())
         })
         .await
     }
 
     fn rolled_back(conn: &mut Conn) -> Result<(), DbError> {
-        if conn.rollback() {
-            Ok(())
-        } else {
-            Err(DbError::Query(diesel::result::Error::BrokenTransactionManager))
-        }
+        if conn.rollback() { Ok(()) } else { Err(DbError::Query(DieselError::BrokenTransactionManager)) }
     }
 
     async fn on_connection<T: Send + 'static>(

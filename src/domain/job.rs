@@ -79,6 +79,17 @@ names!(DeadReason {
     DeliveryLimit = "delivery_limit",
 });
 
+/// What became of a dead letter. Only a kept one can be replayed or discarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadState {
+    Kept,
+    Replayed,
+    Discarded,
+}
+
+names!(DeadState { Kept = "kept", Replayed = "replayed", Discarded = "discarded" });
+
 /// What became of the pairs that are done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Counts {

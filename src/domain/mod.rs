@@ -11,7 +11,7 @@ pub mod share;
 
 pub use event::{EventKind, JobSnapshot};
 pub use ids::{JobId, JobKey, MAX_ID, PrincipalId, SecretId};
-pub use job::{Counts, DeadReason, FailReason, JobState};
+pub use job::{Counts, DeadReason, DeadState, FailReason, JobState};
 pub use permission::{Permission, PrincipalKind, RejectReason};
 pub use secret::{Reach, SecretPatch};
 pub use share::{AllFilter, Limits, Recipient, Selection, ShareRequest};

@@ -16,7 +16,7 @@ use crate::wire::{self, JobRequested, Step, StoredRequest};
 use super::jobs::{self, Fresh, JobRow};
 use super::lanes::LaneOptions;
 use super::tx::Tx;
-use super::{Store, ending, facts, grants, lanes, outbox, rejections, secrets};
+use super::{Store, ending, facts, grants, lanes, outbox, rejections, replay, secrets};
 
 /// What begin needs to know of the configuration.
 #[derive(Debug, Clone)]
@@ -86,6 +86,7 @@ pub(super) fn make_or_find(tx: &mut Tx<'_>, asked: &JobRequested) -> Result<Foun
         // It was there a moment ago, and rows of jobs are not deleted while they run.
         return Err(DbError::Corrupt(format!("job {} came and went", asked.job_id)));
     };
+    let row = replay::fill(tx.conn, row, &asked.request)?;
     if row.digest != Some(StoredRequest::of(&asked.request).digest) {
         return Ok(Found::Nothing(Begun::Conflict));
     }
@@ -115,7 +116,7 @@ fn begin_row(
     if !facts::requester_valid(tx.conn, request.requested_by)? {
         return fail(tx, FailReason::RequesterNotValid);
     }
-    let secrets = resolve(tx, row, request)?;
+    let secrets = resolve(tx, row, request, &options.limits)?;
     if request.check_limits(&options.limits, Some(secrets.len())).is_err() {
         return fail(tx, FailReason::LimitExceeded);
     }
@@ -138,7 +139,12 @@ fn set_started(tx: &mut Tx<'_>, row: &JobRow) -> Result<(), DbError> {
 }
 
 /// The job's secrets: as named, or what "all" stands for, resolved now if it has not been.
-fn resolve(tx: &mut Tx<'_>, row: &JobRow, request: &ShareRequest) -> Result<Vec<SecretId>, DbError> {
+fn resolve(
+    tx: &mut Tx<'_>,
+    row: &JobRow,
+    request: &ShareRequest,
+    limits: &Limits,
+) -> Result<Vec<SecretId>, DbError> {
     match &request.selection {
         Selection::Ids(ids) => Ok(ids.clone()),
         Selection::All(_) if row.has_snapshot => {
@@ -147,7 +153,11 @@ fn resolve(tx: &mut Tx<'_>, row: &JobRow, request: &ShareRequest) -> Result<Vec<
         }
         Selection::All(filter) => {
             let ids = secrets::shareable_ids(tx.conn, request.requested_by, filter)?;
-            jobs::write_snapshot(tx.conn, row.key, &ids, request.recipients.len())?;
+            jobs::set_totals(tx.conn, row.key, ids.len(), request.recipients.len())?;
+            // Over a limit the job fails, and nobody reads the snapshot.
+            if request.check_limits(limits, Some(ids.len())).is_ok() {
+                jobs::write_snapshot(tx.conn, row.key, &ids)?;
+            }
             Ok(ids)
         }
     }
@@ -184,7 +194,7 @@ fn begin_large(
 ) -> Result<Begun, DbError> {
     use super::schema::jobs::dsl;
     if !matches!(request.selection, Selection::All(_)) {
-        jobs::write_snapshot(tx.conn, row.key, secrets, request.recipients.len())?;
+        jobs::write_snapshot(tx.conn, row.key, secrets)?;
     }
     let (state, _) = row.state.next(Move::Begin).map_err(|error| DbError::Corrupt(error.to_string()))?;
     let parts = lanes::divide(secrets.len(), options.lanes);

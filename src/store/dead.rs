@@ -5,13 +5,13 @@ use diesel::prelude::*;
 use crate::db::{Conn, DbError, Flow};
 use crate::domain::job::Move;
 use crate::domain::permission::names;
-use crate::domain::{Counts, DeadReason, FailReason, JobId, JobState, PrincipalId};
+use crate::domain::{Counts, DeadReason, DeadState, FailReason, JobId, JobState, PrincipalId};
 use crate::wire::{self, JobRequested, Step};
 
 use super::jobs::{self, Fresh, JobRow};
 use super::schema::dead_letters;
 use super::tx::Tx;
-use super::{Store, ending, lanes};
+use super::{Store, ending, lane_rows, replay};
 
 /// What a dead message was to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,7 @@ pub struct DeadLetter {
     /// What is wrong, in words; never a value of the message.
     pub detail: String,
     pub job_id: Option<JobId>,
+    /// The job's run that it ended, or that it was a step of.
     pub run: Option<i32>,
     pub message_id: Option<String>,
     pub origin: Origin,
@@ -57,7 +58,7 @@ pub(super) fn insert(conn: &mut Conn, letter: &DeadLetter) -> Result<bool, DbErr
         dead_letters::headers.eq(serde_json::Value::from(headers).to_string()),
         dead_letters::body.eq(&letter.body),
         dead_letters::received_at.eq(letter.received_at),
-        dead_letters::state.eq("kept"),
+        dead_letters::state.eq(DeadState::Kept.as_str()),
     );
     let statement = diesel::insert_into(dead_letters::table).values(values).on_conflict_do_nothing();
     let inserted = match conn {
@@ -73,6 +74,14 @@ fn clean(text: &str) -> String {
 }
 
 impl Store {
+    /// Keeps a dead letter and nothing else, for one whose effect cannot be had.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn keep_letter(&self, letter: DeadLetter) -> Result<(), DbError> {
+        self.db.write(move |conn| insert(conn, &letter).map(drop)).await
+    }
+
     /// Keeps a dead letter and does to its job what its reason says, in one transaction. A letter
     /// that is there already does nothing.
     ///
@@ -82,8 +91,12 @@ impl Store {
         self.transact(move |tx| {
             let effect = effect(&letter);
             letter.job_id = letter.job_id.or(effect.job());
-            if insert(tx.conn, &letter)? {
-                apply(tx, &effect, &letter)?;
+            letter.run = letter.run.or(effect.run());
+            if insert(tx.conn, &letter)?
+                && let Some(run) = apply(tx, &effect, &letter)?
+            {
+                let this = dead_letters::table.filter(dead_letters::dead_id.eq(clean(&letter.dead_id)));
+                diesel::update(this).set(dead_letters::run.eq(run)).execute(tx.conn)?;
             }
             Ok(Flow::Commit(()))
         })
@@ -98,8 +111,10 @@ enum Effect {
     },
     /// A job that failed as `invalid_request`, where the id is free.
     Invalid(JobId, PrincipalId),
-    /// A request that the broker gave up: its job fails if it has not begun.
-    Request(Box<JobRequested>),
+    /// A replayed body that is poison again: the run that waits for it fails.
+    Unfilled(JobId, i32),
+    /// A request that the broker gave up: its job fails if that run has not begun.
+    Request(Box<JobRequested>, i32),
     /// A step that the broker gave up: its job fails if it still stands at that run and turn.
     Step(Step),
 }
@@ -108,9 +123,18 @@ impl Effect {
     fn job(&self) -> Option<JobId> {
         match self {
             Self::None { job } => *job,
-            Self::Invalid(job, _) => Some(*job),
-            Self::Request(asked) => Some(asked.job_id),
+            Self::Invalid(job, _) | Self::Unfilled(job, _) => Some(*job),
+            Self::Request(asked, _) => Some(asked.job_id),
             Self::Step(step) => Some(step.job_id),
+        }
+    }
+
+    /// The run that the message was of, where it tells. Poison is of none before it has failed one.
+    fn run(&self) -> Option<i32> {
+        match self {
+            Self::None { .. } | Self::Invalid(..) | Self::Unfilled(..) => None,
+            Self::Request(_, run) => Some(*run),
+            Self::Step(step) => Some(step.run),
         }
     }
 }
@@ -120,30 +144,46 @@ fn effect(letter: &DeadLetter) -> Effect {
     if letter.reason == DeadReason::TooLarge {
         return Effect::None { job: None };
     }
-    let decoded = wire::decode_request(&letter.body, usize::MAX);
-    let known = decoded.as_ref().map_or_else(|poison| poison.job_id, |asked| Some(asked.job_id));
     match (letter.reason, letter.origin) {
-        (DeadReason::NotCloudevent | DeadReason::InvalidField, Origin::Request) => {
-            match decoded.err().and_then(|poison| poison.failed_job()) {
-                Some((job, requester)) => Effect::Invalid(job, requester),
-                None => Effect::None { job: known },
-            }
-        }
-        (DeadReason::DeliveryLimit, Origin::Request) => match decoded {
-            Ok(asked) => Effect::Request(Box::new(asked)),
-            Err(_) => Effect::None { job: known },
-        },
         (DeadReason::DeliveryLimit, Origin::Step) => match wire::decode_step(&letter.body) {
             Ok(step) => Effect::Step(step),
             Err(_) => Effect::None { job: None },
         },
-        _ => Effect::None { job: known },
+        (_, Origin::Request) => request_effect(letter),
+        _ => Effect::None {
+            job: wire::decode_request(&letter.body, usize::MAX).map_or_else(|p| p.job_id, |a| Some(a.job_id)),
+        },
     }
 }
 
-fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<(), DbError> {
+fn request_effect(letter: &DeadLetter) -> Effect {
+    let replayed = letter.message_id.as_deref().and_then(wire::replayed_run);
+    match (letter.reason, wire::decode_request(&letter.body, usize::MAX)) {
+        (DeadReason::DeliveryLimit, Ok(asked)) => {
+            // A message from elsewhere is of the first run: nobody else replays.
+            let run = replayed.filter(|(job, _)| *job == asked.job_id).map_or(1, |(_, run)| run);
+            Effect::Request(Box::new(asked), run)
+        }
+        (reason, decoded) => {
+            if let Some((job, run)) = replayed {
+                return Effect::Unfilled(job, run);
+            }
+            let poison = match decoded {
+                Ok(asked) => return Effect::None { job: Some(asked.job_id) },
+                Err(poison) => poison,
+            };
+            match poison.failed_job().filter(|_| reason == poison.reason) {
+                Some((job, requester)) => Effect::Invalid(job, requester),
+                None => Effect::None { job: poison.job_id },
+            }
+        }
+    }
+}
+
+/// Does to the job what the letter does. The run that it failed, if it failed one.
+fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option<i32>, DbError> {
     match effect {
-        Effect::None { .. } => Ok(()),
+        Effect::None { .. } => Ok(None),
         Effect::Invalid(job, requester) => {
             let fresh = Fresh {
                 job_id: *job,
@@ -159,10 +199,16 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<(), Db
                     fail(tx, &row, FailReason::InvalidRequest, &letter.detail)
                 }
                 // A job of that id exists: it is not touched.
-                None => Ok(()),
+                None => Ok(None),
             }
         }
-        Effect::Request(asked) => {
+        Effect::Unfilled(job, run) => match jobs::lock_by_id(tx.conn, *job)? {
+            Some(row) if row.waits_for_body() && row.run == *run => {
+                fail(tx, &row, FailReason::InvalidRequest, &letter.detail)
+            }
+            _ => Ok(None),
+        },
+        Effect::Request(asked, run) => {
             let trace = asked.traceparent.clone().unwrap_or_else(wire::new_traceparent);
             let fresh = Fresh {
                 job_id: asked.job_id,
@@ -172,41 +218,43 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<(), Db
                 traceparent: &trace,
                 now: tx.now,
             };
-            let made = jobs::insert(tx.conn, &fresh)?;
-            let row = match made {
-                Some(key) => Some(jobs::lock(tx.conn, key)?),
-                None => jobs::lock_by_id(tx.conn, asked.job_id)?,
+            let row = match jobs::insert(tx.conn, &fresh)? {
+                Some(key) => jobs::lock(tx.conn, key)?,
+                None => match jobs::lock_by_id(tx.conn, asked.job_id)? {
+                    Some(row) if row.run == *run => replay::fill(tx.conn, row, &asked.request)?,
+                    Some(row) => row,
+                    None => return Ok(None),
+                },
             };
             let digest = wire::StoredRequest::of(&asked.request).digest;
-            match row {
-                Some(row) if row.state == JobState::Queued && row.digest.as_ref() == Some(&digest) => {
-                    fail(tx, &row, FailReason::AttemptsExhausted, &letter.detail)
-                }
-                _ => Ok(()),
+            if row.state == JobState::Queued && row.digest == Some(digest) && row.run == *run {
+                return fail(tx, &row, FailReason::AttemptsExhausted, &letter.detail);
             }
+            Ok(None)
         }
         Effect::Step(step) => {
-            let Some(row) = jobs::lock_by_id(tx.conn, step.job_id)? else { return Ok(()) };
+            let Some(row) = jobs::lock_by_id(tx.conn, step.job_id)? else { return Ok(None) };
             if row.state != JobState::Running {
-                return Ok(());
+                return Ok(None);
             }
             // Locked first: a chunk that is under way may move the lane on to another turn.
-            lanes::lock_all(tx.conn, row.key)?;
-            match lanes::stand(tx.conn, step)? {
+            lane_rows::lock_all(tx.conn, row.key)?;
+            match lane_rows::stand(tx.conn, step)? {
                 Some(_) => fail(tx, &row, FailReason::AttemptsExhausted, &letter.detail),
-                None => Ok(()),
+                None => Ok(None),
             }
         }
     }
 }
 
-/// Fails a locked job; what was granted stays and is counted.
-fn fail(tx: &mut Tx<'_>, row: &JobRow, reason: FailReason, detail: &str) -> Result<(), DbError> {
+/// Fails a locked job; what was granted stays and is counted. Returns its run.
+fn fail(tx: &mut Tx<'_>, row: &JobRow, reason: FailReason, detail: &str) -> Result<Option<i32>, DbError> {
     use super::schema::jobs::dsl;
     diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
-        .set(dsl::last_error.eq(detail))
+        .set(dsl::last_error.eq(clean(detail)))
         .execute(tx.conn)?;
     let counts =
         if row.state == JobState::Running { ending::close_lanes(tx.conn, row)? } else { Counts::default() };
-    ending::end(tx, row, Move::Fail(reason), counts).map(drop)
+    ending::end(tx, row, Move::Fail(reason), counts)?;
+    Ok(Some(row.run))
 }

@@ -15,7 +15,7 @@ use crate::wire::Step;
 use super::facts::id;
 use super::outbox::{FIRST_TERMINAL, Letter};
 use super::tx::Tx;
-use super::{Store, jobs, notices};
+use super::{Store, jobs, notices, replay};
 
 /// Rows taken at a time; what is left is due a second later.
 const BATCH: i64 = 100;
@@ -110,7 +110,7 @@ fn wake_lanes(tx: &mut Tx<'_>, options: &DueOptions) -> Result<usize, DbError> {
         let key: JobKey = id(lane.job)?;
         let job = jobs::read(tx.conn, key)?;
         let step = Step { job_id: job.job_id, run: job.run, lane: lane.lane, turn: lane.turn };
-        tracing::info!(job_id = %job.job_id, lane = lane.lane, turn = lane.turn, "waking a lane that is due");
+        tracing::info!(job_id = %job.job_id, lane = lane.lane, turn = lane.turn, traceparent = job.traceparent, "waking a lane that is due");
         tx.wake(key, &step, &job.traceparent);
     }
     Ok(due.len())
@@ -130,12 +130,10 @@ fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result
         let job = jobs::read(tx.conn, key)?;
         let waited = tx.now - job.requested_at >= millis(options.unbegun_patience);
         let time = job.attempts > 0 || queue_empty || waited;
-        if time
-            && !on_its_way(tx.conn, key, Letter::Request.code(), Letter::Request.code())?
-            && let Some(request) = jobs::stored_request(tx.conn, &job)?
-        {
-            tracing::info!(job_id = %job.job_id, "asking again for a job that has not begun");
-            tx.request(key, job.job_id, &request, &job.traceparent);
+        if time && !on_its_way(tx.conn, key)? && replay::ask_again(tx, &job)? {
+            tracing::info!(
+                job_id = %job.job_id, traceparent = job.traceparent, "asking again for a job that has not begun"
+            );
             asked += 1;
         }
         look_later(tx.conn, key, tx.now - job.requested_at, options)?;
@@ -155,28 +153,25 @@ fn look_later(conn: &mut Conn, key: JobKey, waited_ms: i64, options: &DueOptions
 /// Ended jobs whose event was lost get their notice all the same.
 fn make_notices(tx: &mut Tx<'_>) -> Result<usize, DbError> {
     let sql = format!(
-        "SELECT id FROM jobs WHERE notice_due AND finished_at <= $1 ORDER BY finished_at LIMIT $2 {}",
+        "SELECT id FROM jobs j WHERE notice_due AND finished_at <= now_ms() - $1 \
+         AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.job = j.id AND o.letter >= {FIRST_TERMINAL}) \
+         ORDER BY finished_at LIMIT $2 {}",
         tx.conn.skip_locked()
     );
     let due: Vec<Key> = diesel::sql_query(sql)
-        .bind::<BigInt, _>(tx.now - NOTICE_PATIENCE_MS)
+        .bind::<BigInt, _>(NOTICE_PATIENCE_MS)
         .bind::<BigInt, _>(BATCH)
         .load(tx.conn)?;
-    let mut made = 0;
-    for key in due {
-        let key: JobKey = id(key.id)?;
-        if !on_its_way(tx.conn, key, FIRST_TERMINAL, i16::MAX)? {
-            let job = jobs::read(tx.conn, key)?;
-            notices::make(tx.conn, &job, tx.now)?;
-            made += 1;
-        }
+    for key in &due {
+        let job = jobs::read(tx.conn, id(key.id)?)?;
+        notices::make(tx.conn, &job, tx.now)?;
     }
-    Ok(made)
+    Ok(due.len())
 }
 
-/// Whether a message of these kinds about a job waits in the outbox.
-fn on_its_way(conn: &mut Conn, key: JobKey, from: i16, to: i16) -> Result<bool, DbError> {
+/// Whether a job's request waits in the outbox.
+fn on_its_way(conn: &mut Conn, key: JobKey) -> Result<bool, DbError> {
     use super::schema::outbox::dsl;
-    let waiting = dsl::outbox.filter(dsl::job.eq(key.get())).filter(dsl::letter.between(from, to));
+    let waiting = dsl::outbox.filter(dsl::job.eq(key.get())).filter(dsl::letter.eq(Letter::Request.code()));
     Ok(waiting.count().get_result::<i64>(conn)? > 0)
 }

@@ -10,7 +10,7 @@ use crate::domain::{Counts, JobSnapshot};
 use super::jobs::{self, JobRow, stored};
 use super::schema::jobs::dsl;
 use super::tx::Tx;
-use super::{lanes, rejections};
+use super::{lane_rows, rejections};
 
 /// Ends a job with these counts. The caller holds the job's lock and has closed its lanes.
 ///
@@ -45,7 +45,7 @@ pub(super) fn end(tx: &mut Tx<'_>, row: &JobRow, step: Move, counts: Counts) -> 
 
 /// Closes every lane of a job, in the order of locks, and sums them up.
 pub(super) fn close_lanes(conn: &mut Conn, row: &JobRow) -> Result<Counts, DbError> {
-    lanes::close_all(conn, row.key)?;
-    let lanes = lanes::totals(conn, &[row.key])?.remove(&row.key).unwrap_or_default();
+    lane_rows::close_all(conn, row.key)?;
+    let lanes = lane_rows::totals(conn, &[row.key])?.remove(&row.key).unwrap_or_default();
     Ok(row.counts + lanes.counts)
 }

@@ -13,7 +13,8 @@ use crate::wire::{JobRequested, Step};
 use super::begin::{self, Begun, Found};
 use super::dead::{self, DeadLetter, Origin};
 use super::jobs::{self, JobRow};
-use super::lanes::{self, LaneStand, LaneWork};
+use super::lane_rows::{self, LaneStand};
+use super::lanes::LaneWork;
 use super::tx::Tx;
 use super::{Store, ending};
 
@@ -103,7 +104,7 @@ impl Store {
         error: String,
         delays: Vec<Duration>,
     ) -> Result<Recorded, DbError> {
-        self.transact(move |tx| match lanes::stand(tx.conn, &step)? {
+        self.transact(move |tx| match lane_rows::stand(tx.conn, &step)? {
             Some(stand) => record(tx, &stand, body, error, &delays),
             None => Ok(Flow::Rollback(Recorded::SomebodyElse)),
         })
@@ -176,7 +177,7 @@ fn lane_exhausted(
 ) -> Result<Flow<Recorded>, DbError> {
     // Order of locks: the job, then its lanes.
     let row = jobs::lock(tx.conn, stand.job)?;
-    if row.run != stand.run || row.state.is_terminal() || !lanes::still_stands(tx.conn, stand)? {
+    if row.run != stand.run || row.state.is_terminal() || !lane_rows::still_stands(tx.conn, stand)? {
         return Ok(Flow::Rollback(Recorded::SomebodyElse));
     }
     let letter = exhausted(&row, error, Origin::Step, body, tx.now);

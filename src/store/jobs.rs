@@ -14,7 +14,7 @@ use crate::wire::{self, StoredRequest};
 
 use super::facts::id;
 use super::schema::{job_secrets, jobs};
-use super::{Store, lanes, rejections};
+use super::{Store, lane_rows, rejections};
 
 /// Ids in one segment of a job's snapshot.
 pub(super) const SEGMENT: usize = 1_000;
@@ -45,6 +45,13 @@ pub(super) struct JobRow {
     pub(super) requested_at: i64,
     pub(super) started_at: Option<i64>,
     pub(super) finished_at: Option<i64>,
+}
+
+impl JobRow {
+    /// A replay made it queued without a request: the body that is on its way fills it.
+    pub(super) fn waits_for_body(&self) -> bool {
+        self.state == JobState::Queued && self.digest.is_none()
+    }
 }
 
 #[derive(Queryable, Selectable)]
@@ -240,13 +247,24 @@ pub(super) fn insert(conn: &mut Conn, fresh: &Fresh<'_>) -> Result<Option<JobKey
     key.map(id).transpose()
 }
 
-/// Writes the snapshot of a job's secrets and its totals.
-pub(super) fn write_snapshot(
+/// Writes how large a job is, once that is known.
+pub(super) fn set_totals(
     conn: &mut Conn,
     job: JobKey,
-    ids: &[SecretId],
+    secrets: usize,
     recipients: usize,
 ) -> Result<(), DbError> {
+    diesel::update(jobs::table.filter(jobs::id.eq(job.get())))
+        .set((
+            jobs::secrets_total.eq(i32::try_from(secrets).unwrap_or(i32::MAX)),
+            jobs::pairs.eq(stored(pairs_of(secrets, recipients))),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Writes the snapshot of a job's secrets.
+pub(super) fn write_snapshot(conn: &mut Conn, job: JobKey, ids: &[SecretId]) -> Result<(), DbError> {
     for (ids, segment) in ids.chunks(SEGMENT).zip(0_i32..) {
         diesel::insert_into(job_secrets::table)
             .values((
@@ -257,11 +275,7 @@ pub(super) fn write_snapshot(
             .execute(conn)?;
     }
     diesel::update(jobs::table.filter(jobs::id.eq(job.get())))
-        .set((
-            jobs::has_snapshot.eq(true),
-            jobs::secrets_total.eq(i32::try_from(ids.len()).unwrap_or(i32::MAX)),
-            jobs::pairs.eq(stored(pairs_of(ids.len(), recipients))),
-        ))
+        .set(jobs::has_snapshot.eq(true))
         .execute(conn)?;
     Ok(())
 }
@@ -308,7 +322,7 @@ pub(super) fn stored_request(conn: &mut Conn, row: &JobRow) -> Result<Option<Sha
 
 /// The job as it is shown, with the first rejections.
 pub(super) fn snapshot(conn: &mut Conn, row: &JobRow) -> Result<JobSnapshot, DbError> {
-    let lanes = lanes::totals(conn, &[row.key])?.remove(&row.key);
+    let lanes = lane_rows::totals(conn, &[row.key])?.remove(&row.key);
     let total = rejections_total(conn, row)?;
     let limit = i64::try_from(REJECTIONS_IN_EVENT).unwrap_or(100);
     let rejections = if total > 0 { rejections::read(conn, row.key, 0, limit)? } else { Vec::new() };
@@ -320,7 +334,7 @@ fn rejections_total(conn: &mut Conn, row: &JobRow) -> Result<i64, DbError> {
     row.rejections_total.map_or_else(|| rejections::total(conn, row.key), Ok)
 }
 
-pub(super) fn shown(row: &JobRow, lanes: Option<lanes::Totals>, rejections_total: i64) -> JobSnapshot {
+pub(super) fn shown(row: &JobRow, lanes: Option<lane_rows::Totals>, rejections_total: i64) -> JobSnapshot {
     let lanes = lanes.unwrap_or_default();
     let ended = row.state.is_terminal();
     let (waits, error, next) = if row.attempts > 0 {
@@ -421,7 +435,7 @@ impl Store {
 fn listed(conn: &mut Conn, rows: Vec<Columns>) -> Result<Vec<JobSnapshot>, DbError> {
     let rows: Vec<JobRow> = rows.into_iter().map(JobRow::try_from).collect::<Result<_, _>>()?;
     let keys: Vec<JobKey> = rows.iter().map(|row| row.key).collect();
-    let mut lanes = lanes::totals(conn, &keys)?;
+    let mut lanes = lane_rows::totals(conn, &keys)?;
     rows.iter()
         .map(|row| {
             let total = rejections_total(conn, row)?;

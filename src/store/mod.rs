@@ -7,6 +7,7 @@
 mod access;
 mod begin;
 mod dead;
+mod dead_desk;
 mod directory;
 mod due;
 mod ending;
@@ -16,12 +17,14 @@ mod grants;
 mod holders;
 mod import;
 mod jobs;
+mod lane_rows;
 mod lanes;
 mod names;
 mod notices;
 mod outbox;
 mod reach;
 mod rejections;
+mod replay;
 pub(crate) mod schema;
 mod secret;
 mod secrets;
@@ -34,6 +37,7 @@ use tokio::sync::mpsc;
 
 pub use begin::{BeginOptions, Begun};
 pub use dead::{DeadLetter, Origin};
+pub use dead_desk::{DeadFilter, DeadItem, Discarded, KeptLetter};
 pub use directory::{Person, PrincipalName, RecipientItem, SignIn};
 pub use due::{DueOptions, DueWork};
 pub use failures::Recorded;
@@ -41,6 +45,7 @@ pub use holders::GrantItem;
 pub use lanes::{ChunkDone, LaneFound, LaneOptions, LaneWork};
 pub use notices::Notice;
 pub use outbox::{Letter, OutboxRow};
+pub use replay::{NotReplayed, Replayed};
 pub use secret::{Edited, Sealed, SecretDetail};
 pub use secrets::{SecretCursor, SecretFilter, SecretItem, SecretSort, Selectable};
 pub use submit::{Submission, Submitted};
@@ -57,6 +62,9 @@ pub struct Store {
     db: Db,
     relay: Option<Handover>,
 }
+
+/// Bytes of a message that goes to this process's relay directly.
+const LARGEST_HANDED_OVER: usize = 64 * 1024;
 
 /// How rows of the outbox reach this process's relay right after their commit.
 #[derive(Clone)]
@@ -106,10 +114,17 @@ impl Store {
             })
             .await?;
         if let Some(relay) = &self.relay {
+            let mut left = Vec::new();
             for row in rows {
-                // A full channel is no loss: the row is in the table, and a relay takes it when its
-                // lease has run out.
-                let _ = relay.sender.try_send(row);
+                let id = row.id;
+                // Large bodies are not kept in memory twice; a relay reads them from the table.
+                if row.body.len() > LARGEST_HANDED_OVER || relay.sender.try_send(row).is_err() {
+                    left.push(id);
+                }
+            }
+            if !left.is_empty() {
+                // If this fails, their lease runs out by itself.
+                let _ = self.release_unsent(left).await;
             }
         }
         Ok(value)

@@ -138,12 +138,13 @@ impl Store {
         self.db
             .write(move |conn| {
                 let sql = format!(
-                    "UPDATE outbox SET leased_until = now_ms() + $1 WHERE id IN \
-                     (SELECT id FROM outbox WHERE leased_until <= now_ms() ORDER BY id LIMIT $2 {}) RETURNING id",
+                    "WITH due AS MATERIALIZED (SELECT id FROM outbox WHERE leased_until <= now_ms() \
+                     ORDER BY id LIMIT $1 {}) UPDATE outbox SET leased_until = now_ms() + $2 FROM due \
+                     WHERE outbox.id = due.id RETURNING outbox.id AS id",
                     conn.skip_locked()
                 );
                 let ids: Vec<Id> =
-                    diesel::sql_query(sql).bind::<BigInt, _>(lease).bind::<BigInt, _>(limit).load(conn)?;
+                    diesel::sql_query(sql).bind::<BigInt, _>(limit).bind::<BigInt, _>(lease).load(conn)?;
                 let ids: Vec<i64> = ids.into_iter().map(|row| row.id).collect();
                 type Columns = (i64, i16, String, String, Vec<u8>, i64);
                 let rows: Vec<Columns> = outbox::table

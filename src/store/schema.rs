@@ -182,6 +182,7 @@ diesel::table! {
         body -> Binary,
         received_at -> BigInt,
         state -> Text,
+        state_at -> Nullable<BigInt>,
     }
 }
 

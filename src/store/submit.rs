@@ -80,7 +80,8 @@ impl Store {
                 if let Err(over) = request.check_limits(&limits, Some(ids.len())) {
                     return Ok(Flow::Rollback(Submitted::OverLimit(over)));
                 }
-                jobs::write_snapshot(tx.conn, key, &ids, request.recipients.len())?;
+                jobs::set_totals(tx.conn, key, ids.len(), request.recipients.len())?;
+                jobs::write_snapshot(tx.conn, key, &ids)?;
             }
             let bytes = tx.request(key, job_id, &request, &trace);
             if bytes > limits.message_bytes {

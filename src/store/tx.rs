@@ -7,6 +7,7 @@ use crate::domain::event::EventKind;
 use crate::domain::{JobId, JobKey, JobSnapshot, ShareRequest};
 use crate::wire::{self, Step};
 
+use super::jobs::JobRow;
 use super::outbox::{self, Letter, NewLetter, OutboxRow};
 
 /// A transaction in progress.
@@ -50,13 +51,30 @@ impl<'a> Tx<'a> {
         bytes
     }
 
+    /// Publishes the request of a job that has not begun once more, with this transaction.
+    pub(super) fn request_again(&mut self, row: &JobRow, request: &ShareRequest) {
+        let body = wire::encode_request(row.job_id, request, &row.traceparent, self.now);
+        self.body_again(row, body);
+    }
+
+    /// Publishes a stored body as the request of a job that has not begun.
+    pub(super) fn body_again(&mut self, row: &JobRow, body: Vec<u8>) {
+        let message_id = wire::request_message_id(row.job_id, row.run);
+        self.send(Letter::Request, message_id, &row.traceparent, body, row.key, None);
+    }
+
+    /// Publishes a stored body that is of no job, as it is.
+    pub(super) fn body_of_nobody(&mut self, letter: Letter, message_id: String, body: Vec<u8>) {
+        self.send(letter, message_id, &wire::new_traceparent(), body, None, None);
+    }
+
     fn send(
         &mut self,
         letter: Letter,
         message_id: String,
         trace: &str,
         body: Vec<u8>,
-        job: JobKey,
+        job: impl Into<Option<JobKey>>,
         lane: Option<i32>,
     ) {
         self.letters.push(NewLetter {
@@ -64,7 +82,7 @@ impl<'a> Tx<'a> {
             message_id,
             traceparent: trace.to_owned(),
             body,
-            job: Some(job.get()),
+            job: job.into().map(JobKey::get),
             lane,
             created_at: self.now,
             leased_until: 0,

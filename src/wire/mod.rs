@@ -14,7 +14,7 @@ pub use fields::Invalid;
 pub use import::decode_import_line;
 pub use request::{
     JobRequested, Poison, StoredRequest, decode_request, decode_share_data, encode_request,
-    recipients_from_json, selection_from_json,
+    recipients_from_json, replayed_run, request_message_id, selection_from_json,
 };
 pub use secret::decode_secret_patch;
 pub use step::{STEP_TYPE, Step, decode_step, encode_step};

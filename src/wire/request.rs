@@ -169,6 +169,21 @@ pub fn encode_request(job_id: JobId, request: &ShareRequest, traceparent: &str, 
     event.to_string().into_bytes()
 }
 
+/// The `message_id` of a request that we publish: the job's id; from the second run on with the run
+/// behind it, so that a dead request of an older run is known.
+#[must_use]
+pub fn request_message_id(job: JobId, run: i32) -> String {
+    if run > 1 { format!("{job}/{run}") } else { job.to_string() }
+}
+
+/// Which job and run a replayed request is of; `None` for the first run, and for a message that is not
+/// ours.
+#[must_use]
+pub fn replayed_run(message_id: &str) -> Option<(JobId, i32)> {
+    let (job, run) = message_id.split_once('/')?;
+    Some((job.parse().ok()?, run.parse().ok().filter(|run| *run > 1)?))
+}
+
 fn share_json(request: &ShareRequest) -> Map<String, Value> {
     let mut data = Map::new();
     data.insert("secrets".to_owned(), selection_json(&request.selection));

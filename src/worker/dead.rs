@@ -17,7 +17,7 @@ use crate::domain::DeadReason;
 use crate::store::{DeadLetter, Origin};
 use crate::take::{Handler, Outage};
 
-use super::{Worker, in_place};
+use super::{Worker, in_place, not_recorded, outage_or_words};
 
 impl Worker {
     /// Sends a message that can never be handled to the dead letters.
@@ -39,7 +39,19 @@ impl Handler for DeadLetters {
     async fn handle(self: Arc<Self>, delivery: Delivery) -> Result<(), Outage> {
         let store = &self.0.store;
         let letter = letter_of(delivery, store.db().clock().now_ms());
-        in_place(|| store.bury(letter.clone())).await.map_err(|error| Outage(error.to_string()))
+        match in_place(|| store.bury(letter.clone())).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // Nothing may hold up this queue for ever: without its effect the letter is still kept.
+                let words = outage_or_words(&error)?;
+                tracing::error!(
+                    error = words,
+                    dead_id = letter.dead_id,
+                    "a dead letter is kept without its effect"
+                );
+                store.keep_letter(letter).await.map_err(not_recorded)
+            }
+        }
     }
 }
 

@@ -11,6 +11,8 @@
 mod broker;
 mod broker_rabbitmq;
 mod cli;
+mod dead;
+mod dead_program;
 mod embedded;
 mod fixtures;
 mod gateway;

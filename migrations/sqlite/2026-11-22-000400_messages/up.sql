@@ -15,6 +15,9 @@ CREATE TABLE outbox (
     created_at BIGINT NOT NULL
 );
 
+-- Due work asks for each job whether something about it is on its way.
+CREATE INDEX outbox_by_job ON outbox (job, letter);
+
 -- Messages that could not be handled, with the reason. Nothing is thrown away.
 CREATE TABLE dead_letters (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

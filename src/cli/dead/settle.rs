@@ -1,0 +1,139 @@
+//! `dead replay` and `dead discard`: what is done with many letters, and what is told of each.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::super::{Code, Failure, out};
+use super::{Discard, Which, item_json};
+use crate::store::{Discarded, Replayed, Store};
+
+/// The letters that are meant, oldest first. Those that come while we work are not among them.
+async fn which(store: &Store, which: &Which) -> Result<Vec<i64>, Failure> {
+    let ids = if which.id.is_empty() { store.kept_letters(which.reason).await? } else { which.id.clone() };
+    if ids.is_empty() {
+        return Err(Failure::not_found("no dead letter is kept that matches"));
+    }
+    Ok(ids)
+}
+
+/// What was done with one letter, in words and for programs.
+struct Done(String, Value);
+
+/// Why nothing was done with one.
+enum Left {
+    Absent,
+    Because(String),
+}
+
+/// What became of the letters that were asked for.
+struct Outcomes<'a> {
+    which: &'a Which,
+    items: Vec<Value>,
+    done: u64,
+    left: u64,
+    absent: bool,
+}
+
+impl<'a> Outcomes<'a> {
+    fn new(which: &'a Which) -> Self {
+        Self { which, items: Vec::new(), done: 0, left: 0, absent: false }
+    }
+
+    async fn tell(&mut self, store: &Store, id: i64, outcome: Result<Done, Left>) -> Result<(), Failure> {
+        let (words, result) = match outcome {
+            Ok(Done(words, result)) => {
+                self.done += 1;
+                (words, result)
+            }
+            Err(left) => {
+                self.left += 1;
+                self.absent |= matches!(left, Left::Absent);
+                let why = match left {
+                    Left::Absent => "there is no such letter".to_owned(),
+                    Left::Because(why) => why,
+                };
+                (format!("left as it is: {why}"), json!({ "refused": why }))
+            }
+        };
+        if !self.which.json {
+            return out::line(format!("dead letter {id}: {words}"));
+        }
+        let letter = store.dead_letter(id).await?;
+        let mut item = letter.map_or_else(|| json!({ "id": id }), |letter| item_json(&letter.item));
+        item["result"] = result;
+        self.items.push(item);
+        Ok(())
+    }
+
+    /// The end of the command. A letter that was named and left is an error; among many it is not.
+    fn end(self, verb: &str) -> Result<Code, Failure> {
+        if self.which.json {
+            out::listing(self.items, None)?;
+        } else if self.done + self.left > 1 {
+            let left = match self.left {
+                0 => String::new(),
+                left => format!(", {} left as they are", out::grouped(left)),
+            };
+            out::message(&format!("{} {verb}{left}", out::grouped(self.done)));
+        }
+        let named = !self.which.id.is_empty();
+        Ok(match (self.absent, named && self.left > 0) {
+            (true, _) => Code::NotFound,
+            (false, true) => Code::Failed,
+            (false, false) => Code::Done,
+        })
+    }
+}
+
+pub(super) async fn replay(store: &Store, args: &Which, lease: Duration) -> Result<Code, Failure> {
+    let mut outcomes = Outcomes::new(args);
+    for id in which(store, args).await? {
+        let outcome = match store.replay_letter(id, lease).await? {
+            Replayed::Reopened { job, run } => Ok(Done(
+                format!("its job {job} goes on as run {run}"),
+                json!({ "reopened": { "job_id": job, "run": run } }),
+            )),
+            Replayed::Sent => Ok(Done("its message is sent again".to_owned(), json!("sent"))),
+            Replayed::Absent => Err(Left::Absent),
+            Replayed::Refused(why) => Err(Left::Because(why.to_string())),
+        };
+        outcomes.tell(store, id, outcome).await?;
+    }
+    outcomes.end("replayed")
+}
+
+pub(super) async fn discard(store: &Store, args: &Discard) -> Result<Code, Failure> {
+    let ids = which(store, &args.which).await?;
+    if !args.yes && !confirmed(ids.len())? {
+        return Err(Failure::failed("nothing was discarded"));
+    }
+    let mut outcomes = Outcomes::new(&args.which);
+    for id in ids {
+        let outcome = match store.discard_letter(id).await? {
+            Discarded::Done => Ok(Done("discarded".to_owned(), json!("discarded"))),
+            Discarded::Absent => Err(Left::Absent),
+            Discarded::Settled(state) => Err(Left::Because(format!("it is {state} already"))),
+        };
+        outcomes.tell(store, id, outcome).await?;
+    }
+    outcomes.end("discarded")
+}
+
+/// Asks the person at the terminal. Nobody there is an error: a script says --yes.
+fn confirmed(letters: usize) -> Result<bool, Failure> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Failure::usage("nobody is there to ask whether to discard: say --yes"));
+    }
+    let what = if letters == 1 { "a dead letter".to_owned() } else { format!("{letters} dead letters") };
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "Discard {what}? They stay in the table and cannot be replayed. [y/N] ");
+    let _ = stderr.flush();
+    let mut answer = String::new();
+    stdin
+        .read_line(&mut answer)
+        .map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}

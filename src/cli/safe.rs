@@ -1,0 +1,96 @@
+//! Text from outside, made safe for a terminal: nothing that it could obey is printed as it is.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// Controls (escape sequences begin with one), and characters that hide text or turn its direction.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Text of ours with names from outside in it: line breaks and tabs stay.
+pub(super) fn lines(text: &str) -> String {
+    escaped(text, |c| is_unsafe(c) && c != '\n' && c != '\t')
+}
+
+/// A text from outside on one line, so escaped that it can be told from what it is not.
+pub(super) fn one_line(text: &str) -> String {
+    escaped(text, |c| is_unsafe(c) || c == '\\')
+}
+
+fn escaped(text: &str, is_unsafe: impl Fn(char) -> bool) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unsafe(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
+    }
+    safe
+}
+
+/// Bytes from outside as lines: what is no UTF-8 is shown as `\xff`, and a line that is long goes on
+/// in the terminal.
+pub(super) fn body(bytes: &[u8]) -> Vec<String> {
+    let mut safe = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        safe.push_str(&escaped(chunk.valid(), |c| (is_unsafe(c) && c != '\n') || c == '\\'));
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(safe, "\\x{byte:02x}");
+        }
+    }
+    safe.split('\n').map(ToOwned::to_owned).collect()
+}
+
+/// A JSON document. It stays the same document: JSON has an escape for every character, and unsafe ones
+/// are in strings only.
+pub(super) fn json(value: &Value) -> String {
+    let text = value.to_string();
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unsafe(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVIL: &str = "a\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}b\r\u{8}\u{7f}é\u{e0041}";
+
+    fn assert_safe(text: &str) {
+        assert!(!text.chars().any(is_unsafe), "{text:?}");
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_left() {
+        for text in [lines(EVIL), one_line(EVIL), body(EVIL.as_bytes()).concat()] {
+            assert_safe(&text);
+            assert!(text.starts_with(r"a\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}b\r\u{8}\u{7f}é"), "{text}");
+        }
+        assert_eq!(one_line("a\nb\\n"), r"a\nb\\n");
+        assert_eq!(lines("a\tb\n"), "a\tb\n");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_as_bytes() {
+        assert_eq!(body(b"a\xff\xfe\0b\nc\\"), [r"a\xff\xfe\u{0}b", r"c\\"]);
+        assert_eq!(body(b""), [""]);
+    }
+
+    #[test]
+    fn json_stays_the_same_document() {
+        let value = serde_json::json!({ "é": EVIL });
+        let text = json(&value);
+        assert_safe(&text);
+        assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), value);
+    }
+}

@@ -141,9 +141,10 @@ pub async fn start(settings: &Settings, roles: Roles, stop: &Stop) -> Result<Opt
         batch: settings.relay.batch,
     };
     let (sender, committed) = mpsc::channel(relay_options.batch * 4);
-    let metrics = match broker {
-        Broker::Embedded(_) => Metrics::default(),
-        Broker::Rabbit(_) => Metrics::new("rabbitmq", &settings.broker.prefix),
+    let metrics = if settings.is_embedded() {
+        Metrics::default()
+    } else {
+        Metrics::new("rabbitmq", &settings.broker.prefix)
     };
     let store = Store::with_relay(db, sender, relay_options.lease).counting(metrics);
     let relay = tokio::spawn(relay::run(store.clone(), broker.clone(), committed, relay_options, relay_stop));

@@ -25,19 +25,25 @@ struct Notices {
 
 impl Handler for Notices {
     async fn handle(self: Arc<Self>, delivery: Delivery) -> Result<(), Outage> {
-        match wire::decode_event(&delivery.body) {
-            // An event is a hint: the notice is built from the job's row. If making it fails, the
-            // event comes again; if it dies, due work makes the notice.
-            Ok(event) if event.kind.is_terminal() => self
-                .store
-                .make_notice(event.job_id, event.run)
-                .await
-                .map_err(|error| Outage(error.to_string())),
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let (reason, detail) = (DeadReason::InvalidField, error.to_string());
-                bury(&self.broker, self.store.metrics(), Queue::Notices, &delivery, reason, &detail).await
-            }
+        handle(&self.store, &self.broker, delivery).await
+    }
+}
+
+/// Handles one message of the queue of notices.
+///
+/// # Errors
+/// A server is away: the message is not done with.
+pub async fn handle(store: &Store, broker: &Broker, delivery: Delivery) -> Result<(), Outage> {
+    match wire::decode_event(&delivery.body) {
+        // An event is a hint: the notice is built from the job's row. If making it fails, the
+        // event comes again; if it dies, due work makes the notice.
+        Ok(event) if event.kind.is_terminal() => {
+            store.make_notice(event.job_id, event.run).await.map_err(|error| Outage(error.to_string()))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let (reason, detail) = (DeadReason::InvalidField, error.to_string());
+            bury(broker, store.metrics(), Queue::Notices, &delivery, reason, &detail).await
         }
     }
 }

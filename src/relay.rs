@@ -36,7 +36,7 @@ pub async fn run(
     options: RelayOptions,
     stop: Stop,
 ) {
-    let mut relay = Relay { store, broker, options, away: false };
+    let mut relay = Relay::new(store, broker, options);
     let mut tick = tokio::time::interval(options.interval);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -64,7 +64,8 @@ pub async fn run(
     relay.sweep().await;
 }
 
-struct Relay {
+/// A relay, step by step.
+pub struct Relay {
     store: Store,
     broker: Broker,
     options: RelayOptions,
@@ -73,8 +74,13 @@ struct Relay {
 }
 
 impl Relay {
+    #[must_use]
+    pub fn new(store: Store, broker: Broker, options: RelayOptions) -> Self {
+        Self { store, broker, options, away: false }
+    }
+
     /// Sends everything in the table that nobody else is about to send.
-    async fn sweep(&mut self) {
+    pub async fn sweep(&mut self) {
         // While the broker is away, rows stay where they are instead of being leased and released.
         if self.away && self.broker.ping().await.is_err() {
             return;
@@ -92,7 +98,7 @@ impl Relay {
     }
 
     /// Publishes rows, waits for the confirms and deletes what was confirmed. Whether all were sent.
-    async fn send(&mut self, rows: Vec<OutboxRow>) -> bool {
+    pub async fn send(&mut self, rows: Vec<OutboxRow>) -> bool {
         if rows.is_empty() {
             return true;
         }

@@ -8,12 +8,14 @@
 pub mod topology;
 
 mod embedded;
+mod faulty;
 mod rabbitmq;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use embedded::Embedded;
+pub use faulty::{Call, Faults, Faulty};
 pub use rabbitmq::{Rabbit, RabbitOptions};
 pub use topology::{Exchange, Queue, Topology};
 
@@ -90,6 +92,8 @@ impl BrokerError {
 pub enum Broker {
     Rabbit(Rabbit),
     Embedded(Embedded),
+    /// Either, behind the faults of a test.
+    Faulty(Faulty),
 }
 
 impl Broker {
@@ -102,6 +106,7 @@ impl Broker {
             Self::Rabbit(rabbit) => rabbit.declare().await,
             // Queues of the embedded broker are rows: there is nothing to declare.
             Self::Embedded(_) => Ok(()),
+            Self::Faulty(faulty) => faulty.declare().await,
         }
     }
 
@@ -109,7 +114,11 @@ impl Broker {
     /// itself. The embedded broker has no users: only this program can reach it.
     #[must_use]
     pub fn is_from(&self, delivery: &Delivery, users: &[String]) -> bool {
-        let Self::Rabbit(rabbit) = self else { return true };
+        let rabbit = match self {
+            Self::Rabbit(rabbit) => rabbit,
+            Self::Embedded(_) => return true,
+            Self::Faulty(faulty) => return faulty.inner().is_from(delivery, users),
+        };
         let Some(user) = delivery.user_id.as_deref() else { return false };
         rabbit.user() == Some(user) || users.iter().any(|allowed| allowed == user)
     }
@@ -119,6 +128,7 @@ impl Broker {
         match self {
             Self::Rabbit(rabbit) => rabbit.publish(batch).await,
             Self::Embedded(embedded) => embedded.publish(batch).await,
+            Self::Faulty(faulty) => faulty.publish(batch).await,
         }
     }
 
@@ -130,6 +140,7 @@ impl Broker {
         match self {
             Self::Rabbit(rabbit) => rabbit.consume(queue, prefetch).await.map(Consumer::Rabbit),
             Self::Embedded(embedded) => embedded.consume(queue, prefetch).await.map(Consumer::Embedded),
+            Self::Faulty(faulty) => faulty.consume(queue, prefetch).await.map(Consumer::Faulty),
         }
     }
 
@@ -142,6 +153,7 @@ impl Broker {
         match self {
             Self::Rabbit(rabbit) => rabbit.listen().await.map(Listener::Rabbit),
             Self::Embedded(embedded) => Ok(Listener::Embedded(embedded.listen())),
+            Self::Faulty(faulty) => Box::pin(faulty.inner().listen()).await,
         }
     }
 
@@ -154,6 +166,7 @@ impl Broker {
         match self {
             Self::Rabbit(rabbit) => rabbit.depth(queue).await,
             Self::Embedded(embedded) => embedded.depth(queue).await,
+            Self::Faulty(faulty) => Box::pin(faulty.inner().depth(queue)).await,
         }
     }
 
@@ -165,13 +178,16 @@ impl Broker {
         match self {
             Self::Rabbit(rabbit) => rabbit.ping().await,
             Self::Embedded(embedded) => embedded.depth(Queue::Jobs).await.map(drop),
+            Self::Faulty(faulty) => Box::pin(faulty.inner().ping()).await,
         }
     }
 
     /// Closes connections in order; what is not acknowledged comes again to others.
     pub async fn close(&self) {
-        if let Self::Rabbit(rabbit) = self {
-            rabbit.close().await;
+        match self {
+            Self::Rabbit(rabbit) => rabbit.close().await,
+            Self::Embedded(_) => {}
+            Self::Faulty(faulty) => Box::pin(faulty.inner().close()).await,
         }
     }
 }
@@ -180,6 +196,7 @@ impl Broker {
 pub enum Consumer {
     Rabbit(rabbitmq::RabbitConsumer),
     Embedded(embedded::EmbeddedConsumer),
+    Faulty(faulty::FaultyConsumer),
 }
 
 impl Consumer {
@@ -191,6 +208,7 @@ impl Consumer {
         match self {
             Self::Rabbit(consumer) => consumer.next().await,
             Self::Embedded(consumer) => consumer.next().await,
+            Self::Faulty(consumer) => consumer.next().await,
         }
     }
 
@@ -200,6 +218,7 @@ impl Consumer {
         match self {
             Self::Rabbit(consumer) => Acker::Rabbit(consumer.acker()),
             Self::Embedded(consumer) => Acker::Embedded(consumer.acker()),
+            Self::Faulty(consumer) => Acker::Faulty(consumer.acker()),
         }
     }
 }
@@ -234,6 +253,7 @@ impl Listener {
 pub enum Acker {
     Rabbit(rabbitmq::RabbitAcker),
     Embedded(embedded::EmbeddedAcker),
+    Faulty(faulty::FaultyAcker),
 }
 
 impl Acker {
@@ -245,6 +265,7 @@ impl Acker {
         match self {
             Self::Rabbit(acker) => acker.ack(tag).await,
             Self::Embedded(acker) => acker.ack(tag).await,
+            Self::Faulty(acker) => acker.ack(tag).await,
         }
     }
 
@@ -256,6 +277,7 @@ impl Acker {
         match self {
             Self::Rabbit(acker) => acker.requeue(tag).await,
             Self::Embedded(acker) => acker.requeue(tag).await,
+            Self::Faulty(acker) => acker.requeue(tag).await,
         }
     }
 }

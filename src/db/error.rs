@@ -68,11 +68,12 @@ const OUTAGE_WORDS: &[&str] = &[
 
 impl DbError {
     /// The one decision between outage and transient. Anything unknown is transient, so that it is
-    /// counted and ends.
+    /// counted and ends. But a commit without an answer is an outage whatever the reason: tried again
+    /// in place, a chunk that was committed would find its lane moved on, by itself, and be done with
+    /// as if somebody else were on it. As a redelivery it reads the lane anew and goes on.
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match self {
-            // An unknown commit is never tried again in place: the message comes again and finds out.
             Self::Connect { .. } | Self::Deadline(_) | Self::Commit(_) => FailureClass::Outage,
             Self::Query(error) => class_of(error),
             Self::Panicked | Self::Corrupt(_) => FailureClass::Transient,
@@ -91,7 +92,7 @@ impl DbError {
     /// Whether the connection must not be used again after this error.
     #[must_use]
     pub fn connection_lost(&self) -> bool {
-        matches!(self, Self::Panicked | Self::Commit(_)) || self.class() == FailureClass::Outage
+        matches!(self, Self::Panicked) || self.class() == FailureClass::Outage
     }
 
     /// A unique key was violated.
@@ -151,5 +152,13 @@ mod tests {
         for (kind, text, class) in table {
             assert_eq!(with_text(kind, text).class(), class, "{text}");
         }
+    }
+
+    #[test]
+    fn a_commit_without_an_answer_is_an_outage() {
+        let DbError::Query(error) = with_text(DatabaseErrorKind::Unknown, "something never seen") else {
+            unreachable!("it is a query's")
+        };
+        assert_eq!(DbError::Commit(error).class(), FailureClass::Outage);
     }
 }

@@ -12,4 +12,4 @@ mod pool;
 pub use conn::{Conn, Target};
 pub use error::{DbError, FailureClass};
 pub use migrate::{MigrationState, apply as apply_migrations, revert_all, state as migration_state};
-pub use pool::{Clock, Db, DbOptions, Flow};
+pub use pool::{Clock, Db, DbOptions, Faults, Flow};

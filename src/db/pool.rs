@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use super::conn::{Conn, Target};
@@ -18,14 +19,26 @@ use super::error::DbError;
 #[derive(Clone, Default)]
 pub struct Clock {
     ahead_ms: Arc<AtomicI64>,
+    /// A clock that stands still, but for what it is advanced.
+    standing: bool,
 }
 
 impl Clock {
+    /// Stands at this time (milliseconds since 1970) until it is advanced.
+    #[must_use]
+    pub fn standing(at_ms: i64) -> Self {
+        Self { ahead_ms: Arc::new(AtomicI64::new(at_ms)), standing: true }
+    }
+
     /// Milliseconds since 1970.
     #[must_use]
     pub fn now_ms(&self) -> i64 {
+        let ahead = self.ahead_ms.load(Ordering::Relaxed);
+        if self.standing {
+            return ahead;
+        }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX) + self.ahead_ms.load(Ordering::Relaxed)
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX) + ahead
     }
 
     /// Moves this clock ahead of the machine's.
@@ -55,10 +68,20 @@ pub enum Flow<T> {
     Rollback(T),
 }
 
+/// Lets a test fail, hold up or put in order the calls to the database; nobody else sets it.
+pub trait Faults: Send + Sync {
+    /// Awaited before a call, without a connection. `Err`: nothing was done.
+    fn before(&self, writing: bool) -> BoxFuture<'_, Result<(), DbError>>;
+    /// Awaited after a write transaction. `Err`: it took effect, and the caller hears that it failed.
+    fn after(&self) -> BoxFuture<'_, Result<(), DbError>>;
+}
+
 /// A handle on the database. Cheap to clone.
 #[derive(Clone)]
 pub struct Db {
     inner: Arc<Inner>,
+    /// Of this handle and its clones only.
+    faults: Option<Arc<dyn Faults>>,
     /// None for work that is long by nature.
     deadline: Option<Duration>,
 }
@@ -97,14 +120,21 @@ impl Db {
         let generation = AtomicU64::new(0);
         let deadline = Some(options.call_timeout);
         let writers = Pool::new(writers);
-        Self { inner: Arc::new(Inner { target, options, clock, writers, readers, generation }), deadline }
+        let inner = Inner { target, options, clock, writers, readers, generation };
+        Self { inner: Arc::new(inner), deadline, faults: None }
     }
 
     /// The same database without a deadline on each call, for work that is long by nature (an import,
     /// a migration). Statements still have theirs.
     #[must_use]
     pub fn unhurried(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), deadline: None }
+        Self { deadline: None, ..self.clone() }
+    }
+
+    /// A handle on the same connections whose calls pass through `faults`: for tests.
+    #[must_use]
+    pub fn with_faults(&self, faults: Arc<dyn Faults>) -> Self {
+        Self { faults: Some(faults), ..self.clone() }
     }
 
     #[must_use]
@@ -136,16 +166,24 @@ impl Db {
         &self,
         work: impl FnOnce(&mut Conn) -> Result<Flow<T>, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        self.on_connection(false, |conn| {
-            conn.begin()?;
-            match work(conn) {
-                Ok(Flow::Commit(value)) => conn.commit().map(|()| value),
-                Ok(Flow::Rollback(value)) => Self::rolled_back(conn).map(|()| value),
-                // The error that led here counts more than a rollback that fails after it.
-                Err(error) => Err(Self::rolled_back(conn).err().unwrap_or(error)),
-            }
-        })
-        .await
+        if let Some(faults) = &self.faults {
+            faults.before(true).await?;
+        }
+        let value = self
+            .on_connection(false, |conn| {
+                conn.begin()?;
+                match work(conn) {
+                    Ok(Flow::Commit(value)) => conn.commit().map(|()| value),
+                    Ok(Flow::Rollback(value)) => Self::rolled_back(conn).map(|()| value),
+                    // The error that led here counts more than a rollback that fails after it.
+                    Err(error) => Err(Self::rolled_back(conn).err().unwrap_or(error)),
+                }
+            })
+            .await?;
+        if let Some(faults) = &self.faults {
+            faults.after().await?;
+        }
+        Ok(value)
     }
 
     /// Runs `work` outside a transaction, for reading. On SQLite it sees what was committed when
@@ -157,6 +195,9 @@ impl Db {
         &self,
         work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
+        if let Some(faults) = &self.faults {
+            faults.before(false).await?;
+        }
         self.on_connection(true, work).await
     }
 

@@ -22,7 +22,11 @@ pub(super) async fn run(worker: Arc<Worker>, stop: Stop) {
 }
 
 impl Worker {
-    async fn wake_due(&self) -> Result<DueWork, DbError> {
+    /// Looks for due work once.
+    ///
+    /// # Errors
+    /// Where the database fails; what was not woken is found again.
+    pub async fn wake_due(&self) -> Result<DueWork, DbError> {
         // The broker is asked only where the answer matters. If it does not answer, the queue is
         // taken for full: asking again could only make a backlog longer.
         let queue_empty = self.store.any_unbegun_due().await?

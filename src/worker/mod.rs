@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::broker::{Broker, Queue};
+use crate::broker::{Broker, Delivery, Queue};
 use crate::config::Settings;
 use crate::db::{DbError, FailureClass};
 use crate::retry::Schedule;
 use crate::shutdown::Stop;
 use crate::store::{BeginOptions, DueOptions, LaneOptions, Store};
-use crate::take::{Outage, Takes, take};
+use crate::take::{Handler as _, Outage, Takes, take};
 
 /// What a worker needs of the configuration.
 #[derive(Debug, Clone)]
@@ -71,6 +71,27 @@ pub struct Worker {
     stop: Stop,
 }
 
+impl Worker {
+    #[must_use]
+    pub fn new(store: Store, broker: Broker, options: WorkerOptions, stop: Stop) -> Arc<Self> {
+        Arc::new(Self { store, broker, options, stop })
+    }
+
+    /// Handles one message of a queue that workers take. What is acknowledged after it, and when, is
+    /// the caller's.
+    ///
+    /// # Errors
+    /// A server is away: the message is not done with.
+    pub async fn handle(self: Arc<Self>, queue: Queue, delivery: Delivery) -> Result<(), Outage> {
+        match queue {
+            Queue::Jobs => Arc::new(handle::Requests(self)).handle(delivery).await,
+            Queue::Steps => Arc::new(lane::Steps(self)).handle(delivery).await,
+            Queue::Dead => Arc::new(dead::DeadLetters(self)).handle(delivery).await,
+            Queue::Notices => Ok(()),
+        }
+    }
+}
+
 /// Works until `stop`; then finishes the work in hand and returns.
 pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Stop) {
     let (db, metrics) = (store.db().clone(), store.metrics().clone());
@@ -83,7 +104,7 @@ pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Sto
         concurrency: options.step_concurrency,
     };
     let dead = takes(Queue::Dead, 4);
-    let worker = Arc::new(Worker { store, broker: broker.clone(), options, stop: stop.clone() });
+    let worker = Worker::new(store, broker.clone(), options, stop.clone());
     let mut tasks = JoinSet::new();
     let requester = Arc::new(handle::Requests(Arc::clone(&worker)));
     tasks.spawn(take(broker.clone(), db.clone(), metrics.clone(), requests, requester, stop.clone()));

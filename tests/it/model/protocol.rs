@@ -1,0 +1,431 @@
+//! The delivery protocol as a state machine: what is durable, what each actor remembers, every step
+//! that any of them can take next. Transactions are atomic; everything between them can be cut.
+
+use stateright::Model;
+
+/// What goes wrong, and how often at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Faults {
+    /// A worker dies between two transactions.
+    pub crashes: u8,
+    /// A worker's connection breaks: what it has is delivered again, and it works on.
+    pub disconnects: u8,
+    /// A relay dies, or never hears of the confirms it waits for.
+    pub relay_crashes: u8,
+    /// The broker delivers a message once more than it got it.
+    pub duplicates: u8,
+    /// The broker loses a message that due work watches over.
+    pub losses: u8,
+    /// A commit took effect and its answer did not arrive.
+    pub unknown: u8,
+    /// A transaction fails in a way that counts as an attempt.
+    pub failures: u8,
+    /// Somebody takes a grant back.
+    pub revocations: u8,
+}
+
+/// A protocol with one mistake, each of which the checker must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    AcksBeforeCommit,
+    NoLedger,
+    EventOutsideTheTransaction,
+    TwoLanesFinishTheJob,
+    RelayDeletesBeforeTheConfirm,
+    /// After a commit whose answer was lost, the chunk is tried again as it was read.
+    RetriesAChunkBlindly,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One chunk, applied when it begins.
+    Small,
+    /// Two lanes of so many chunks.
+    Large(u8),
+}
+
+/// Who asks for a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Row and message in one transaction, through the outbox.
+    OverHttp,
+    /// Only a message, which the broker has.
+    ByMessage,
+}
+
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    pub jobs: Vec<(Shape, Asked)>,
+    pub workers: usize,
+    pub faults: Faults,
+    /// Off: redelivery alone must do.
+    pub due_work: bool,
+    /// The failure that ends a job.
+    pub attempts: u8,
+    pub broken: Option<Broken>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Message {
+    Request { job: u8 },
+    Step { job: u8, lane: u8, turn: u8 },
+    Ended { job: u8, done: u8 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JobState {
+    Absent,
+    Queued,
+    Running,
+    Completed,
+    Failed,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Lane {
+    pub open: bool,
+    pub turn: u8,
+    pub position: u8,
+    pub done: u8,
+    pub attempts: u8,
+    /// It is not to be worked on before its time.
+    pub waits: bool,
+}
+
+/// The pairs of a chunk, which are granted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Grant {
+    No,
+    Yes,
+    Revoked,
+    /// Given again after it was taken back.
+    Again,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Job {
+    pub state: JobState,
+    pub lanes: Vec<Lane>,
+    pub open_lanes: u8,
+    pub attempts: u8,
+    pub waits: bool,
+    /// Written when it ends.
+    pub done: u8,
+    pub notice_due: bool,
+    pub grants: Vec<Grant>,
+    pub notices: u8,
+    /// Watched, not known to anybody: how often it ended, and the different terminal events sent.
+    pub ends: u8,
+    pub told: Vec<Message>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct View {
+    turn: u8,
+    position: u8,
+    attempts: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Doing {
+    Idle,
+    Has(Message),
+    On(Message, View),
+    /// The commit is through: to be acknowledged.
+    Done,
+    /// Broken protocols only: a second transaction that should have been part of the first.
+    Emits(Message),
+    Finishes(Message),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Worker {
+    pub doing: Doing,
+    /// What the broker waits for an acknowledgement of.
+    pub held: Option<Message>,
+}
+
+/// A row of the outbox; `sent`: published, the confirm is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Row {
+    pub message: Message,
+    pub sent: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    pub jobs: Vec<Job>,
+    pub outbox: Vec<Row>,
+    /// What is at the broker, in no order.
+    pub queue: Vec<Message>,
+    pub workers: Vec<Worker>,
+    /// Rows deleted and not yet published, by a relay that does it the wrong way round.
+    pub in_hand: Vec<Message>,
+    pub faults: Faults,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Publish(usize),
+    Confirm(usize),
+    PublishFromHand(usize),
+    RelayCrashes,
+    Take {
+        worker: usize,
+        message: usize,
+    },
+    /// The next transaction. `last`: of its slice; `unknown`: its answer is lost.
+    Work {
+        worker: usize,
+        last: bool,
+        unknown: bool,
+    },
+    Fail(usize),
+    Acknowledge(usize),
+    Crash(usize),
+    /// The broker delivers again what this worker has, who works on without knowing.
+    Disconnect(usize),
+    Duplicate(usize),
+    Lose(usize),
+    Revoke {
+        job: usize,
+        chunk: usize,
+    },
+    WakeLane {
+        job: usize,
+        lane: usize,
+    },
+    AskAgain(usize),
+    MakeNotice(usize),
+}
+
+pub const LANES: u8 = 2;
+
+impl Job {
+    fn new(shape: Shape, asked: Asked) -> Self {
+        let chunks = if let Shape::Large(chunks) = shape { LANES * chunks } else { 1 };
+        Self {
+            state: if asked == Asked::OverHttp { JobState::Queued } else { JobState::Absent },
+            lanes: Vec::new(),
+            open_lanes: 0,
+            attempts: 0,
+            waits: false,
+            done: 0,
+            notice_due: false,
+            grants: vec![Grant::No; usize::from(chunks)],
+            notices: 0,
+            ends: 0,
+            told: Vec::new(),
+        }
+    }
+
+    pub fn ended(&self) -> bool {
+        matches!(self.state, JobState::Completed | JobState::Failed)
+    }
+
+    pub fn granted(&self) -> usize {
+        self.grants.iter().filter(|grant| **grant != Grant::No).count()
+    }
+
+    /// Pairs counted: in the lanes while it runs, in its row when it has ended.
+    pub fn counted(&self) -> usize {
+        let lanes = self.lanes.iter().map(|lane| usize::from(lane.done)).sum();
+        if self.ended() { usize::from(self.done) } else { lanes }
+    }
+
+    pub fn grant(&mut self, chunk: usize) {
+        self.grants[chunk] = match self.grants[chunk] {
+            Grant::No | Grant::Yes => Grant::Yes,
+            Grant::Revoked | Grant::Again => Grant::Again,
+        };
+    }
+}
+
+impl Lane {
+    pub fn view(&self) -> View {
+        View { turn: self.turn, position: self.position, attempts: self.attempts }
+    }
+
+    /// It is where it was read.
+    pub fn is_at(&self, view: View) -> bool {
+        (self.turn, self.position) == (view.turn, view.position)
+    }
+}
+
+impl View {
+    pub fn attempts(self) -> u8 {
+        self.attempts
+    }
+}
+
+impl State {
+    /// Whether a message of that kind is anywhere but in the outbox.
+    fn on_its_way(&self, is: impl Fn(&Message) -> bool) -> bool {
+        let with_workers = self.workers.iter().any(|worker| match worker.doing {
+            Doing::Has(message) | Doing::On(message, _) => is(&message),
+            _ => false,
+        });
+        with_workers || self.queue.iter().chain(&self.in_hand).any(&is)
+    }
+
+    fn in_outbox(&self, is: impl Fn(&Message) -> bool) -> bool {
+        self.outbox.iter().any(|row| is(&row.message))
+    }
+
+    pub fn send(&mut self, message: Message) {
+        self.outbox.push(Row { message, sent: false });
+    }
+
+    /// The broker has it; of a job's end the outside world hears.
+    pub fn deliver(&mut self, message: Message) {
+        self.queue.push(message);
+        if let Message::Ended { job, .. } = message {
+            let told = &mut self.jobs[usize::from(job)].told;
+            if !told.contains(&message) {
+                told.push(message);
+            }
+        }
+    }
+
+    /// Fewer states to look at: who is who does not matter, nor does the order of what waits; and
+    /// where nobody can die any more, nobody can see when confirms and acknowledgements arrive.
+    fn in_order(mut self) -> Self {
+        if self.faults.relay_crashes == 0 {
+            self.outbox.retain(|row| !row.sent);
+        }
+        if self.faults.crashes == 0 && self.faults.disconnects == 0 {
+            let done = self.workers.iter_mut().filter(|worker| worker.doing == Doing::Done);
+            done.for_each(|worker| *worker = Worker { doing: Doing::Idle, held: None });
+        }
+        self.queue.sort_unstable();
+        self.outbox.sort_unstable();
+        self.in_hand.sort_unstable();
+        self.workers.sort_unstable();
+        self
+    }
+}
+
+fn step_of(job: usize, lane: usize) -> impl Fn(&Message) -> bool {
+    move |message| matches!(message, Message::Step { job: j, lane: l, .. } if (usize::from(*j), usize::from(*l)) == (job, lane))
+}
+
+fn request_of(job: usize) -> impl Fn(&Message) -> bool {
+    move |message| matches!(message, Message::Request { job: j } if usize::from(*j) == job)
+}
+
+fn end_of(job: usize) -> impl Fn(&Message) -> bool {
+    move |message| matches!(message, Message::Ended { job: j, .. } if usize::from(*j) == job)
+}
+
+impl Model for Protocol {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let mut state = State {
+            jobs: self.jobs.iter().map(|(shape, asked)| Job::new(*shape, *asked)).collect(),
+            outbox: Vec::new(),
+            queue: Vec::new(),
+            workers: vec![Worker { doing: Doing::Idle, held: None }; self.workers],
+            in_hand: Vec::new(),
+            faults: self.faults,
+        };
+        for (job, (_, asked)) in (0..).zip(&self.jobs) {
+            match asked {
+                Asked::OverHttp => state.send(Message::Request { job }),
+                Asked::ByMessage => state.queue.push(Message::Request { job }),
+            }
+        }
+        vec![state.in_order()]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        let faults = state.faults;
+        for (place, row) in state.outbox.iter().enumerate() {
+            actions.push(if row.sent { Action::Confirm(place) } else { Action::Publish(place) });
+        }
+        actions.extend((0..state.in_hand.len()).map(Action::PublishFromHand));
+        if faults.relay_crashes > 0 && (state.outbox.iter().any(|row| row.sent) || !state.in_hand.is_empty())
+        {
+            actions.push(Action::RelayCrashes);
+        }
+        let different = |place: &usize| *place == 0 || state.queue[place - 1] != state.queue[*place];
+        for message in (0..state.queue.len()).filter(different) {
+            // Idle workers are alike.
+            if let Some(worker) = state.workers.iter().position(|worker| worker.doing == Doing::Idle) {
+                actions.push(Action::Take { worker, message });
+            }
+            if faults.duplicates > 0 {
+                actions.push(Action::Duplicate(message));
+            }
+            let watched = match state.queue[message] {
+                Message::Request { job } => state.jobs[usize::from(job)].state != JobState::Absent,
+                _ => true,
+            };
+            if faults.losses > 0 && self.due_work && watched {
+                actions.push(Action::Lose(message));
+            }
+        }
+        for (worker, at) in state.workers.iter().enumerate() {
+            match at.doing {
+                Doing::Idle => continue,
+                Doing::Done => actions.push(Action::Acknowledge(worker)),
+                doing => {
+                    let chunk = matches!(doing, Doing::On(..));
+                    actions.push(Action::Work { worker, last: true, unknown: false });
+                    if chunk {
+                        actions.push(Action::Work { worker, last: false, unknown: false });
+                    }
+                    if chunk && faults.unknown > 0 {
+                        actions.push(Action::Work { worker, last: true, unknown: true });
+                        actions.push(Action::Work { worker, last: false, unknown: true });
+                    }
+                    let counts = chunk || matches!(doing, Doing::Has(Message::Request { .. }));
+                    if counts && faults.failures > 0 {
+                        actions.push(Action::Fail(worker));
+                    }
+                }
+            }
+            if faults.crashes > 0 {
+                actions.push(Action::Crash(worker));
+            }
+            if faults.disconnects > 0 && at.held.is_some() {
+                actions.push(Action::Disconnect(worker));
+            }
+        }
+        for (job, at) in state.jobs.iter().enumerate() {
+            if faults.revocations > 0 {
+                let given = at.grants.iter().enumerate().filter(|(_, grant)| **grant == Grant::Yes);
+                actions.extend(given.map(|(chunk, _)| Action::Revoke { job, chunk }));
+            }
+            if !self.due_work {
+                continue;
+            }
+            for (lane, row) in at.lanes.iter().enumerate() {
+                let step = step_of(job, lane);
+                if row.open && !state.in_outbox(&step) && (row.waits || !state.on_its_way(&step)) {
+                    actions.push(Action::WakeLane { job, lane });
+                }
+            }
+            let request = request_of(job);
+            let lost = at.waits || !state.on_its_way(&request);
+            if at.state == JobState::Queued && !state.in_outbox(&request) && lost {
+                actions.push(Action::AskAgain(job));
+            }
+            if at.notice_due && !state.in_outbox(end_of(job)) {
+                actions.push(Action::MakeNotice(job));
+            }
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        self.act(&mut state, action);
+        let state = state.in_order();
+        (state != *last).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<stateright::Property<Self>> {
+        super::properties()
+    }
+}

@@ -1,0 +1,238 @@
+//! What each action does: the transactions of the worker, the relay, due work, and the faults.
+
+use super::protocol::*;
+
+impl Protocol {
+    fn is(&self, broken: Broken) -> bool {
+        self.broken == Some(broken)
+    }
+
+    pub(super) fn act(&self, state: &mut State, action: Action) {
+        match action {
+            Action::Publish(place) if self.is(Broken::RelayDeletesBeforeTheConfirm) => {
+                let row = state.outbox.remove(place);
+                state.in_hand.push(row.message);
+            }
+            Action::Publish(place) => {
+                state.outbox[place].sent = true;
+                state.deliver(state.outbox[place].message);
+            }
+            Action::Confirm(place) => drop(state.outbox.remove(place)),
+            Action::PublishFromHand(place) => {
+                let message = state.in_hand.remove(place);
+                state.deliver(message);
+            }
+            Action::RelayCrashes => {
+                state.faults.relay_crashes -= 1;
+                state.in_hand.clear();
+                state.outbox.iter_mut().for_each(|row| row.sent = false);
+            }
+            Action::Take { worker, message } => {
+                let message = state.queue.remove(message);
+                let held = (!self.is(Broken::AcksBeforeCommit)).then_some(message);
+                state.workers[worker] = Worker { doing: Doing::Has(message), held };
+            }
+            Action::Work { worker, last, unknown } => {
+                let before = state.workers[worker].doing;
+                self.work(state, worker, last);
+                if unknown {
+                    state.faults.unknown -= 1;
+                    // As a redelivery: what stands in the row decides how it goes on.
+                    if let (Doing::On(message, _), false) = (before, self.is(Broken::RetriesAChunkBlindly)) {
+                        state.workers[worker].doing = Doing::Has(message);
+                    } else {
+                        state.workers[worker].doing = before;
+                    }
+                }
+            }
+            Action::Fail(worker) => {
+                state.faults.failures -= 1;
+                self.record_failure(state, worker);
+                state.workers[worker].doing = Doing::Done;
+            }
+            Action::Acknowledge(worker) => {
+                state.workers[worker] = Worker { doing: Doing::Idle, held: None };
+            }
+            Action::Crash(worker) => {
+                state.faults.crashes -= 1;
+                state.queue.extend(state.workers[worker].held);
+                state.workers[worker] = Worker { doing: Doing::Idle, held: None };
+            }
+            Action::Disconnect(worker) => {
+                state.faults.disconnects -= 1;
+                state.queue.extend(state.workers[worker].held.take());
+            }
+            Action::Duplicate(message) => {
+                state.faults.duplicates -= 1;
+                state.queue.push(state.queue[message]);
+            }
+            Action::Lose(message) => {
+                state.faults.losses -= 1;
+                state.queue.remove(message);
+            }
+            Action::Revoke { job, chunk } => {
+                state.faults.revocations -= 1;
+                state.jobs[job].grants[chunk] = Grant::Revoked;
+            }
+            Action::WakeLane { job, lane } => {
+                let row = &mut state.jobs[job].lanes[lane];
+                row.waits = false;
+                let turn = row.turn;
+                state.send(Message::Step { job: job as u8, lane: lane as u8, turn });
+            }
+            Action::AskAgain(job) => {
+                state.jobs[job].waits = false;
+                state.send(Message::Request { job: job as u8 });
+            }
+            Action::MakeNotice(job) => make_notice(&mut state.jobs[job]),
+        }
+    }
+
+    /// The worker's next transaction.
+    fn work(&self, state: &mut State, worker: usize, last: bool) {
+        let doing = state.workers[worker].doing;
+        let next = match doing {
+            Doing::Has(Message::Request { job }) => self.begin(state, job),
+            Doing::Has(message @ Message::Step { job, lane, turn }) => {
+                let job = &state.jobs[usize::from(job)];
+                let row = job.lanes.get(usize::from(lane));
+                match row.filter(|row| row.open && row.turn == turn && !row.waits) {
+                    Some(row) if job.state == JobState::Running => Doing::On(message, row.view()),
+                    _ => Doing::Done,
+                }
+            }
+            Doing::Has(Message::Ended { job, .. }) => {
+                make_notice(&mut state.jobs[usize::from(job)]);
+                Doing::Done
+            }
+            Doing::On(message, view) => self.chunk(state, message, view, last),
+            Doing::Emits(message) => {
+                state.send(message);
+                Doing::Done
+            }
+            Doing::Finishes(message) => {
+                let Message::Step { job, .. } = message else { return };
+                // Without the job's lock, and without a look at its state.
+                let all_closed = state.jobs[usize::from(job)].lanes.iter().all(|lane| !lane.open);
+                if all_closed { self.end(state, job, JobState::Completed) } else { Doing::Done }
+            }
+            Doing::Idle | Doing::Done => doing,
+        };
+        state.workers[worker].doing = next;
+    }
+
+    /// A request: the row is made or found, and begun where it is time.
+    fn begin(&self, state: &mut State, job: u8) -> Doing {
+        let row = &mut state.jobs[usize::from(job)];
+        let fresh = matches!(row.state, JobState::Absent | JobState::Queued) && !row.waits;
+        let small = self.jobs[usize::from(job)].0 == Shape::Small;
+        if !(fresh || small && self.is(Broken::NoLedger)) {
+            return Doing::Done;
+        }
+        row.attempts = 0;
+        if small {
+            row.grant(0);
+            row.done += 1;
+            return self.end(state, job, JobState::Completed);
+        }
+        row.state = JobState::Running;
+        row.lanes = vec![Lane { open: true, ..Lane::default() }; usize::from(LANES)];
+        row.open_lanes = LANES;
+        for lane in 0..LANES {
+            state.send(Message::Step { job, lane, turn: 0 });
+        }
+        Doing::Done
+    }
+
+    /// A chunk: the lane is moved on from where it was read, or nothing happens.
+    fn chunk(&self, state: &mut State, message: Message, view: View, last: bool) -> Doing {
+        let Message::Step { job, lane, .. } = message else { return Doing::Done };
+        let Shape::Large(chunks) = self.jobs[usize::from(job)].0 else { return Doing::Done };
+        let row = &mut state.jobs[usize::from(job)];
+        let at = &mut row.lanes[usize::from(lane)];
+        if !at.open || !at.is_at(view) {
+            return Doing::Done;
+        }
+        let chunk = usize::from(lane * chunks + at.position);
+        at.position += 1;
+        at.done += 1;
+        (at.attempts, at.waits) = (0, false);
+        let ends = at.position == chunks;
+        at.open = !ends;
+        if last && !ends {
+            at.turn += 1;
+        }
+        let (next, turn) = (at.view(), at.turn);
+        row.grant(chunk);
+        if !ends {
+            if last {
+                state.send(Message::Step { job, lane, turn });
+                return Doing::Done;
+            }
+            return Doing::On(message, next);
+        }
+        if self.is(Broken::TwoLanesFinishTheJob) {
+            return Doing::Finishes(message);
+        }
+        row.open_lanes -= 1;
+        if row.open_lanes == 0 { self.end(state, job, JobState::Completed) } else { Doing::Done }
+    }
+
+    /// State, sums and terminal event of a job, in the transaction that ends it.
+    fn end(&self, state: &mut State, job: u8, to: JobState) -> Doing {
+        let row = &mut state.jobs[usize::from(job)];
+        row.state = to;
+        row.ends += 1;
+        row.notice_due = true;
+        if !row.lanes.is_empty() {
+            row.done = row.lanes.iter().map(|lane| lane.done).sum();
+        }
+        row.lanes.iter_mut().for_each(|lane| lane.open = false);
+        let event = Message::Ended { job, done: row.done };
+        if self.is(Broken::EventOutsideTheTransaction) {
+            return Doing::Emits(event);
+        }
+        state.send(event);
+        Doing::Done
+    }
+
+    /// Where the work still stands as it was read: one more attempt, or the end of the job.
+    fn record_failure(&self, state: &mut State, worker: usize) {
+        match state.workers[worker].doing {
+            Doing::Has(Message::Request { job }) => {
+                let row = &mut state.jobs[usize::from(job)];
+                if !matches!(row.state, JobState::Absent | JobState::Queued) || row.waits {
+                    return;
+                }
+                row.state = JobState::Queued;
+                row.attempts += 1;
+                row.waits = true;
+                if row.attempts == self.attempts {
+                    row.waits = false;
+                    self.end(state, job, JobState::Failed);
+                }
+            }
+            Doing::On(Message::Step { job, lane, .. }, view) => {
+                let row = &mut state.jobs[usize::from(job)];
+                let at = &mut row.lanes[usize::from(lane)];
+                if !at.open || !at.is_at(view) || at.attempts != view.attempts() {
+                    return;
+                }
+                at.attempts += 1;
+                at.waits = true;
+                if at.attempts == self.attempts {
+                    self.end(state, job, JobState::Failed);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Insert or ignore.
+fn make_notice(job: &mut Job) {
+    if job.notice_due {
+        job.notices += 1;
+        job.notice_due = false;
+    }
+}

@@ -1,0 +1,417 @@
+//! A site in one thread: processes with workers and relays on one SQLite file. Every call to the
+//! database waits at its task's gate, so that a scheduler decides who is next, and who dies instead.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use batchshare::broker::{Broker, Delivery, Embedded, Exchange, Outgoing, Queue};
+use batchshare::db::{Clock, Db, Target};
+use batchshare::domain::Limits;
+use batchshare::relay::{Relay, RelayOptions};
+use batchshare::shutdown::{self, Stop, Stopper};
+use batchshare::store::{BeginOptions, DueOptions, LaneOptions, OutboxRow, Store, Submission};
+use batchshare::worker::{Worker, WorkerOptions};
+use batchshare::{notifier, wire};
+use diesel::connection::SimpleConnection;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::company::Company;
+use super::gate::{Gate, Pass, Said};
+use super::watch::{Watch, Wrong, json};
+
+/// Of the outbox's rows.
+pub const LEASE: Duration = Duration::from_secs(20);
+
+/// What may be done wrong on purpose. Each must be found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    AcksBeforeCommit,
+    RelayRemovesBeforePublishing,
+    /// Messages are kept in memory until they are sent.
+    OutboxDiesWithItsProcess,
+}
+
+pub struct Options {
+    pub due_work: bool,
+    /// A slice is a lane from end to end, or one chunk.
+    pub long_slices: bool,
+    /// Before a job's attempts have run out.
+    pub retries: usize,
+    pub mistake: Option<Mistake>,
+}
+
+/// The message that a task is about: its row, and the name under which it is held.
+struct Held {
+    row: i64,
+    holder: String,
+}
+
+struct Task {
+    name: String,
+    process: usize,
+    message: Option<Held>,
+    /// In bad times.
+    calls: u64,
+    says: mpsc::UnboundedReceiver<Said>,
+    handle: JoinHandle<()>,
+    /// It waits at its gate, to write or to read.
+    gate: Option<(bool, oneshot::Sender<Pass>)>,
+    /// It is through, and so it went.
+    done: Option<bool>,
+}
+
+/// What a process keeps in memory.
+struct Process {
+    committed: mpsc::Sender<OutboxRow>,
+    to_relay: Arc<Mutex<mpsc::Receiver<OutboxRow>>>,
+}
+
+impl Process {
+    fn new() -> Self {
+        let (committed, received) = mpsc::channel(64);
+        Self { committed, to_relay: Arc::new(Mutex::new(received)) }
+    }
+}
+
+/// What a task works with: all behind its gate.
+struct Parts {
+    store: Store,
+    broker: Broker,
+    worker: Arc<Worker>,
+}
+
+pub struct Site {
+    pub db: Db,
+    pub watch: Watch,
+    pub options: Options,
+    processes: Vec<Process>,
+    tasks: Vec<Task>,
+    holders: u64,
+    tasks_made: u64,
+    /// Says what happens, for one seed that is looked at.
+    talks: bool,
+    stop: Stop,
+    _stopper: Stopper,
+}
+
+/// A message that can be taken now.
+pub struct Ready {
+    pub row: i64,
+    pub queue: Queue,
+}
+
+impl Site {
+    pub fn new(path: &std::path::Path, processes: usize, options: Options) -> Self {
+        let url = format!("sqlite://{}", path.display());
+        let settings = crate::support::settings(&url);
+        let target = Target::parse(&url).expect("url");
+        // A deadline would be by the machine's clock.
+        let db = Db::new(target, settings.db_options(), Clock::standing(1_700_000_000_000)).unhurried();
+        let (stopper, stop) = shutdown::channel();
+        Self {
+            db,
+            watch: Watch::new(Company::new()),
+            options,
+            processes: (0..processes).map(|_| Process::new()).collect(),
+            tasks: Vec::new(),
+            holders: 0,
+            tasks_made: 0,
+            talks: std::env::var("BATCHSHARE_SIM_SEED").is_ok(),
+            stop,
+            _stopper: stopper,
+        }
+    }
+
+    pub async fn sql(&self, sql: impl Into<String>) {
+        let sql = sql.into();
+        self.db.write(move |conn| Ok(conn.batch_execute(&sql)?)).await.expect("sql");
+    }
+
+    pub async fn number(&self, sql: &str) -> i64 {
+        json(&self.db, sql).await.as_i64().expect("a number")
+    }
+
+    pub fn say(&self, what: impl FnOnce() -> String) {
+        if self.talks {
+            println!("{}", what());
+        }
+    }
+
+    pub fn processes(&self) -> usize {
+        self.processes.len()
+    }
+
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Three calls of four, of those that handle a request or a step.
+    pub fn fails_now(&mut self, task: usize) -> bool {
+        let task = &mut self.tasks[task];
+        task.calls += 1;
+        let work = [Queue::Jobs, Queue::Steps].iter().any(|queue| task.name.starts_with(queue.suffix()));
+        work && !task.calls.is_multiple_of(4)
+    }
+
+    fn worker_options(&self) -> WorkerOptions {
+        let chunk_pairs = 4;
+        let lane = LaneOptions { chunk_pairs, lease: Duration::from_secs(30) };
+        let hour = Duration::from_secs(3_600);
+        WorkerOptions {
+            begin: BeginOptions { limits: Limits::default(), chunk_pairs, lanes: 2, lane },
+            due: DueOptions { longest_lease: hour, unbegun_patience: hour },
+            slice: if self.options.long_slices { hour } else { Duration::ZERO },
+            due_interval: Duration::from_secs(1),
+            retry_delays: [5, 30, 120, 600].map(Duration::from_secs)[..self.options.retries].to_vec(),
+            allowed_publishers: Vec::new(),
+            prefetch: 1,
+            request_concurrency: 1,
+            step_concurrency: 1,
+        }
+    }
+
+    /// Starts a task, which goes up to its first gate.
+    async fn start<F: Future<Output = bool> + Send + 'static>(
+        &mut self,
+        process: usize,
+        what: &'static str,
+        message: Option<Held>,
+        work: impl FnOnce(Parts) -> F,
+    ) -> Result<(), Wrong> {
+        self.tasks_made += 1;
+        let name = format!("{what} {} of process {process}", self.tasks_made);
+        let about = message.as_ref().map(|held| format!(" (message {})", held.row)).unwrap_or_default();
+        self.say(|| format!("{name}{about} starts"));
+        let (says, heard) = mpsc::unbounded_channel();
+        let db = self.db.with_faults(Gate::new(says.clone()));
+        let store = Store::with_relay(db.clone(), self.processes[process].committed.clone(), LEASE);
+        let broker = Broker::Embedded(Embedded::new(db));
+        let worker = Worker::new(store.clone(), broker.clone(), self.worker_options(), self.stop.clone());
+        let work = work(Parts { store, broker, worker });
+        let handle = tokio::spawn(async move {
+            let well = work.await;
+            // Whoever killed it does not listen.
+            let _ = says.send(Said::Done(well));
+        });
+        self.tasks.push(Task {
+            name,
+            process,
+            message,
+            calls: 0,
+            says: heard,
+            handle,
+            gate: None,
+            done: None,
+        });
+        self.hear(self.tasks.len() - 1).await
+    }
+
+    /// Waits until a task is at its gate again, or through.
+    async fn hear(&mut self, task: usize) -> Result<(), Wrong> {
+        let task = &mut self.tasks[task];
+        match task.says.recv().await {
+            Some(Said::AtGate { writing, answer }) => task.gate = Some((writing, answer)),
+            Some(Said::Done(well)) => task.done = Some(well),
+            None => return Err("a task panicked".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// A task's next call, or its end.
+    pub async fn go_on(&mut self, task: usize, pass: Pass) -> Result<(), Wrong> {
+        let Some((writing, answer)) = self.tasks[task].gate.take() else {
+            return self.finish(task).await;
+        };
+        // Reading changes nothing whose answer could be lost.
+        let pass = if pass == Pass::AnswerLost && !writing { Pass::Outage } else { pass };
+        self.say(|| {
+            format!("{}: {} {pass:?}", self.tasks[task].name, if writing { "write" } else { "read" })
+        });
+        let _ = answer.send(pass);
+        self.hear(task).await?;
+        if writing { self.watch.look(&self.db).await } else { Ok(()) }
+    }
+
+    async fn finish(&mut self, task: usize) -> Result<(), Wrong> {
+        let task = self.tasks.swap_remove(task);
+        self.say(|| format!("{} is through: {:?}", task.name, task.done));
+        if let Some(held) = &task.message {
+            if task.done == Some(true) {
+                let Held { row, holder } = held;
+                self.sql(format!("DELETE FROM queue_messages WHERE id = {row} AND holder = '{holder}'"))
+                    .await;
+            } else {
+                self.give_back(held).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn give_back(&self, held: &Held) {
+        let Held { row, holder } = held;
+        self.sql(format!(
+            "UPDATE queue_messages SET holder = NULL, visible_at = 0 WHERE id = {row} AND holder = '{holder}'"
+        ))
+        .await;
+    }
+
+    /// A process dies: what it had in memory is gone.
+    pub async fn crash(&mut self, process: usize) {
+        self.forget(process).await;
+        if self.options.mistake == Some(Mistake::OutboxDiesWithItsProcess) {
+            let now = self.db.clock().now_ms();
+            self.sql(format!("DELETE FROM outbox WHERE leased_until > {now}")).await;
+        }
+    }
+
+    async fn forget(&mut self, process: usize) {
+        self.say(|| format!("process {process} dies"));
+        let (gone, left) =
+            std::mem::take(&mut self.tasks).into_iter().partition(|task| task.process == process);
+        self.tasks = left;
+        let gone: Vec<Task> = gone;
+        for task in gone {
+            task.handle.abort();
+            let _ = task.handle.await;
+            if let Some(held) = &task.message {
+                self.give_back(held).await;
+            }
+        }
+        self.processes[process] = Process::new();
+    }
+
+    /// All of them die, as they do where one process has all the roles; it starts again.
+    pub async fn power_cut(&mut self) {
+        for process in 0..self.processes.len() {
+            self.forget(process).await;
+        }
+        Embedded::new(self.db.clone()).recover().await.expect("recover");
+    }
+
+    pub async fn ready(&self) -> Vec<Ready> {
+        let now = self.db.clock().now_ms();
+        let rows = json(
+            &self.db,
+            &format!(
+                "SELECT json_group_array(json_array(id, queue)) FROM (SELECT * FROM queue_messages \
+                 WHERE holder IS NULL AND visible_at <= {now} ORDER BY visible_at, id)"
+            ),
+        )
+        .await;
+        let queue =
+            |name: &Value| Queue::ALL.into_iter().find(|queue| name == queue.suffix()).expect("a queue");
+        let rows = rows.as_array().expect("rows");
+        rows.iter().map(|row| Ready { row: row[0].as_i64().expect("an id"), queue: queue(&row[1]) }).collect()
+    }
+
+    /// A process takes a message and begins to handle it.
+    pub async fn take(&mut self, process: usize, message: &Ready) -> Result<(), Wrong> {
+        let (row, queue) = (message.row, message.queue);
+        let found = json(
+            &self.db,
+            &format!(
+                "SELECT json_array(message_id, routing_key, headers, CAST(body AS TEXT), deliveries) \
+                 FROM queue_messages WHERE id = {row}"
+            ),
+        )
+        .await;
+        self.holders += 1;
+        let holder = format!("holder-{}", self.holders);
+        let held = Held { row, holder: holder.clone() };
+        if self.options.mistake == Some(Mistake::AcksBeforeCommit) {
+            self.sql(format!("DELETE FROM queue_messages WHERE id = {row}")).await;
+        } else {
+            let next = "deliveries = deliveries + 1, visible_at = 9000000000000000";
+            self.sql(format!("UPDATE queue_messages SET holder = '{holder}', {next} WHERE id = {row}")).await;
+        }
+        let text = |place: usize| found[place].as_str().map(ToOwned::to_owned);
+        let headers: serde_json::Map<String, Value> =
+            serde_json::from_str(&text(2).unwrap_or_default()).expect("headers");
+        let headers =
+            headers.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())));
+        let delivery = Delivery {
+            tag: u64::try_from(row).expect("a row"),
+            redelivered: found[4].as_i64() > Some(0),
+            routing_key: text(1).unwrap_or_default(),
+            message_id: text(0),
+            user_id: None,
+            headers: headers.collect(),
+            body: text(3).unwrap_or_default().into_bytes(),
+        };
+        self.start(process, queue.suffix(), Some(held), |parts| async move {
+            match queue {
+                Queue::Notices => notifier::handle(&parts.store, &parts.broker, delivery).await.is_ok(),
+                _ => parts.worker.handle(queue, delivery).await.is_ok(),
+            }
+        })
+        .await
+    }
+
+    /// A relay's turn: what was just committed, or a look at the table.
+    pub async fn relay(&mut self, process: usize, table: bool) -> Result<(), Wrong> {
+        let received = Arc::clone(&self.processes[process].to_relay);
+        let forgets = self.options.mistake == Some(Mistake::RelayRemovesBeforePublishing);
+        let options = RelayOptions { lease: LEASE, interval: LEASE, batch: 10 };
+        self.start(process, "relay", None, move |parts| async move {
+            let mut relay = Relay::new(parts.store.clone(), parts.broker, options);
+            if !table || forgets {
+                let mut rows: Vec<OutboxRow> = {
+                    let mut received = received.lock().expect("a lock");
+                    std::iter::from_fn(|| received.try_recv().ok()).collect()
+                };
+                if forgets {
+                    rows.extend(parts.store.take_unsent(10, LEASE).await.unwrap_or_default());
+                    let ids = rows.iter().map(|row| row.id).collect();
+                    if parts.store.remove_sent(ids).await.is_err() {
+                        return false;
+                    }
+                }
+                relay.send(rows).await
+            } else {
+                relay.sweep().await;
+                true
+            }
+        })
+        .await
+    }
+
+    pub async fn due(&mut self, process: usize) -> Result<(), Wrong> {
+        self.start(process, "due", None, |parts| async move { parts.worker.wake_due().await.is_ok() }).await
+    }
+
+    /// Somebody asks over HTTP.
+    pub async fn submit(&mut self, process: usize, submission: Submission) -> Result<(), Wrong> {
+        self.start(process, "submit", None, |parts| async move {
+            parts.store.submit(submission, Limits::default(), 1_000).await.is_ok()
+        })
+        .await
+    }
+
+    /// Another program publishes to the queue of requests.
+    pub async fn publish(&self, body: Vec<u8>) {
+        let message = Outgoing {
+            exchange: Exchange::Jobs,
+            routing_key: batchshare::broker::topology::KEY_REQUESTED.to_owned(),
+            message_id: "from outside".to_owned(),
+            kind: wire::REQUEST_TYPE.to_owned(),
+            traceparent: None,
+            mandatory: true,
+            timestamp: 0,
+            headers: Vec::new(),
+            body,
+        };
+        for answer in Broker::Embedded(Embedded::new(self.db.clone())).publish(&[message]).await {
+            answer.expect("published");
+        }
+    }
+
+    /// Everything that runs is let go to its end.
+    pub async fn finish_all(&mut self) -> Result<(), Wrong> {
+        while !self.tasks.is_empty() {
+            self.go_on(0, Pass::Go).await?;
+        }
+        Ok(())
+    }
+}

@@ -24,6 +24,7 @@ mod layers;
 mod metrics;
 mod migrations;
 mod model;
+mod outages;
 mod process;
 mod production;
 mod properties;

@@ -10,11 +10,11 @@ use crate::process::{Env, Program, file, http, run, until};
 use crate::support::{Kind, TestDb, server, unique};
 
 pub struct Site {
-    db: TestDb,
-    env: Env,
+    pub db: TestDb,
+    pub env: Env,
     prefix: String,
-    serve: Vec<Program>,
-    work: Vec<Program>,
+    pub serve: Vec<Program>,
+    pub work: Vec<Program>,
     pub addresses: Vec<String>,
     _folder: tempfile::TempDir,
 }

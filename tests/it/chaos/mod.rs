@@ -6,7 +6,7 @@
 
 mod check;
 mod load;
-mod relay;
+pub mod relay;
 mod servers;
 mod site;
 

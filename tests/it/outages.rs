@@ -1,0 +1,126 @@
+//! Servers that are away or do not answer: what people and operators see meanwhile, and that work goes
+//! on by itself afterwards, with no attempt counted.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::chaos::relay::{Mode, TcpRelay};
+use crate::process::{Env, Program, http, until};
+use crate::production::Site;
+use crate::support::server;
+
+/// A gateway and a worker behind relays, on a site of its own.
+struct Away {
+    site: Site,
+    pg: TcpRelay,
+    mq: TcpRelay,
+    gateway: String,
+    health: String,
+    /// They run as long as this is there.
+    _programs: [Program; 2],
+}
+
+fn port(url: &str) -> u16 {
+    let place = url.rsplit_once('@').expect("a user").1;
+    place
+        .split(['/', '?'])
+        .next()
+        .and_then(|place| place.rsplit_once(':'))
+        .expect("a port")
+        .1
+        .parse()
+        .expect("a port")
+}
+
+fn through(url: &str, relay: &TcpRelay) -> String {
+    url.replace(&format!(":{}/", port(url)), &format!(":{}/", relay.port))
+}
+
+impl Away {
+    async fn start() -> Self {
+        let mut site = Site::start().await;
+        // The site's own roles would do the work in our place.
+        for program in site.serve.iter_mut().chain(&mut site.work) {
+            assert_eq!(program.stop(), 0);
+        }
+        let amqp = server("BATCHSHARE_TEST_AMQP_URL");
+        let (pg, mq) = (TcpRelay::start(port(&site.db.url)).await, TcpRelay::start(port(&amqp)).await);
+        let mut env: Env = site.env.clone();
+        env.retain(|(name, _)| !name.ends_with("__URL"));
+        env.push(("BATCHSHARE__DATABASE__URL", through(&site.db.url, &pg)));
+        env.push(("BATCHSHARE__BROKER__URL", through(&amqp, &mq)));
+        env.push(("BATCHSHARE__BROKER__HEARTBEAT_S", "2".to_owned()));
+        env.push(("BATCHSHARE__BROKER__OPERATION_TIMEOUT_MS", "3000".to_owned()));
+        env.push(("BATCHSHARE__DATABASE__CALL_TIMEOUT_MS", "3000".to_owned()));
+        env.push(("BATCHSHARE__DATABASE__CONNECT_TIMEOUT_S", "2".to_owned()));
+        let (mut serve, mut work) = (Program::start(&["serve"], &env), Program::start(&["work"], &env));
+        let gateway = serve.address();
+        let health = work.logged("the worker's health is told", "listen=");
+        let health = health.trim_start_matches("Some(").trim_end_matches(')').to_owned();
+        Self { site, pg, mq, gateway, health, _programs: [serve, work] }
+    }
+
+    fn share(&self, secret: i64) -> (u16, Value) {
+        let body = json!({"secrets": {"ids": [secret]}, "recipients": [{"kind": "user", "id": 3}]});
+        http("POST", &self.gateway, "/api/v1/share-jobs", "ana", Some(&body))
+    }
+
+    fn ready(&self, address: &str) -> (u16, Value) {
+        http("GET", address, "/readyz", "ana", None)
+    }
+
+    fn ended(&self, id: &Value) -> Value {
+        let path = format!("/api/v1/share-jobs/{}", id.as_str().expect("an id"));
+        until("the job's end", 40, || {
+            let (status, job) = http("GET", &self.gateway, &path, "ana", None);
+            (status == 200 && !job["finished_at"].is_null()).then_some(job)
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_broker_jobs_are_accepted_and_run_when_it_is_back() {
+    let away = Away::start().await;
+    let (_, first) = away.share(1_001);
+    assert_eq!(away.ended(&first["job_id"])["state"], "completed");
+    for mode in [Mode::Cut, Mode::Stall] {
+        away.mq.set(mode);
+        until("the worker is not ready", 20, || (away.ready(&away.health).0 == 503).then_some(()));
+        let (status, body) = away.ready(&away.health);
+        assert_eq!((status, &body["broker"], &body["database"]), (503, &json!("unavailable"), &json!("ok")));
+        let (status, body) = away.ready(&away.gateway);
+        assert_eq!((status, &body["broker"]), (200, &json!("degraded")), "{body}");
+        let asked = Instant::now();
+        let (status, job) = away.share(1_002);
+        assert_eq!(status, 202);
+        assert!(asked.elapsed() < Duration::from_secs(2), "nobody waits for the broker");
+        away.mq.set(Mode::Flow);
+        let job = away.ended(&job["job_id"]);
+        assert_eq!((&job["state"], &job["attempts"]), (&json!("completed"), &json!(0)));
+        until("the worker is ready", 20, || (away.ready(&away.health).0 == 200).then_some(()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_database_people_are_told_to_come_again_and_nothing_is_counted() {
+    let away = Away::start().await;
+    let (_, first) = away.share(1_001);
+    away.ended(&first["job_id"]);
+    for mode in [Mode::Cut, Mode::Stall] {
+        away.pg.set(mode);
+        let (status, problem) = away.share(1_003);
+        assert_eq!((status, problem["status"].as_u64()), (503, Some(503)), "{problem}");
+        for address in [&away.gateway, &away.health] {
+            let (status, body) = away.ready(address);
+            assert_eq!((status, &body["database"]), (503, &json!("unavailable")));
+        }
+        away.pg.set(Mode::Flow);
+        let (status, job) =
+            until("the gateway answers", 30, || Some(away.share(1_004)).filter(|(s, _)| *s == 202));
+        assert_eq!(status, 202);
+        let job = away.ended(&job["job_id"]);
+        assert_eq!((&job["state"], &job["attempts"]), (&json!("completed"), &json!(0)));
+    }
+    assert_eq!(away.site.db.number("SELECT COUNT(*) FROM dead_letters").await, 0);
+}

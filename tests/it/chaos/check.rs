@@ -96,6 +96,12 @@ fn lines(conn: &mut diesel::PgConnection, sql: &str) -> Vec<String> {
     rows.load::<Line>(conn).expect("sql").into_iter().map(|line| line.text).collect()
 }
 
+/// How many jobs have ended.
+pub fn ended(site: &Site) -> usize {
+    let ended = number(&mut connect(site), "SELECT count(*) FROM jobs WHERE finished_at IS NOT NULL");
+    usize::try_from(ended).expect("a count")
+}
+
 /// Waits until nothing is in flight, and says since when.
 pub async fn quiet(site: &Site, ledger: &Ledger) -> Instant {
     let mut conn = connect(site);

@@ -1,6 +1,7 @@
 //! Jobs that keep coming, over HTTP and as messages, and what must have become of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,7 +33,11 @@ pub struct Load {
     pub ledger: Arc<Mutex<Ledger>>,
     stop: tokio::sync::watch::Sender<bool>,
     tasks: JoinSet<()>,
+    busy: Arc<AtomicBool>,
 }
+
+/// Unfinished jobs above which no more are asked for.
+const ENOUGH: usize = 60;
 
 #[derive(Clone)]
 struct Asker {
@@ -40,20 +45,30 @@ struct Asker {
     addresses: Arc<Mutex<Vec<String>>>,
     broker: Broker,
     stop: tokio::sync::watch::Receiver<bool>,
+    /// Enough jobs are under way: faults are what is tested here, not how much fits.
+    busy: Arc<AtomicBool>,
 }
 
 impl Load {
     pub fn start(seed: u64, addresses: Arc<Mutex<Vec<String>>>, broker: Broker) -> Self {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let ledger = Arc::new(Mutex::new(Ledger::default()));
-        let asker = Asker { ledger: Arc::clone(&ledger), addresses, broker, stop: stopped };
+        let busy = Arc::new(AtomicBool::new(false));
+        let asker =
+            Asker { ledger: Arc::clone(&ledger), addresses, broker, stop: stopped, busy: Arc::clone(&busy) };
         let mut tasks = JoinSet::new();
         for lane in 0..4 {
             let rng = StdRng::seed_from_u64(seed * 31 + lane);
             tasks.spawn(asker.clone().ask(rng, lane));
         }
         tasks.spawn(asker.take_back());
-        Self { ledger, stop, tasks }
+        Self { ledger, stop, tasks, busy }
+    }
+
+    /// Is told how many jobs have ended, now and then.
+    pub fn ended(&self, jobs: usize) {
+        let asked = self.ledger.lock().expect("the ledger").accepted.len();
+        self.busy.store(asked.saturating_sub(jobs) > ENOUGH, Ordering::Relaxed);
     }
 
     pub async fn finish(mut self) -> Ledger {
@@ -81,6 +96,10 @@ fn request(rng: &mut StdRng, lane: u64) -> (Vec<i64>, Vec<i64>) {
 impl Asker {
     async fn ask(self, mut rng: StdRng, lane: u64) {
         while !*self.stop.borrow() {
+            if self.busy.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
             let (secrets, recipients) = request(&mut rng, lane);
             let pairs = secrets.iter().flat_map(|s| recipients.iter().map(move |r| (*s, *r))).collect();
             let data = json!({

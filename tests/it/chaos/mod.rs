@@ -40,6 +40,7 @@ async fn faults_of_all_kinds_lose_nothing_and_double_nothing() {
         let fault = site.fault(&mut rng).await;
         println!("chaos: {:5.1} s: {fault}", began.elapsed().as_secs_f64());
         *faults.entry(fault).or_default() += 1;
+        load.ended(check::ended(&site));
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     site.pg.set(Mode::Flow);

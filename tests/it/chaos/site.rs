@@ -80,7 +80,6 @@ impl Site {
             ("DATABASE__TCP_USER_TIMEOUT_MS", "5000".to_owned()),
             ("RELAY__LEASE_MS", "5000".to_owned()),
             ("WORKER__LANE_LEASE_MS", "8000".to_owned()),
-            ("WORKER__LANE_LEASE_MAX_MS", "8000".to_owned()),
             ("WORKER__RETRY_DELAYS_MS", "500,1000,2000,2000".to_owned()),
             // Small, so that there is a middle to be killed in.
             ("WORKER__CHUNK_PAIRS", "100".to_owned()),

@@ -16,6 +16,7 @@ mod cli;
 mod dead;
 mod dead_program;
 mod embedded;
+mod faults;
 mod fixtures;
 mod gateway;
 mod import;

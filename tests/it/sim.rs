@@ -13,7 +13,7 @@
 #![allow(clippy::print_stdout, reason = "what a seed does is read when it fails")]
 
 mod company;
-mod gate;
+pub(crate) mod gate;
 mod site;
 mod story;
 mod watch;

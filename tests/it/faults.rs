@@ -1,0 +1,50 @@
+//! Every call to database and broker fails once, before or after it took effect: the result is the
+//! same each time.
+//!
+//! One small program does the work of all roles, step by step: so that the n-th call is the same in
+//! every run. A scenario (a small job over HTTP, a large one by a message that comes twice, a poison
+//! message) runs for n = 1, 2, 3 … until there are fewer calls than n. Nothing waits for luck: what is
+//! at the broker is counted, so a message that is missing fails the test.
+
+#![allow(clippy::print_stdout, reason = "how many calls there were is read with --nocapture")]
+
+mod injector;
+mod program;
+
+use crate::on_both_stores;
+use crate::support::Kind;
+use injector::How;
+use program::Program;
+
+/// Runs the scenario with a fault at the first call, the second, and so on.
+async fn at_every_call(kind: Kind, how: How, due_work: bool, twice: bool) {
+    let mut program = Program::new(kind, due_work, twice).await;
+    let mut at = 1;
+    while program.run(at, how).await {
+        at += 1;
+    }
+    println!("{how:?} on {kind:?}: {} calls", at - 1);
+    assert!(at > 30, "the scenario has more calls than {at}");
+}
+
+on_both_stores! {
+    async fn an_outage_at_any_call_counts_no_attempt_and_changes_no_result(kind: Kind) {
+        at_every_call(kind, How::Outage, false, false).await;
+    }
+
+    async fn an_answer_lost_after_any_call_changes_no_result(kind: Kind) {
+        at_every_call(kind, How::AnswerLost, false, false).await;
+    }
+
+    async fn a_failure_that_passes_at_any_call_is_tried_again_in_place(kind: Kind) {
+        at_every_call(kind, How::Transient { calls: 1 }, false, false).await;
+    }
+
+    async fn a_failure_that_stays_at_any_call_is_recorded_and_tried_again(kind: Kind) {
+        at_every_call(kind, How::Transient { calls: 3 }, true, false).await;
+    }
+
+    async fn every_step_runs_twice_and_has_one_effect(kind: Kind) {
+        at_every_call(kind, How::AnswerLost, false, true).await;
+    }
+}

@@ -1,0 +1,270 @@
+//! All roles, one step after the other, against real servers behind the injector.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batchshare::broker::{
+    Broker, Consumer, Delivery, Embedded, Exchange, Faulty, Outgoing, Queue, Rabbit, topology,
+};
+use batchshare::domain::{JobId, JobState, Limits};
+use batchshare::notifier;
+use batchshare::relay::{Relay, RelayOptions};
+use batchshare::shutdown::{self, Stopper};
+use batchshare::store::{BeginOptions, DueOptions, LaneOptions, Store, Submission, Submitted};
+use batchshare::wire::{self, JobRequested};
+use batchshare::worker::{Worker, WorkerOptions};
+
+use super::injector::{How, Injector};
+use crate::support::Kind;
+use crate::world::*;
+
+/// Rounds until everything has ended; a run without a fault takes eight.
+const ROUNDS: usize = 40;
+
+pub struct Program {
+    world: World,
+    injector: Arc<Injector>,
+    broker: Broker,
+    /// The same broker without faults, for what others do.
+    outside: Broker,
+    store: Store,
+    worker: Arc<Worker>,
+    relay: Relay,
+    consumers: [Option<Consumer>; Queue::ALL.len()],
+    due_work: bool,
+    /// Each message is handled twice before it is acknowledged.
+    twice: bool,
+    _stopper: Stopper,
+}
+
+impl Program {
+    pub async fn new(kind: Kind, due_work: bool, twice: bool) -> Self {
+        let world = World::new(kind).await;
+        world.secrets(ANA, 101..=108).await;
+        let outside = match kind {
+            Kind::Sqlite => Broker::Embedded(Embedded::new(world.test.db.clone())),
+            Kind::Postgres => Broker::Rabbit(Rabbit::new(crate::broker::options())),
+        };
+        outside.declare().await.expect("declared");
+        let injector = Arc::new(Injector::default());
+        let broker = Broker::Faulty(Faulty::new(outside.clone(), injector.clone()));
+        let store = Store::new(world.test.db.with_faults(injector.clone()));
+        let (stopper, stop) = shutdown::channel();
+        let chunk_pairs = 4;
+        let lane = LaneOptions { chunk_pairs, lease: Duration::from_secs(30) };
+        let hour = Duration::from_secs(3_600);
+        let options = WorkerOptions {
+            begin: BeginOptions { limits: Limits::default(), chunk_pairs, lanes: 2, lane },
+            due: DueOptions { longest_lease: hour, unbegun_patience: hour },
+            // A lane from end to end, so that a step has several chunks.
+            slice: hour,
+            due_interval: hour,
+            retry_delays: vec![Duration::ZERO; 4],
+            allowed_publishers: Vec::new(),
+            prefetch: 1,
+            request_concurrency: 1,
+            step_concurrency: 1,
+        };
+        let worker = Worker::new(store.clone(), broker.clone(), options, stop);
+        // A lease that is over at once: what could not be sent is sent in the next round.
+        let options = RelayOptions { lease: Duration::ZERO, interval: hour, batch: 100 };
+        let relay = Relay::new(store.clone(), broker.clone(), options);
+        let consumers = Default::default();
+        Self {
+            world,
+            injector,
+            broker,
+            outside,
+            store,
+            worker,
+            relay,
+            consumers,
+            due_work,
+            twice,
+            _stopper: stopper,
+        }
+    }
+
+    /// Runs the scenario with a fault at this call. False where there are not so many.
+    pub async fn run(&mut self, at: u64, how: How) -> bool {
+        self.injector.plan(at, how);
+        let what = format!("a fault ({how:?}) at call {at}");
+        let small = self.submit().await;
+        let large = share((103..=108).chain([999]), &[BRUNO, EVA]);
+        let body = wire::encode_request(large.job_id, &large.request, &wire::new_traceparent(), 0);
+        for body in [body.clone(), body, b"poison".to_vec()] {
+            self.publish(body).await;
+        }
+        let mut rounds = 0;
+        while !self.settled().await {
+            assert!(rounds < ROUNDS, "{what}: not settled; {}", self.state().await);
+            rounds += 1;
+            self.round(&what).await;
+        }
+        self.injector.calm();
+        self.check(&what, how, small, &large).await;
+        let tables = ["grants", "jobs", "job_secrets", "lanes", "job_rejections", "notices", "dead_letters"];
+        let sql: String = tables.iter().map(|table| format!("DELETE FROM {table};")).collect();
+        self.world.test.sql(&sql).await;
+        self.injector.reached(at)
+    }
+
+    /// As a client does: again with the same key until it is accepted.
+    async fn submit(&self) -> JobId {
+        let submission = Submission {
+            request: share([101, 102], &[BRUNO]).request,
+            idempotency_key: Some("the small one".to_owned()),
+            traceparent: None,
+        };
+        for _ in 0..5 {
+            match self.store.submit(submission.clone(), Limits::default(), 100).await {
+                Ok(Submitted::Accepted(job) | Submitted::Repeated(job)) => return job.job_id,
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => {}
+            }
+        }
+        panic!("never accepted");
+    }
+
+    /// As another program does.
+    async fn publish(&self, body: Vec<u8>) {
+        let message = Outgoing {
+            exchange: Exchange::Jobs,
+            routing_key: topology::KEY_REQUESTED.to_owned(),
+            message_id: "from outside".to_owned(),
+            kind: wire::REQUEST_TYPE.to_owned(),
+            traceparent: None,
+            mandatory: true,
+            timestamp: 0,
+            headers: Vec::new(),
+            body,
+        };
+        let batch = [message];
+        for answer in self.outside.publish(&batch).await {
+            answer.expect("published");
+        }
+        self.injector.published(&batch);
+    }
+
+    async fn round(&mut self, what: &str) {
+        self.relay.sweep().await;
+        for (place, queue) in Queue::ALL.into_iter().enumerate() {
+            while self.waiting(queue) > 0 {
+                if !self.message(place, queue, what).await {
+                    // Its messages come again.
+                    self.consumers[place] = None;
+                    break;
+                }
+            }
+        }
+        if self.due_work {
+            // What was not woken is found in the next round.
+            let _ = self.worker.wake_due().await;
+        }
+    }
+
+    fn waiting(&self, queue: Queue) -> i64 {
+        self.injector.line().waiting.get(queue.suffix()).copied().unwrap_or(0)
+    }
+
+    /// Takes, handles and acknowledges one message. False where something failed.
+    async fn message(&mut self, place: usize, queue: Queue, what: &str) -> bool {
+        if self.consumers[place].is_none() {
+            let Ok(consumer) = self.broker.consume(queue, 1).await else { return false };
+            self.consumers[place] = Some(consumer);
+        }
+        let Some(consumer) = &mut self.consumers[place] else { return false };
+        let taken = tokio::time::timeout(Duration::from_secs(20), consumer.next()).await;
+        let Ok(delivery) = taken.unwrap_or_else(|_| panic!("{what}: no message comes from {queue:?}")) else {
+            return false;
+        };
+        let (tag, acker) = (delivery.tag, consumer.acker());
+        let mut well = true;
+        for _ in 0..if self.twice { 2 } else { 1 } {
+            well = well && self.handle(queue, copy(&delivery)).await;
+        }
+        if !well {
+            return false;
+        }
+        let before = self.injector.line().acks;
+        let answer = acker.ack(tag).await;
+        let mut line = self.injector.line();
+        if line.acks > before {
+            *line.waiting.entry(queue.suffix()).or_default() -= 1;
+        }
+        answer.is_ok()
+    }
+
+    async fn handle(&self, queue: Queue, delivery: Delivery) -> bool {
+        match queue {
+            Queue::Notices => notifier::handle(&self.store, &self.broker, delivery).await.is_ok(),
+            _ => Arc::clone(&self.worker).handle(queue, delivery).await.is_ok(),
+        }
+    }
+
+    async fn settled(&self) -> bool {
+        let left = "(SELECT COUNT(*) FROM jobs WHERE finished_at IS NULL OR notice_due) \
+                    + (SELECT COUNT(*) FROM outbox) + 2 - (SELECT COUNT(*) FROM jobs)";
+        let queues: i64 = Queue::ALL.into_iter().map(|queue| self.waiting(queue)).sum();
+        queues == 0 && self.world.test.number(left).await == 0
+    }
+
+    async fn state(&self) -> String {
+        let (jobs, _) = self.world.store.jobs(None, None, 10).await.expect("jobs");
+        let waiting = self.injector.line().waiting.clone();
+        format!("{jobs:?}, {} in the outbox, {waiting:?}", self.world.store.unsent().await.expect("outbox"))
+    }
+
+    async fn check(&self, what: &str, how: How, small: JobId, large: &JobRequested) {
+        let number = async |sql: &str| self.world.test.number(sql).await;
+        let job = self.world.job(small).await;
+        assert_eq!((job.state, job.counts), (JobState::Completed, counts(2, 0, 0, 0)), "{what}");
+        let failures = job.attempts;
+        let job = self.world.job(large.job_id).await;
+        assert_eq!(
+            (job.state, job.counts),
+            (JobState::CompletedWithRejections, counts(12, 0, 0, 2)),
+            "{what}"
+        );
+        let lines: Vec<_> = job.rejections.iter().map(line).collect();
+        assert_eq!(lines, [("secret", 999, "not_found", 2)], "{what}");
+        if !matches!(how, How::Transient { calls: 3 }) {
+            assert_eq!((failures, job.attempts), (0, 0), "{what}: no attempt counts");
+        }
+        let exact = "SELECT COUNT(*) FROM grants WHERE permission = 1 AND \
+                     (principal_id = 2 AND secret_id BETWEEN 101 AND 108 OR principal_id = 5 AND secret_id BETWEEN 103 AND 108)";
+        assert_eq!((number("SELECT COUNT(*) FROM grants").await, number(exact).await), (14, 14), "{what}");
+        assert_eq!(number("SELECT COUNT(*) FROM jobs").await, 2, "{what}");
+        let notices = "SELECT COUNT(*) FROM notices n JOIN jobs j ON j.id = n.job AND j.granted = n.granted";
+        assert_eq!((number("SELECT COUNT(*) FROM notices").await, number(notices).await), (2, 2), "{what}");
+        let told = self.injector.line().told.clone();
+        for id in [small, large.job_id] {
+            let event = uuid::Uuid::new_v5(&id.uuid(), b"terminal/1").to_string();
+            assert_eq!(
+                told.get(&id.to_string()).expect("told").iter().collect::<Vec<_>>(),
+                [&event],
+                "{what}"
+            );
+        }
+        // Poison that is delivered again after it was buried is buried again: never less than once.
+        let others = number("SELECT COUNT(*) FROM dead_letters WHERE reason <> 'not_json'").await;
+        let poison = number("SELECT COUNT(*) FROM dead_letters WHERE reason = 'not_json'").await;
+        assert!(
+            others == 0 && (1..=8).contains(&poison),
+            "{what}: {poison} dead letters and {others} others"
+        );
+    }
+}
+
+/// What is delivered cannot be copied but by hand: it is to be acknowledged once.
+fn copy(of: &Delivery) -> Delivery {
+    Delivery {
+        tag: of.tag,
+        redelivered: of.redelivered,
+        routing_key: of.routing_key.clone(),
+        message_id: of.message_id.clone(),
+        user_id: of.user_id.clone(),
+        headers: of.headers.clone(),
+        body: of.body.clone(),
+    }
+}

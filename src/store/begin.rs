@@ -71,14 +71,7 @@ pub(super) enum Found {
 /// The row of a job that is to begin now, locked.
 pub(super) fn make_or_find(tx: &mut Tx<'_>, asked: &JobRequested) -> Result<Found, DbError> {
     let trace = asked.traceparent.clone().unwrap_or_else(wire::new_traceparent);
-    let fresh = Fresh {
-        job_id: asked.job_id,
-        requested_by: asked.request.requested_by,
-        request: Some(&asked.request),
-        idempotency_key: None,
-        traceparent: &trace,
-        now: tx.now,
-    };
+    let fresh = Fresh::by_message(asked, &trace, tx.now);
     if let Some(key) = jobs::insert(tx.conn, &fresh)? {
         return jobs::lock(tx.conn, key).map(Found::Job);
     }

@@ -211,14 +211,7 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
         },
         Effect::Request(asked, run) => {
             let trace = asked.traceparent.clone().unwrap_or_else(wire::new_traceparent);
-            let fresh = Fresh {
-                job_id: asked.job_id,
-                requested_by: asked.request.requested_by,
-                request: Some(&asked.request),
-                idempotency_key: None,
-                traceparent: &trace,
-                now: tx.now,
-            };
+            let fresh = Fresh::by_message(asked, &trace, tx.now);
             let row = match jobs::insert(tx.conn, &fresh)? {
                 Some(key) => jobs::lock(tx.conn, key)?,
                 None => match jobs::lock_by_id(tx.conn, asked.job_id)? {

@@ -10,7 +10,7 @@ use crate::domain::share::pairs_of;
 use crate::domain::{
     Counts, FailReason, JobId, JobKey, JobSnapshot, JobState, PrincipalId, SecretId, ShareRequest,
 };
-use crate::wire::{self, StoredRequest};
+use crate::wire::{self, JobRequested, StoredRequest};
 
 use super::facts::id;
 use super::schema::{job_secrets, jobs};
@@ -197,6 +197,15 @@ pub(super) struct Fresh<'a> {
     pub(super) idempotency_key: Option<String>,
     pub(super) traceparent: &'a str,
     pub(super) now: i64,
+}
+
+impl<'a> Fresh<'a> {
+    /// The row of a job that a message asked for.
+    pub(super) fn by_message(asked: &'a JobRequested, traceparent: &'a str, now: i64) -> Self {
+        let (job_id, request) = (asked.job_id, &asked.request);
+        let requested_by = request.requested_by;
+        Self { job_id, requested_by, request: Some(request), idempotency_key: None, traceparent, now }
+    }
 }
 
 /// Inserts a queued job where neither its id nor its key is taken. `None` where one is.

@@ -31,7 +31,7 @@ async fn greet(store: Store, listen: SocketAddr, demo_mode: bool) {
 
 fn place(listen: SocketAddr, database: &str) -> String {
     format!(
-        "batchshare is running: http://{listen}/\n\
+        "batchshare is running: http://{listen}/api/v1 (there is no page yet; README.md lists the API)\n\
          Everything is kept in {database}. Ctrl-C stops it; the next `batchshare up` goes on from there.\n"
     )
 }
@@ -76,7 +76,7 @@ mod tests {
     fn every_body_of_the_welcome_is_a_valid_request() {
         let listen = "127.0.0.1:8080".parse().expect("an address");
         let text = welcome(listen, "sqlite://batchshare.db");
-        assert!(text.contains("http://127.0.0.1:8080/\n") && text.contains("sqlite://batchshare.db"));
+        assert!(text.contains("http://127.0.0.1:8080/api/v1 ") && text.contains("sqlite://batchshare.db"));
         let ana = PrincipalId::new(demo::ANA).expect("an id");
         let bodies: Vec<&str> =
             text.lines().filter_map(|line| line.split_once("-d '")?.1.strip_suffix('\'')).collect();

@@ -11,9 +11,14 @@
 mod injector;
 mod program;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use batchshare::broker::{Broker, Embedded, Queue};
+
 use crate::on_both_stores;
-use crate::support::Kind;
-use injector::How;
+use crate::support::{Kind, TestDb};
+use injector::{How, Injector};
 use program::Program;
 
 /// Runs the scenario with a fault at the first call, the second, and so on.
@@ -25,6 +30,26 @@ async fn at_every_call(kind: Kind, how: How, due_work: bool, twice: bool) {
     }
     println!("{how:?} on {kind:?}: {} calls", at - 1);
     assert!(at > 30, "the scenario has more calls than {at}");
+}
+
+/// The embedded broker's own calls: what a consumer took without knowing it goes back with it, and not
+/// when its lease of a minute ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_taken_without_an_answer_comes_again_at_once() {
+    let test = TestDb::new(Kind::Sqlite).await;
+    let injector = Arc::new(Injector::default());
+    let broker = Broker::Embedded(Embedded::new(test.db.with_faults(injector.clone())));
+    for answer in broker.publish(&[crate::broker::to(Queue::Steps, "one")]).await {
+        answer.expect("published");
+    }
+    // The first call reads, the second takes.
+    injector.plan(2, How::AnswerLost);
+    let mut consumer = broker.consume(Queue::Steps, 1).await.expect("a consumer");
+    consumer.next().await.expect_err("nobody knows what it took");
+    drop(consumer);
+    let mut consumer = broker.consume(Queue::Steps, 1).await.expect("a consumer");
+    let taken = tokio::time::timeout(Duration::from_secs(20), consumer.next()).await;
+    assert_eq!(taken.expect("it is there").expect("a message").message_id.as_deref(), Some("one"));
 }
 
 on_both_stores! {

@@ -247,9 +247,9 @@ impl Task {
         if let Some(error) = failure {
             let _ = self.deliver.send(Err(error));
         }
-        let (holder, ids) = (self.holder.clone(), self.held.iter().copied().collect::<Vec<i64>>());
+        let holder = self.holder.clone();
         // Where this fails, the lease ends and they come again by themselves.
-        if let Err(error) = self.shared.db.write(move |conn| rows::give_back(conn, &holder, &ids)).await {
+        if let Err(error) = self.shared.db.write(move |conn| rows::give_back(conn, &holder)).await {
             tracing::warn!(queue = self.queue.suffix(), %error, "messages come again when their lease ends");
         }
         self.shared.wake(self.queue).notify_waiters();

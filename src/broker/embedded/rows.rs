@@ -204,10 +204,14 @@ pub(super) fn renew(conn: &mut Conn, holder: &str, ids: &[i64]) -> Result<(), Db
     among(conn, &sql, holder, ids).map(drop)
 }
 
-/// Gives back what the holder has, to the front of its queue and in order.
-pub(super) fn give_back(conn: &mut Conn, holder: &str, ids: &[i64]) -> Result<(), DbError> {
-    let sql = "UPDATE queue_messages SET holder = NULL, visible_at = 0 WHERE holder = $1";
-    among(conn, sql, holder, ids).map(drop)
+/// Gives back all that the holder has, to the front of its queue and in order: also what it does not
+/// know of, because the answer to its taking was lost.
+pub(super) fn give_back(conn: &mut Conn, holder: &str) -> Result<(), DbError> {
+    use queue_messages::dsl;
+    diesel::update(dsl::queue_messages.filter(dsl::holder.eq(holder)))
+        .set((dsl::holder.eq(None::<String>), dsl::visible_at.eq(0)))
+        .execute(conn)?;
+    Ok(())
 }
 
 /// As [`give_back`], of every holder there is.

@@ -16,7 +16,7 @@ use super::jobs::{self, JobRow};
 use super::lane_rows::{self, LaneStand};
 use super::lanes::LaneWork;
 use super::tx::Tx;
-use super::{Store, ending};
+use super::{Store, ending, facts};
 
 /// What a recorded failure led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,16 +115,23 @@ impl Store {
     /// Fails a running job whose requester may not share any more. What was granted stays. Does
     /// nothing where the job has ended or runs anew.
     ///
+    /// The right is looked at again in the transaction that fails the job. False where it has come
+    /// back since the chunk found it missing: nothing is written, and the chunk is to be tried again.
+    ///
     /// # Errors
     /// Where the database fails.
-    pub async fn requester_lost(&self, work: LaneWork) -> Result<(), DbError> {
+    pub async fn requester_lost(&self, work: LaneWork) -> Result<bool, DbError> {
         self.transact(move |tx| {
             let row = jobs::lock(tx.conn, work.job.key)?;
-            if row.run == work.job.run && !row.state.is_terminal() {
-                let counts = ending::close_lanes(tx.conn, &row)?;
-                ending::end(tx, &row, Move::Fail(FailReason::RequesterNotValid), counts)?;
+            if row.run != work.job.run || row.state.is_terminal() {
+                return Ok(Flow::Rollback(true));
             }
-            Ok(Flow::Commit(()))
+            if facts::requester_valid(tx.conn, row.requested_by)? {
+                return Ok(Flow::Rollback(false));
+            }
+            let counts = ending::close_lanes(tx.conn, &row)?;
+            ending::end(tx, &row, Move::Fail(FailReason::RequesterNotValid), counts)?;
+            Ok(Flow::Commit(true))
         })
         .await
     }

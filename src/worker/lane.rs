@@ -76,8 +76,10 @@ impl Worker {
                     return Ok(());
                 }
                 Ok(ChunkDone::RequesterNotValid) => {
-                    tracing::warn!("the requester may not share any more: the job has failed");
-                    return self.store.requester_lost(work).await.map_err(not_recorded);
+                    if self.store.requester_lost(work.clone()).await.map_err(not_recorded)? {
+                        tracing::warn!("the requester may not share any more: the job has failed");
+                        return Ok(());
+                    }
                 }
                 Err(error) => {
                     let words = outage_or_words(&error)?;

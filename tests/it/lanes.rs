@@ -125,6 +125,27 @@ on_both_stores! {
         assert_eq!(world.test.number("SELECT COUNT(*) FROM grants").await, 4, "no lane goes on");
     }
 
+    async fn a_requester_who_is_back_before_the_job_has_failed_goes_on(kind: Kind) {
+        let world = World::with_chunks(kind, 4).await;
+        let (asked, steps) = begun(&world).await;
+        let LaneFound::Work(work) = world.store.lane(steps[0].clone(), world.options.lane).await.expect("lane") else {
+            panic!("the lane is open");
+        };
+        let active = |yes: bool| format!("UPDATE principals SET active = {yes} WHERE id = {ANA}");
+        world.test.sql(&active(false)).await;
+        let chunk = world.store.chunk((*work).clone(), true, world.options.lane).await.expect("chunk");
+        assert!(matches!(chunk, ChunkDone::RequesterNotValid), "{chunk:?}");
+        world.test.sql(&active(true)).await;
+        assert!(!world.store.requester_lost(*work).await.expect("looked at again"), "the right is back");
+        assert_eq!(world.job(asked.job_id).await.state, JobState::Running);
+        for step in &steps {
+            world.step(step).await;
+        }
+        world.drain().await;
+        let job = world.job(asked.job_id).await;
+        assert_eq!((job.state, job.counts), (JobState::Completed, counts(12, 0, 0, 0)));
+    }
+
     async fn a_right_that_is_lost_on_the_way_rejects_what_is_left(kind: Kind) {
         let world = World::with_chunks(kind, 4).await;
         let (asked, steps) = begun(&world).await;

@@ -18,6 +18,7 @@ mod dead_program;
 mod embedded;
 mod faults;
 mod fixtures;
+mod flood;
 mod gateway;
 mod import;
 mod lanes;

@@ -17,13 +17,20 @@ pub struct Program {
 /// The settings of a process, on top of the defaults.
 pub type Env = Vec<(&'static str, String)>;
 
+/// The program that is tested: the one that was built with the tests, or another build of it.
+fn program() -> Command {
+    let path = std::env::var_os("BATCHSHARE_TEST_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_batchshare").into());
+    let mut command = Command::new(path);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BATCHSHARE")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 impl Program {
     /// Starts `batchshare ARGS` with these settings and nothing else of ours in its environment.
     pub fn start(args: &[&str], env: &Env) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_batchshare"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BATCHSHARE")) {
-            command.env_remove(name);
-        }
+        let mut command = program();
         command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.envs(env.iter().map(|(name, value)| (name, value)));
         let mut child = command.spawn().expect("the program starts");
@@ -67,6 +74,13 @@ impl Program {
         self.child.id().into()
     }
 
+    /// Its resident memory in KiB: now (`VmRSS`) or at its peak (`VmHWM`).
+    pub fn memory_kib(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
+        line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number")
+    }
+
     /// SIGKILL: nothing is finished, nothing is said.
     pub fn kill(&mut self) {
         self.child.kill().expect("kill");
@@ -106,10 +120,7 @@ impl Drop for Program {
 
 /// Runs `batchshare ARGS` to its end: exit code, stdout, stderr.
 pub fn run(args: &[&str], env: &Env) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_batchshare"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BATCHSHARE")) {
-        command.env_remove(name);
-    }
+    let mut command = program();
     command.args(args).envs(env.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
     let output = command.output().expect("the program runs");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");

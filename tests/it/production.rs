@@ -12,7 +12,7 @@ use crate::support::{Kind, TestDb, server, unique};
 pub struct Site {
     pub db: TestDb,
     pub env: Env,
-    prefix: String,
+    pub prefix: String,
     pub serve: Vec<Program>,
     pub work: Vec<Program>,
     pub addresses: Vec<String>,
@@ -101,12 +101,12 @@ impl Site {
         all.filter(|notice| notice["job_id"] == id).cloned().collect()
     }
 
-    async fn dead(&self, reason: &str) -> i64 {
+    pub async fn dead(&self, reason: &str) -> i64 {
         self.db.number(&format!("SELECT COUNT(*) FROM dead_letters WHERE reason = '{reason}'")).await
     }
 
     /// Nothing is under way any more: outbox and queues are empty.
-    async fn quiet(&self) {
+    pub async fn quiet(&self) {
         crate::support::eventually("an empty outbox", 20, async || {
             (self.db.number("SELECT COUNT(*) FROM outbox").await == 0).then_some(())
         })

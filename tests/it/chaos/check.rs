@@ -155,9 +155,7 @@ pub async fn everything(site: &mut Site, ledger: &Ledger, log: EventLog) -> Foun
     told(&events, ledger);
     let mut worker_kib = 0;
     for work in &site.work {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", work.pid())).expect("its status");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
-        worker_kib = worker_kib.max(peak.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0));
+        worker_kib = worker_kib.max(work.memory_kib("VmHWM"));
     }
     let running: Vec<String> =
         site.work.iter().chain(&site.serve).map(crate::process::Program::log).collect();

@@ -11,6 +11,7 @@ mod health;
 mod input;
 mod metrics;
 mod notices;
+mod page;
 mod problem;
 mod recipients;
 mod secrets;
@@ -97,6 +98,8 @@ pub fn router(state: GatewayState) -> Router {
     let scrape = metrics::Scrape::new(state.store.clone(), Arc::clone(&state.broker));
     Router::new()
         .nest("/api/v1", api)
+        .route("/", get(page::index))
+        .route("/assets/{*path}", get(page::asset))
         .route("/metrics", get(move || scrape.clone().answer()))
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))

@@ -1,0 +1,71 @@
+// The page: frame, routes, and what runs from the start.
+import { html, render, store, useEffect, useStore } from "./lib.js";
+import { language, t } from "./i18n.js";
+import { live, me, signIn, spoken } from "./state.js";
+import { startStream } from "./stream.js";
+import { Empty, Heading, Trouble } from "./ui.js";
+import { Header, SideMenu } from "./frame.js";
+import { Job, Jobs } from "./jobs.js";
+import { Notices } from "./notices.js";
+import { Secret } from "./secret.js";
+import { Secrets } from "./secrets.js";
+import { SelectionBar } from "./share.js";
+
+const path = () => location.hash.replace(/^#\/?/, "") || "secrets";
+const route = store(path());
+addEventListener("hashchange", () => route.set(path()));
+
+const ROUTES = [
+  [/^secrets$/, () => html`<${Secrets} key="all" />`],
+  [/^shared$/, () => html`<${Secrets} key="others" owner="others" />`],
+  [/^secrets\/(\d+)$/, (id) => html`<${Secret} key=${id} id=${Number(id)} />`],
+  [/^jobs$/, () => html`<${Jobs} />`],
+  [/^jobs\/([0-9a-f-]{36})$/, (id) => html`<${Job} key=${id} id=${id} />`],
+];
+
+function View({ at }) {
+  for (const [pattern, view] of ROUTES) {
+    const found = pattern.exec(at);
+    if (found) return view(...found.slice(1));
+  }
+  return html`<${Heading}>${t("app.missing")}<//><${Empty} title=${t("app.missing.help")} />`;
+}
+
+function App() {
+  const at = useStore(route);
+  const person = useStore(me);
+  const spokenNow = useStore(spoken);
+  const { connected } = useStore(live);
+  const words = useStore(language);
+  useEffect(() => {
+    document.documentElement.lang = words;
+  }, [words]);
+  const signedIn = person?.id !== undefined;
+  return html`<div class="page" key=${words}>
+    <a class="skip" href="#main" onClick=${skip}>${t("app.skip")}</a>
+    <${Header} person=${person} />
+    <div class="side">
+      <${SideMenu} at=${at} />
+      ${signedIn && html`<${Notices} key=${person.id} />`}
+    </div>
+    <main id="main" tabindex="-1">
+      ${!connected && html`<p class="offline" role="status">${t("app.offline")}</p>`}
+      ${person === null && html`<p class="quiet">${t("app.loading")}</p>`}
+      ${person instanceof Error &&
+      html`<${Heading}>${t("app.nobody")}<//><${Trouble} problem=${person} again=${signIn} />`}
+      ${signedIn && html`<${View} key=${person.id} at=${at} />`}
+    </main>
+    ${signedIn && html`<${SelectionBar} key=${person.id} />`}
+    <p class="unseen" role="status" aria-live="polite">${spokenNow}</p>
+  </div>`;
+}
+
+// A link to #main would change the route.
+function skip(event) {
+  event.preventDefault();
+  document.getElementById("main").focus();
+}
+
+render(html`<${App} />`, document.getElementById("app"));
+startStream();
+signIn();

@@ -1,0 +1,145 @@
+// The region "Avisos": what is on its way, what is running, and what has ended.
+import { html, useEffect, useRef, useState, useStore } from "./lib.js";
+import { get } from "./api.js";
+import { number, problemText, t, time } from "./i18n.js";
+import { dismiss, forget, isTerminal, live, reopen, say, sending, submit } from "./state.js";
+import { Icon, IconButton } from "./ui.js";
+
+export function Notices() {
+  const { jobs, notices } = useStore(live);
+  const shares = useStore(sending);
+  const [open, setOpen] = useState(false);
+  const cards = [
+    ...shares.map((share) => html`<${Sending} key=${share.key} share=${share} />`),
+    ...[...jobs.values()].map((job) => html`<${Running} key=${job.job_id} job=${job} />`),
+    ...notices.map((notice) => html`<${Notice} key=${`notice ${notice.id}`} notice=${notice} />`),
+  ];
+  useNews(notices);
+  // Only narrow windows fold the region; see style.css.
+  return html`<section class=${`notices${open ? " open" : ""}${cards.length === 0 ? " none" : ""}`} aria-label=${t("notices")}>
+    <header>
+      <h2>${t("notices")}${cards.length > 0 && html` <span class="count">${number(cards.length)}</span>`}</h2>
+      <span class="fold">
+        <${IconButton} icon=${open ? "down" : "up"} label=${t(open ? "notices.hide" : "notices.show")} aria-expanded=${open} onClick=${() => setOpen(!open)} />
+      </span>
+    </header>
+    ${cards.length === 0 ? html`<p class="quiet">${t("notices.none")}</p>` : html`<div class="cards" tabindex="0" role="group" aria-label=${t("notices")}>${cards}</div>`}
+  </section>`;
+}
+
+/** Tells a screen reader of notices that come while the page is open. */
+function useNews(notices) {
+  const known = useRef(null);
+  const newest = notices[0]?.id ?? 0;
+  useEffect(() => {
+    if (known.current !== null && newest > known.current) {
+      const fresh = notices.filter((notice) => notice.id > known.current);
+      say(fresh.map((notice) => [titleOf(notice), ...linesOf(notice)].join(". ")).join(". "));
+    }
+    known.current = Math.max(newest, known.current ?? 0);
+  }, [newest]);
+}
+
+function Sending({ share }) {
+  const what = t("sending.text", { n: share.secrets.size, recipients: share.recipients.length });
+  if (!share.problem) {
+    return html`<article class="card"><h3>${t("sending.title")}</h3><p>${what}</p></article>`;
+  }
+  const unsure = share.problem.status === 0 || share.problem.status >= 500;
+  return html`<article class="card failed" role="alert">
+    <h3><${Icon} name="cross" />${t("sending.failed")}</h3>
+    <p>${what}. ${problemText(share.problem)}</p>
+    <p>${t(unsure ? "sending.unsure" : "sending.failed.help")}</p>
+    <div class="card-actions">
+      <button type="button" class="primary" onClick=${() => submit(share)}>${t("app.retry")}</button>
+      ${!unsure && html`<button type="button" onClick=${() => reopen(share)}>${t("sending.reopen")}</button>`}
+      <button type="button" onClick=${() => forget(share)}>${t("notices.dismiss")}</button>
+    </div>
+  </article>`;
+}
+
+/** Pairs done of all, as the database has them: no movement that is not real. */
+function Running({ job }) {
+  const title = isTerminal(job.state) ? "card.ending" : `card.${job.state}`;
+  const known = job.pairs !== null;
+  return html`<article class="card">
+    <h3><a href=${`#/jobs/${job.job_id}`}>${t(title)}</a></h3>
+    <progress aria-label=${t("card.progress.name")} max=${known ? job.pairs : 1} value=${known ? job.done_pairs : 0}></progress>
+    <p class="figures">${known ? t("card.progress", { done: job.done_pairs, pairs: job.pairs }) : t("state.queued")}</p>
+    ${job.state === "retrying" && html`<p>${t("card.retryAt", { time: time(job.retry?.next_attempt_at) })}</p>`}
+  </article>`;
+}
+
+/** What a notice is, in a word: `good`, `partial` or `failed`. */
+export function toneOf({ state }) {
+  if (state === "completed") return "good";
+  return state === "completed_with_rejections" || state === "cancelled" ? "partial" : "failed";
+}
+
+const given = ({ counts }) => counts.granted + counts.upgraded + counts.unchanged;
+
+export function titleOf(notice) {
+  if (notice.state === "completed_with_rejections") return t("notice.partial");
+  if (notice.state === "failed") return t(given(notice) > 0 ? "notice.failedPart" : "notice.failed");
+  return t(`notice.${notice.state}`);
+}
+
+/** What happened, in words and numbers; nothing that is zero. */
+export function linesOf(notice) {
+  const lines = [];
+  for (const outcome of ["granted", "upgraded", "unchanged", "rejected"]) {
+    const n = notice.counts[outcome];
+    if (n > 0) lines.push(t(`count.${outcome}`, { n }));
+  }
+  const rest = (notice.pairs ?? notice.done_pairs) - notice.done_pairs;
+  if (rest > 0) lines.push(t("count.rest", { n: rest }));
+  if (notice.reason) lines.push(t(`reason.${notice.reason}`));
+  if (notice.state === "failed" && given(notice) > 0) lines.push(t("notice.kept"));
+  return lines;
+}
+
+const TONES = { good: "check", partial: "alert", failed: "cross" };
+
+function Notice({ notice }) {
+  const tone = toneOf(notice);
+  const away = async () => {
+    try {
+      await dismiss(notice);
+    } catch (problem) {
+      say(problemText(problem));
+    }
+  };
+  return html`<article class=${`card ${tone}`}>
+    <h3><${Icon} name=${TONES[tone]} />${titleOf(notice)}</h3>
+    <${IconButton} icon="close" label=${t("notices.dismiss")} onClick=${away} />
+    <ul>
+      ${linesOf(notice).map((line) => html`<li key=${line}>${line}</li>`)}
+    </ul>
+    ${notice.rejections_total > 0 && html`<${Rejected} notice=${notice} />`}
+    <p class="figures">
+      <a href=${`#/jobs/${notice.job_id}`}>${t("notices.details")}</a>
+      <time dateTime=${notice.created_at}>${time(notice.created_at)}</time>
+    </p>
+  </article>`;
+}
+
+const NAMED = 3;
+
+/** The first that were left out, by name and with the reason. */
+function Rejected({ notice }) {
+  const [items, setItems] = useState([]);
+  useEffect(() => {
+    const read = get(`/share-jobs/${notice.job_id}/rejections`, { limit: NAMED });
+    read.then((page) => setItems(page.items), () => {}); // the details have them all
+  }, [notice.id]);
+  const more = notice.rejections_total - items.length;
+  return html`<ul class="rejected">
+    ${items.map((one) => html`<li key=${`${one.kind} ${one.id}`}><strong>${nameOf(one)}</strong>: ${t(`reason.${one.reason}`)}</li>`)}
+    ${items.length > 0 && more > 0 && html`<li>${t("notices.moreRejected", { n: more })}</li>`}
+  </ul>`;
+}
+
+/** A rejected secret or recipient by name, or by number where the name is not ours to see. */
+export function nameOf({ kind, recipient_kind, id, name }) {
+  return name ?? `${t(`kind.${recipient_kind ?? kind}`)} ${t("job.unnamed", { id: String(id) })}`;
+}

@@ -1,0 +1,275 @@
+// One secret: what it is, its value behind a button, changing it, and who has access.
+import { html, useEffect, useRef, useState } from "./lib.js";
+import { get, send } from "./api.js";
+import { problemText, t, time } from "./i18n.js";
+import { me, say } from "./state.js";
+import { Confirm, Empty, Heading, Icon, IconButton, Pill, Trouble } from "./ui.js";
+
+export function Secret({ id }) {
+  const [found, setFound] = useState({ secret: null, problem: null });
+  const [editing, setEditing] = useState(false);
+  const read = async () => {
+    try {
+      setFound({ secret: await get(`/secrets/${id}`), problem: null });
+    } catch (problem) {
+      setFound({ secret: null, problem });
+    }
+  };
+  useEffect(() => void read(), [id]);
+  const { secret, problem } = found;
+  const saved = (changed) => {
+    setFound({ secret: changed, problem: null });
+    setEditing(false);
+    say(t("secret.saved"));
+  };
+  const back = html`<a class="back" href=${secret && secret.permission !== "owner" ? "#/shared" : "#/secrets"}><${Icon} name="back" />${t("secret.back")}</a>`;
+  if (!secret) {
+    if (!problem) return html`${back}<p class="quiet">${t("app.loading")}</p>`;
+    if (problem.status !== 404) return html`${back}<${Trouble} problem=${problem} again=${read} />`;
+    return html`${back}<${Heading}>${t("app.missing")}<//><${Empty} title=${t("app.missing.help")} />`;
+  }
+  const mayEdit = secret.permission !== "view";
+  return html`${back}
+    <div class="title-line">
+      <${Heading}>${secret.name}<//>
+      <${Pill} kind="tag">${t(`permission.${secret.permission}`)}<//>
+      ${secret.disabled && html`<${Pill} kind="off">${t("secrets.disabled")}<//>`}
+      <span class="spring"></span>
+      ${mayEdit && !editing && html`<button type="button" onClick=${() => setEditing(true)}>${t("secret.edit")}</button>`}
+    </div>
+    ${!mayEdit && html`<p class="quiet">${t("secret.viewOnly")}</p>`}
+    ${editing ? html`<${Edit} secret=${secret} onSaved=${saved} onCancel=${() => setEditing(false)} />` : html`<${Facts} secret=${secret} />`}
+    <${Access} secret=${secret} mayEdit=${mayEdit} onGone=${read} />`;
+}
+
+/** Copies a text, or the text that `read` gets, and says so. */
+function Copy({ what, read }) {
+  const [told, setTold] = useState("");
+  useEffect(() => {
+    if (!told) return undefined;
+    const timer = setTimeout(() => setTold(""), 3_000);
+    return () => clearTimeout(timer);
+  }, [told]);
+  const copy = async () => {
+    let words = t("secret.copied");
+    try {
+      await navigator.clipboard.writeText(await read());
+    } catch (error) {
+      words = error.status === undefined ? t("secret.notCopied") : problemText(error);
+    }
+    setTold(words);
+    say(words);
+  };
+  return html`<${IconButton} icon="copy" label=${t("secret.copy", { what })} onClick=${copy} /><span class="told">${told}</span>`;
+}
+
+const Fact = ({ name, children }) => html`<div><dt>${t(name)}</dt><dd>${children}</dd></div>`;
+
+const Facts = ({ secret }) => html`<dl class="facts">
+  <${Fact} name="secrets.id">${secret.id}<//>
+  <${Fact} name="secrets.url">${secret.url}<//>
+  <${Fact} name="secret.clientId">
+    <code>${secret.client_id}</code>
+    <${Copy} what=${t("secret.clientId")} read=${() => secret.client_id} />
+  <//>
+  <${Fact} name="secret.clientSecret"><${ClientSecret} secret=${secret} /><//>
+  <${Fact} name="secret.identifier">${secret.identifier ?? "–"}<//>
+  <${Fact} name="secret.method">${secret.method || "–"}<//>
+  <${Fact} name="secrets.tags">${secret.tags.length === 0 ? "–" : secret.tags.map((tag) => html`<${Pill} key=${tag} kind="tag">${tag}<//>`)}<//>
+  <${Fact} name="secrets.owner">${secret.permission === "owner" ? t("secrets.mine") : secret.owner.name}<//>
+  <${Fact} name="secret.notes">${secret.notes || "–"}<//>
+  <${Fact} name="secret.updated">${time(secret.updated_at)}<//>
+</dl>`;
+
+/** A value that is shown is hidden again after this long. */
+const SHOWN_MS = 60_000;
+
+function ClientSecret({ secret }) {
+  const [shown, setShown] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const read = async () => (await get(`/secrets/${secret.id}/client-secret`)).client_secret ?? "";
+  useEffect(() => {
+    if (shown === null) return undefined;
+    const timer = setTimeout(() => setShown(null), SHOWN_MS);
+    return () => clearTimeout(timer);
+  }, [shown]);
+  // A value that was changed is not the one that was shown.
+  useEffect(() => setShown(null), [secret.updated_at]);
+  const show = async () => {
+    setProblem(null);
+    try {
+      setShown(await read());
+    } catch (error) {
+      setProblem(error);
+    }
+  };
+  if (!secret.has_client_secret) return html`<span class="quiet">${t("secret.without")}</span>`;
+  return html`<span class="value">
+      ${shown === null ? html`<span aria-label=${t("secret.hidden")} role="img">••••••••••••</span>` : html`<code>${shown}</code>`}
+    </span>
+    <button type="button" class="small" onClick=${() => (shown === null ? show() : setShown(null))}>${t(shown === null ? "secret.show" : "secret.hide")}</button>
+    <${Copy} what=${t("secret.clientSecret")} read=${read} />
+    ${problem && html`<${Trouble} problem=${problem} />`}`;
+}
+
+const TEXTS = [
+  ["name", "secrets.name", true],
+  ["url", "secrets.url", true],
+  ["client_id", "secret.clientId", true],
+  ["identifier", "secret.identifier", false],
+  ["method", "secret.method", false],
+];
+
+/** Only what was changed is sent, so that two people who edit different fields do not undo each other. */
+function changesOf(secret, form) {
+  const changes = {};
+  for (const [name] of TEXTS) {
+    const text = form[name].trim();
+    if (text !== (secret[name] ?? "")) changes[name] = text === "" ? null : text;
+  }
+  if (form.notes !== secret.notes) changes.notes = form.notes;
+  const tags = [...new Set(form.tags.split(",").map((tag) => tag.trim()).filter(Boolean))].sort();
+  if (tags.join() !== [...secret.tags].sort().join()) changes.tags = tags;
+  if (form.disabled !== secret.disabled) changes.disabled = form.disabled;
+  if (form.client_secret !== "") changes.client_secret = form.client_secret;
+  return changes;
+}
+
+function Edit({ secret, onSaved, onCancel }) {
+  const [form, setForm] = useState({
+    ...Object.fromEntries(TEXTS.map(([name]) => [name, secret[name] ?? ""])),
+    notes: secret.notes,
+    tags: secret.tags.join(", "),
+    disabled: secret.disabled,
+    client_secret: "",
+  });
+  const [problem, setProblem] = useState(null);
+  const [missing, setMissing] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const element = useRef();
+  useEffect(() => element.current.querySelector("input").focus(), []);
+  const set = (name) => (event) => setForm({ ...form, [name]: event.target.value });
+  const save = async (event) => {
+    event.preventDefault();
+    const empty = TEXTS.find(([name, , required]) => required && form[name].trim() === "");
+    setMissing(empty?.[0] ?? null);
+    setProblem(null);
+    if (empty) {
+      element.current.elements[empty[0]].focus();
+      return;
+    }
+    const changes = changesOf(secret, form);
+    if (Object.keys(changes).length === 0) {
+      onCancel();
+      return;
+    }
+    setBusy(true);
+    try {
+      onSaved(await send("PATCH", `/secrets/${secret.id}`, changes));
+    } catch (error) {
+      setProblem(error);
+      setBusy(false);
+      element.current.elements[error.field]?.focus();
+    }
+  };
+  const wrong = (name) => missing === name || problem?.field === name;
+  return html`<form class="edit" ref=${element} onSubmit=${save} novalidate>
+    ${TEXTS.map(
+      ([name, label, required]) => html`<label key=${name}>
+        <span>${t(label)}</span>
+        <input name=${name} value=${form[name]} required=${required} autocomplete="off" aria-invalid=${wrong(name) ? "true" : null} onInput=${set(name)} />
+        ${missing === name && html`<small class="refused">${t("secret.required")}</small>`}
+      </label>`,
+    )}
+    <label>
+      <span>${t("secret.newSecret")}</span>
+      <input name="client_secret" type="password" autocomplete="new-password" value=${form.client_secret} onInput=${set("client_secret")} />
+      <small>${t("secret.newSecret.help")}</small>
+    </label>
+    <label>
+      <span>${t("secrets.tags")}</span>
+      <input name="tags" value=${form.tags} autocomplete="off" onInput=${set("tags")} />
+      <small>${t("secret.tags.help")}</small>
+    </label>
+    <label class="wide">
+      <span>${t("secret.notes")}</span>
+      <textarea name="notes" rows="3" value=${form.notes} onInput=${set("notes")}></textarea>
+    </label>
+    <label class="box">
+      <input type="checkbox" name="disabled" checked=${form.disabled} onChange=${(event) => setForm({ ...form, disabled: event.target.checked })} />
+      ${t("secret.disable")}
+    </label>
+    ${problem && html`<${Trouble} problem=${problem} />`}
+    <div class="form-actions">
+      <button type="button" onClick=${onCancel}>${t("app.cancel")}</button>
+      <button type="submit" class="primary" disabled=${busy}>${t("secret.save")}</button>
+    </div>
+  </form>`;
+}
+
+function Access({ secret, mayEdit, onGone }) {
+  const [page, setPage] = useState({ items: null, next: null, problem: null });
+  const [asking, setAsking] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const read = async (cursor) => {
+    try {
+      const found = await get(`/secrets/${secret.id}/grants`, { cursor });
+      setPage((old) => ({ items: cursor ? [...old.items, ...found.items] : found.items, next: found.next_cursor, problem: null }));
+    } catch (error) {
+      setPage((old) => ({ ...old, problem: error }));
+    }
+  };
+  useEffect(() => void read(null), [secret.id]);
+  const revoke = async () => {
+    const grant = asking;
+    setAsking(null);
+    setProblem(null);
+    try {
+      await send("DELETE", `/secrets/${secret.id}/grants/${grant.principal_id}`);
+      say(t("secret.revoked", { name: grant.name }));
+      // Whoever takes back what gave them access sees this secret no more.
+      if (grant.principal_id === me.get().id || grant.kind !== "user") onGone();
+      await read(null);
+    } catch (error) {
+      setProblem(error);
+    }
+  };
+  return html`<h2>${t("secret.access")}</h2>
+    ${(page.problem || problem) && html`<${Trouble} problem=${page.problem ?? problem} again=${() => read(null)} />`}
+    ${page.items?.length === 0 && html`<p class="quiet">${t("secret.access.none")}</p>`}
+    ${page.items?.length > 0 &&
+    html`<div class="table-frame">
+      <table class="access">
+        <thead>
+          <tr>
+            <th scope="col">${t("secret.who")}</th>
+            <th scope="col" class="kind">${t("job.kind")}</th>
+            <th scope="col">${t("secrets.permission")}</th>
+            <th scope="col" class="since">${t("secret.since")}</th>
+            <th scope="col" class="job">${t("secret.job")}</th>
+            ${mayEdit && html`<th scope="col" class="tick"><span class="unseen">${t("secret.actions")}</span></th>`}
+          </tr>
+        </thead>
+        <tbody>
+          ${page.items.map(
+            (grant) => html`<tr key=${grant.principal_id}>
+              <td>${grant.name}</td>
+              <td class="kind">${t(`kind.${grant.kind}`)}</td>
+              <td>${t(`permission.${grant.permission}`)}</td>
+              <td class="since">${time(grant.granted_at)}</td>
+              <td class="job">
+                ${grant.job_id ? html`<a href=${`#/jobs/${grant.job_id}`} title=${grant.job_id}><code>${grant.job_id.slice(-8)}</code></a>` : t("secret.byHand")}
+              </td>
+              ${mayEdit &&
+              html`<td class="tick"><${IconButton} icon="trash" label=${t("secret.revoke", { name: grant.name })} onClick=${() => setAsking(grant)} /></td>`}
+            </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>`}
+    ${page.next && html`<button type="button" onClick=${() => read(page.next)}>${t("app.more")}</button>`}
+    ${asking &&
+    html`<${Confirm} danger title=${t("secret.revoke.title")} onNo=${() => setAsking(null)} onYes=${revoke}>
+      ${t("secret.revoke.confirm", { name: asking.name })}
+    <//>`}`;
+}

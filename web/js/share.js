@@ -1,0 +1,229 @@
+// From the selection to the share that is sent: the bar, the question, the share window.
+import { html, oneAtATime, useEffect, useRef, useState, useStore } from "./lib.js";
+import { get } from "./api.js";
+import { t } from "./i18n.js";
+import { clearSelection, reopened, say, selection, submit, unselect } from "./state.js";
+import { Confirm, Dialog, Icon, IconButton, Trouble } from "./ui.js";
+
+/** Shown only with a selection. Its place at the bottom is always kept free, so nothing jumps. */
+export function SelectionBar() {
+  const selected = useStore(selection);
+  const again = useStore(reopened);
+  const [step, setStep] = useState(null);
+  useEffect(() => {
+    if (again) setStep("share");
+  }, [again]);
+  const close = () => {
+    setStep(null);
+    reopened.set(null);
+  };
+  const send = (recipients) => {
+    const share = { secrets: selected, recipients };
+    close();
+    // What was sent must not leak into the next share.
+    clearSelection();
+    submit(share);
+  };
+  if (selected.size === 0) return null;
+  return html`<section class="selection-bar" aria-label=${t("selection.region")}>
+      <strong>${t("selection.count", { n: selected.size })}</strong>
+      <button type="button" class="plain" onClick=${() => setStep("review")}>${t("selection.review")}</button>
+      <button type="button" class="plain" onClick=${clearSelection}>${t("selection.clear")}</button>
+      <span class="spring"></span>
+      <button type="button" class="primary" onClick=${() => setStep("confirm")}><${Icon} name="share" />${t("share")}</button>
+    </section>
+    ${step === "review" && html`<${Review} onClose=${close} />`}
+    ${step === "confirm" &&
+    html`<${Confirm} key="confirm" title=${t("share.confirm.title")} onNo=${close} onYes=${() => setStep("share")}>
+      ${t("share.confirm", { n: selected.size })}
+    <//>`}
+    ${step === "share" &&
+    html`<${ShareWindow} key="share" secrets=${selected.size} chosen=${again ?? []} onClose=${close} onSend=${send} />`}`;
+}
+
+const REVIEWED = 50;
+
+/** The selected secrets by name, a page at a time. */
+function Review({ onClose }) {
+  const selected = useStore(selection);
+  const [names, setNames] = useState(new Map());
+  const [shown, setShown] = useState(REVIEWED);
+  const [problem, setProblem] = useState(null);
+  const ids = [...selected.keys()].sort((a, b) => a - b).slice(0, shown);
+  const read = async () => {
+    const unknown = ids.filter((id) => !names.has(id));
+    if (unknown.length === 0) return;
+    setProblem(null);
+    try {
+      const { items } = await get("/secrets", { ids: unknown.slice(0, 200).join(","), limit: 200 });
+      const found = new Map(items.map((item) => [item.id, item.name]));
+      setNames((old) => new Map([...old, ...unknown.map((id) => [id, found.get(id) ?? t("selection.gone", { id: String(id) })])]));
+    } catch (error) {
+      setProblem(error);
+    }
+  };
+  useEffect(() => void read(), [shown]);
+  const name = (id) => names.get(id) ?? selected.get(id) ?? `${id}`;
+  return html`<${Dialog}
+    title=${t("selection.count", { n: selected.size })}
+    onClose=${onClose}
+    actions=${html`<button type="button" class="primary" onClick=${onClose}>${t("app.close")}</button>`}
+  >
+    ${problem && html`<${Trouble} problem=${problem} again=${read} />`}
+    <ul class="lines">
+      ${ids.map(
+        (id) => html`<li key=${id}>
+          <span class="line-id">${id}</span>
+          <span class="line-name">${name(id)}</span>
+          <${IconButton} icon="trash" label=${t("selection.remove", { name: name(id) })} onClick=${() => unselect([id])} />
+        </li>`,
+      )}
+    </ul>
+    ${selected.size > shown &&
+    html`<button type="button" onClick=${() => setShown(shown + REVIEWED)}>${t("app.more")}</button>`}
+  <//>`;
+}
+
+const sameAs = (one) => (other) => one.kind === other.kind && one.id === other.id;
+
+function ShareWindow({ secrets, chosen: before, onClose, onSend }) {
+  const [chosen, setChosen] = useState(before);
+  const [refused, setRefused] = useState(false);
+  const search = useRef();
+  const add = (found) => {
+    setRefused(false);
+    setChosen((old) => [...old, { ...found, permission: "view" }]);
+    say(t("share.added", { name: found.name }));
+  };
+  const remove = (gone) => {
+    setChosen((old) => old.filter((one) => !sameAs(gone)(one)));
+    say(t("share.removed", { name: gone.name }));
+    search.current.focus();
+  };
+  const permit = (who, edit) =>
+    setChosen((old) => old.map((one) => (sameAs(who)(one) ? { ...one, permission: edit ? "edit" : "view" } : one)));
+  const send = () => {
+    if (chosen.length > 0) onSend(chosen);
+    else {
+      setRefused(true);
+      search.current.focus();
+    }
+  };
+  return html`<${Dialog}
+    title=${t("share.title", { n: secrets })}
+    className="share-window"
+    onClose=${onClose}
+    onSubmit=${send}
+    actions=${html`
+      ${chosen.length > 0 &&
+      html`<span class="pairs">${t("share.pairs", { secrets, recipients: chosen.length, n: secrets * chosen.length })}</span>`}
+      <span class="spring"></span>
+      <button type="button" onClick=${onClose}>${t("app.cancel")}</button>
+      <button type="submit" class="primary">${t("share")}</button>
+    `}
+  >
+    <${Finder} box=${search} chosen=${chosen} onAdd=${add} refused=${refused} />
+    <h3 id="chosen-title">${t("share.chosen")}</h3>
+    ${chosen.length === 0 && html`<p class=${refused ? "refused" : "quiet"} id="chosen-none">${t("share.chosen.none")}</p>`}
+    <ul class="lines chosen" aria-labelledby="chosen-title">
+      ${chosen.map((one) => html`<${Chosen} key=${`${one.kind} ${one.id}`} one=${one} permit=${permit} remove=${remove} />`)}
+    </ul>
+  <//>`;
+}
+
+const Chosen = ({ one, permit, remove }) => html`<li role="group" aria-label=${one.name}>
+  <${Icon} name=${one.kind} />
+  <span class="line-name">${one.name}<small>${t(`kind.${one.kind}`)}</small></span>
+  <label class="box"><input type="checkbox" checked disabled />${t("permission.view")}</label>
+  <label class="box">
+    <input type="checkbox" checked=${one.permission === "edit"} onChange=${(event) => permit(one, event.target.checked)} />
+    ${t("permission.edit")}
+  </label>
+  <${IconButton} icon="trash" label=${t("share.remove", { name: one.name })} onClick=${() => remove(one)} />
+</li>`;
+
+const LEAST = 2;
+const MOST = 50;
+
+/** One search over people and groups. */
+function Finder({ box, chosen, onAdd, refused }) {
+  const [search, setSearch] = useState("");
+  const [found, setFound] = useState({ for: "", items: null, problem: null });
+  const run = useRef(null);
+  run.current ??= oneAtATime();
+  const list = useRef();
+  const wanted = search.trim();
+  const look = () => {
+    if ([...wanted].length < LEAST) {
+      run.current(async () => setFound({ for: wanted, items: null, problem: null }));
+      return;
+    }
+    run.current(async (isLatest) => {
+      try {
+        const { items } = await get("/recipients", { search: wanted, limit: MOST });
+        if (!isLatest()) return;
+        setFound({ for: wanted, items, problem: null });
+        say(items.length === 0 ? t("share.none", { search: wanted }) : t("share.found", { n: items.length }));
+      } catch (problem) {
+        if (isLatest()) setFound({ for: wanted, items: null, problem });
+      }
+    });
+  };
+  useEffect(look, [wanted]);
+  const move = (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const inBox = event.target === box.current;
+    if (event.key === "Enter" && inBox) event.preventDefault(); // it must not send
+    const down = step === 1 || (event.key === "Enter" && inBox);
+    if (!down && step !== -1) return;
+    const all = [...(list.current?.querySelectorAll("button") ?? [])];
+    const next = all.indexOf(document.activeElement) + (down ? 1 : -1);
+    event.preventDefault();
+    (next < 0 ? box.current : all[Math.min(next, all.length - 1)])?.focus();
+  };
+  const add = (item) => {
+    if (!item.eligible || chosen.some(sameAs(item))) return;
+    onAdd(item);
+    setSearch("");
+    box.current.focus();
+  };
+  return html`<div class="finder" onKeyDown=${move}>
+    <input
+      ref=${box}
+      type="search"
+      class=${refused ? "wide refused" : "wide"}
+      data-autofocus
+      aria-label=${t("share.search")}
+      aria-describedby=${refused ? "chosen-none" : "finder-help"}
+      aria-invalid=${refused ? "true" : null}
+      placeholder=${t("share.search")}
+      autocomplete="off"
+      spellcheck=${false}
+      maxlength="200"
+      value=${search}
+      onInput=${(event) => setSearch(event.target.value)}
+    />
+    <p class="quiet" id="finder-help">${t("share.search.help")}</p>
+    ${found.problem && html`<${Trouble} problem=${found.problem} again=${look} />`}
+    ${wanted !== "" && found.items?.length === 0 && html`<p class="quiet">${t("share.none", { search: found.for })}</p>`}
+    ${wanted !== "" && found.items?.length > 0 &&
+    html`<ul class="results" ref=${list} aria-label=${t("share.results")}>
+      ${found.items.map((item) => html`<${Result} key=${`${item.kind} ${item.id}`} item=${item} taken=${chosen.some(sameAs(item))} add=${add} />`)}
+    </ul>
+    ${found.items.length === MOST && html`<p class="quiet">${t("share.most")}</p>`}`}
+  </div>`;
+}
+
+function Result({ item, taken, add }) {
+  const why = item.eligible ? (taken ? t("share.already") : null) : t(`reason.${item.reason}`);
+  const more = [item.username, item.email].filter(Boolean).join(" · ");
+  // Kept in reach of the keyboard, so that everybody can read why not.
+  return html`<li>
+    <button type="button" aria-disabled=${why !== null} onClick=${() => add(item)}>
+      <${Icon} name=${item.kind} />
+      <span class="line-name">${item.name}<small>${t(`kind.${item.kind}`)}${more && ` · ${more}`}</small></span>
+      ${why && html`<span class="why">${why}</span>`}
+    </button>
+  </li>`;
+}
+

@@ -60,7 +60,10 @@ const JobTable = ({ items }) => html`<div class="table-frame">
             <${State} state=${job.state} />
             ${job.state === "retrying" && html`<div class="below always">${t("job.nextAttempt")}: ${time(job.retry?.next_attempt_at)}</div>`}
           </td>
-          <td class="number">${progress(job)}</td>
+          <td class="number">
+            ${progress(job)}
+            ${job.counts.rejected > 0 && html`<div class="below">${t("count.rejected", { n: job.counts.rejected })}</div>`}
+          </td>
           ${COUNTS.map((outcome) => html`<td key=${outcome} class=${`number ${outcome}`}>${number(job.counts[outcome])}</td>`)}
           <td class="ended">${time(job.finished_at)}</td>
         </tr>`,

@@ -19,6 +19,7 @@ export function Notices() {
   return html`<section class=${`notices${open ? " open" : ""}${cards.length === 0 ? " none" : ""}`} aria-label=${t("notices")}>
     <header>
       <h2>${t("notices")}${cards.length > 0 && html` <span class="count">${number(cards.length)}</span>`}</h2>
+      <span class="newest">${newest(shares, jobs, notices)}</span>
       <span class="fold">
         <${IconButton} icon=${open ? "down" : "up"} label=${t(open ? "notices.hide" : "notices.show")} aria-expanded=${open} onClick=${() => setOpen(!open)} />
       </span>
@@ -27,17 +28,25 @@ export function Notices() {
   </section>`;
 }
 
+/** The newest of all in a few words, for a window too narrow for cards. */
+function newest(shares, jobs, notices) {
+  if (shares.length > 0) return t(shares[0].problem ? "sending.failed" : "sending.title");
+  const [job] = jobs.values();
+  if (job) return job.pairs === null ? t("card.queued") : t("card.progress", { done: job.done_pairs, pairs: job.pairs });
+  return notices.length > 0 ? titleOf(notices[0]) : "";
+}
+
 /** Tells a screen reader of notices that come while the page is open. */
 function useNews(notices) {
   const known = useRef(null);
-  const newest = notices[0]?.id ?? 0;
+  const last = notices[0]?.id ?? 0;
   useEffect(() => {
-    if (known.current !== null && newest > known.current) {
+    if (known.current !== null && last > known.current) {
       const fresh = notices.filter((notice) => notice.id > known.current);
       say(fresh.map((notice) => [titleOf(notice), ...linesOf(notice)].join(". ")).join(". "));
     }
-    known.current = Math.max(newest, known.current ?? 0);
-  }, [newest]);
+    known.current = Math.max(last, known.current ?? 0);
+  }, [last]);
 }
 
 function Sending({ share }) {

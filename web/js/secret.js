@@ -253,7 +253,7 @@ function Access({ secret, mayEdit, onGone }) {
         <tbody>
           ${page.items.map(
             (grant) => html`<tr key=${grant.principal_id}>
-              <td>${grant.name}</td>
+              <td>${grant.name}<div class="below">${t(`kind.${grant.kind}`)}</div></td>
               <td class="kind">${t(`kind.${grant.kind}`)}</td>
               <td>${t(`permission.${grant.permission}`)}</td>
               <td class="since">${time(grant.granted_at)}</td>

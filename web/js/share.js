@@ -27,9 +27,10 @@ export function SelectionBar() {
   if (selected.size === 0) return null;
   return html`<section class="selection-bar" aria-label=${t("selection.region")}>
       <strong>${t("selection.count", { n: selected.size })}</strong>
-      <button type="button" class="plain" onClick=${() => setStep("review")}>${t("selection.review")}</button>
-      <button type="button" class="plain" onClick=${clearSelection}>${t("selection.clear")}</button>
-      <span class="spring"></span>
+      <span class="selection-actions">
+        <button type="button" class="plain" onClick=${() => setStep("review")}>${t("selection.review")}</button>
+        <button type="button" class="plain" onClick=${clearSelection}>${t("selection.clear")}</button>
+      </span>
       <button type="button" class="primary" onClick=${() => setStep("confirm")}><${Icon} name="share" />${t("share")}</button>
     </section>
     ${step === "review" && html`<${Review} onClose=${close} />`}

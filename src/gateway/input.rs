@@ -93,6 +93,16 @@ impl Params {
         Ok(text.to_owned())
     }
 
+    /// Ids with commas between them; none where it is not there.
+    pub(crate) fn ids<T: TryFrom<i64>>(&self, name: &str, most: usize) -> Result<Vec<T>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(Vec::new()) };
+        let read = |part: &str| part.parse().ok().and_then(|number: i64| T::try_from(number).ok());
+        let ids: Option<Vec<T>> = text.split(',').map(read).collect();
+        ids.filter(|ids| ids.len() <= most).ok_or_else(|| {
+            Problem::invalid(name, &format!("must be at most {most} ids with commas between them"))
+        })
+    }
+
     pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, Problem> {
         match self.get(name) {
             None => Ok(None),

@@ -81,6 +81,7 @@ pub fn router(state: GatewayState) -> Router {
         .route("/me", get(demo::me))
         .route("/secrets", get(secrets::list))
         .route("/secrets/ids", get(secrets::ids))
+        .route("/secrets/tags", get(secrets::tags))
         .route("/secrets/{id}", get(secrets::detail).patch(secrets::patch))
         .route("/secrets/{id}/client-secret", get(secrets::client_secret))
         .route("/secrets/{id}/grants", get(secrets::grants))

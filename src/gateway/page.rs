@@ -126,7 +126,9 @@ mod tests {
     #[test]
     fn every_reason_and_state_has_a_text() {
         use crate::domain::{FailReason, JobState, RejectReason};
-        let has = |key: String| assert!(ASSETS.iter().any(|a| a.path == "js/pt.js" && a.text.contains(&key)), "{key}");
+        let has = |key: String| {
+            assert!(ASSETS.iter().any(|a| a.path == "js/pt.js" && a.text.contains(&key)), "{key}")
+        };
         FailReason::ALL.iter().for_each(|reason| has(format!("\"reason.{reason}\"")));
         RejectReason::ALL.iter().for_each(|reason| has(format!("\"reason.{reason}\"")));
         JobState::ALL.iter().for_each(|state| has(format!("\"state.{state}\"")));

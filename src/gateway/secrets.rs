@@ -16,7 +16,7 @@ use super::input::{JsonBody, Params, PathIds, bad_cursor, write_cursor};
 use super::problem::Problem;
 use crate::domain::{PrincipalId, SecretId, SecretPatch};
 use crate::store::{
-    Edited, GrantItem, Sealed, SecretCursor, SecretDetail, SecretFilter, SecretItem, SecretSort,
+    Edited, GrantItem, OwnedBy, Sealed, SecretCursor, SecretDetail, SecretFilter, SecretItem, SecretSort,
 };
 use crate::wire::{decode_secret_patch, rfc3339};
 
@@ -28,8 +28,13 @@ fn filter(params: &Params) -> Result<SecretFilter, Problem> {
         search: params.text("search")?,
         tag: params.text("tag")?,
         shared: params.boolean("shared")?,
+        owner: params.choice("owner", OWNERS)?,
+        ids: params.ids("ids", SecretFilter::MAX_IDS)?,
     })
 }
+
+const OWNERS: &[(&str, Option<OwnedBy>)] =
+    &[("anybody", None), ("me", Some(OwnedBy::Me)), ("others", Some(OwnedBy::Others))];
 
 const SORTS: &[(&str, SecretSort)] = &[
     ("name", SecretSort::Name),
@@ -75,6 +80,15 @@ pub(super) async fn ids(
             .map(|item| json!({"id": item.id, "shareable": item.reason.is_none(), "reason": item.reason}))
             .collect(),
     ))
+}
+
+/// The tags of those that match, as a plain array: what a filter can offer.
+pub(super) async fn tags(
+    State(state): State<GatewayState>,
+    Me(me): Me,
+    params: Params,
+) -> Result<Json<Vec<String>>, Problem> {
+    Ok(Json(state.store.secret_tags(me.id, filter(&params)?).await?))
 }
 
 pub(super) async fn detail(

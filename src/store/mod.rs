@@ -49,7 +49,7 @@ pub use notices::Notice;
 pub use outbox::{Letter, OutboxRow};
 pub use replay::{NotReplayed, Replayed};
 pub use secret::{Edited, Sealed, SecretDetail};
-pub use secrets::{SecretCursor, SecretFilter, SecretItem, SecretSort, Selectable};
+pub use secrets::{OwnedBy, SecretCursor, SecretFilter, SecretItem, SecretSort, Selectable};
 pub use submit::{Submission, Submitted};
 
 use crate::db::{Db, DbError, Flow};

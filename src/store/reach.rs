@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use super::access::acting_as;
 use super::directory::find;
-use super::secrets::{SecretCursor, SecretFilter, SecretItem, SecretSort};
+use super::secrets::{OwnedBy, SecretCursor, SecretFilter, SecretItem, SecretSort};
 use crate::db::{Conn, DbError};
 use crate::domain::share::fold;
 use crate::domain::{PrincipalId, Reach, SecretId};
@@ -50,11 +50,25 @@ fn in_reach(conn: &Conn, filter: &SecretFilter) -> (String, String) {
         None => String::new(),
         Some(shared) => format!("AND {}{SHARED}", if shared { "" } else { "NOT " }),
     };
+    let owner = match filter.owner {
+        None => "",
+        Some(OwnedBy::Me) => "AND s.owner_id = $1",
+        Some(OwnedBy::Others) => "AND s.owner_id <> $1",
+    };
+    // Numbers, and few of them: they can stand in the text.
+    let ids = match filter.ids.as_slice() {
+        [] => String::new(),
+        ids => {
+            let list: Vec<String> = ids.iter().map(|id| id.get().to_string()).collect();
+            format!("AND s.id IN ({})", list.join(", "))
+        }
+    };
     // The empty text is found everywhere.
     let find = find(conn);
     let from = format!(
         "FROM reach r CROSS JOIN secrets s WHERE s.id = r.secret_id AND {find}(s.search_text, $2) > 0 \
-         AND ($3 = '' OR EXISTS (SELECT 1 FROM secret_tags t WHERE t.secret_id = s.id AND t.tag = $3)) {shared}"
+         AND ($3 = '' OR EXISTS (SELECT 1 FROM secret_tags t WHERE t.secret_id = s.id AND t.tag = $3)) \
+         {shared} {owner} {ids}"
     );
     (with, from)
 }
@@ -87,6 +101,33 @@ pub(super) fn matching(
         .bind::<Text, _>(fold(&filter.search))
         .bind::<Text, _>(&filter.tag)
         .load(conn)?)
+}
+
+#[derive(QueryableByName)]
+struct TagRow {
+    #[diesel(sql_type = Text)]
+    tag: String,
+}
+
+/// The tags of every secret in reach that matches, each once. Sorted here: databases sort texts as
+/// their language has it.
+pub(super) fn tags_in_reach(
+    conn: &mut Conn,
+    user: PrincipalId,
+    filter: &SecretFilter,
+) -> Result<Vec<String>, DbError> {
+    let (with, from) = in_reach(conn, filter);
+    let sql = format!(
+        "{with} SELECT DISTINCT own.tag FROM secret_tags own WHERE own.secret_id IN (SELECT s.id {from})"
+    );
+    let rows: Vec<TagRow> = diesel::sql_query(sql)
+        .bind::<BigInt, _>(user.get())
+        .bind::<Text, _>(fold(&filter.search))
+        .bind::<Text, _>(&filter.tag)
+        .load(conn)?;
+    let mut tags: Vec<String> = rows.into_iter().map(|row| row.tag).collect();
+    tags.sort_unstable();
+    Ok(tags)
 }
 
 #[derive(QueryableByName)]

@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Text};
 
 use super::Store;
 use super::access::acting_as;
-use super::reach::{NameRow, items, matching, page, reach, secret_id};
+use super::reach::{NameRow, items, matching, page, reach, secret_id, tags_in_reach};
 use crate::db::{Conn, DbError};
 use crate::domain::{AllFilter, PrincipalId, Reach, RejectReason, SecretId};
 
@@ -22,6 +22,22 @@ pub struct SecretFilter {
     pub tag: String,
     /// Whether somebody else than the person has a grant.
     pub shared: Option<bool>,
+    /// Whose they are: the person's own, or what others share with the person.
+    pub owner: Option<OwnedBy>,
+    /// Only these, where there are any; at most [`SecretFilter::MAX_IDS`].
+    pub ids: Vec<SecretId>,
+}
+
+impl SecretFilter {
+    /// They stand in the query one by one.
+    pub const MAX_IDS: usize = 200;
+}
+
+/// Who owns a secret, seen by the person who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnedBy {
+    Me,
+    Others,
 }
 
 /// The order of a listing. Names are compared in lower case, by their first 100 characters; between
@@ -131,6 +147,14 @@ impl Store {
             .await
     }
 
+    /// The tags of the secrets in reach that match, each once, in order.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn secret_tags(&self, user: PrincipalId, filter: SecretFilter) -> Result<Vec<String>, DbError> {
+        self.db.read(move |conn| tags_in_reach(conn, user, &filter)).await
+    }
+
     /// The names of those of these secrets that the person can reach.
     ///
     /// # Errors
@@ -169,6 +193,7 @@ pub(super) fn shareable_ids(
         search: filter.search.clone().unwrap_or_default(),
         tag: filter.tag.clone().unwrap_or_default(),
         shared: filter.shared,
+        ..SecretFilter::default()
     };
     let mut ids = Vec::new();
     for row in matching(conn, user, &matched)? {

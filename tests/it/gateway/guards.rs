@@ -108,9 +108,26 @@ async fn answers_are_not_stored_and_not_guessed() {
 }
 
 #[tokio::test]
+async fn the_page_loads_nothing_from_elsewhere_and_is_asked_about_each_time() {
+    let app = app().await;
+    let page = app.request("GET", "//").send().await;
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    let policy = page.header("content-security-policy");
+    for rule in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(rule), "{policy}");
+    }
+    assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+    let script = app.request("GET", "//assets/js/main.js").send().await;
+    assert_eq!((script.status, script.header("content-type")), (200, "text/javascript; charset=utf-8"));
+    assert_eq!(script.header("cache-control"), "no-cache");
+    let again = app.request("GET", "//assets/js/main.js").header("If-None-Match", script.header("etag"));
+    assert_eq!(again.send().await.status, 304);
+}
+
+#[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
     let app = app().await;
-    for path in ["/no-such-path", "//", "//api", "//api/v2/me", "/secrets/101/no-such-part", "/secrets/"] {
+    for path in ["/no-such-path", "//assets/no-such.js", "//assets/../Cargo.toml", "//api", "//api/v2/me", "/secrets/101/no-such-part", "/secrets/"] {
         app.request("GET", path).send().await.problem(404);
     }
     for (method, path) in [("DELETE", "/me"), ("DELETE", "/secrets"), ("OPTIONS", "/secrets")] {

@@ -11,7 +11,7 @@ fn vaults() -> Fixture {
     Fixture::new()
         .person(1, "ana", "Ana Souza", "ana@example.com")
         .person(2, "bruno", "Bruno", "bruno@example.com")
-        .user(3, "carla")
+        .person(3, "carla", "Carla", "carla@example.com")
         .user_group(10, "Team", &[1])
         .user_group(11, "Old team", &[1])
         .inactive(11)
@@ -110,6 +110,37 @@ on_both_stores! {
         // To bruno, what he shared with ana is shared.
         let answer = app.get("bruno", "/secrets?sort=id&shared=true").await;
         assert_eq!(answer.ids(), [201, 202, 203, 204, 205, 207]);
+    }
+
+    async fn a_listing_can_be_of_my_own_or_of_what_others_share_with_me(kind: Kind) {
+        let app = App::start(kind, vaults()).await;
+        assert_eq!(app.get("ana", "/secrets?sort=id&owner=me").await.ids(), [101, 102, 103, 104]);
+        assert_eq!(app.get("ana", "/secrets?sort=id&owner=others").await.ids(), [201, 202, 203, 204]);
+        assert_eq!(app.get("ana", "/secrets?sort=-id&owner=others&search=through").await.ids(), [204, 203]);
+        let ids = app.get("ana", "/secrets/ids?owner=others").await;
+        assert_eq!(ids.ok(200).as_array().expect("an array").len(), 4);
+        let refused = app.get("ana", "/secrets?owner=bruno").await;
+        assert_eq!((refused.status, &refused.body["field"]), (400, &json!("owner")));
+    }
+
+    async fn a_listing_can_be_of_given_ids(kind: Kind) {
+        let app = App::start(kind, vaults()).await;
+        assert_eq!(app.get("ana", "/secrets?sort=id&ids=202,101,206,999").await.ids(), [101, 202], "those in reach");
+        assert_eq!(app.get("ana", "/secrets?ids=202,101&owner=me").await.ids(), [101]);
+        let many = |n: i64| (1..=n).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
+        assert_eq!(app.get("ana", &format!("/secrets?sort=id&ids={}", many(200))).await.ids(), [101, 102, 103, 104]);
+        for wrong in ["x", "0", "-1", "1,,2", "1;2", "9007199254740992", &many(201)] {
+            let refused = app.get("ana", &format!("/secrets?ids={wrong}")).await;
+            assert_eq!((refused.status, &refused.body["field"]), (400, &json!("ids")), "{wrong}");
+        }
+    }
+
+    async fn tags_are_those_of_the_secrets_in_reach(kind: Kind) {
+        let fixture = vaults().tags(202, &["prod", "ábaco"]).tags(206, &["hidden"]);
+        let app = App::start(kind, fixture).await;
+        assert_eq!(app.get("ana", "/secrets/tags").await.ok(200), &json!(["Prod", "pay", "prod", "ábaco"]));
+        assert_eq!(app.get("ana", "/secrets/tags?owner=others").await.ok(200), &json!(["prod", "ábaco"]));
+        assert_eq!(app.get("carla", "/secrets/tags").await.ok(200), &json!([]));
     }
 
     async fn pages_have_everything_once_in_any_order(kind: Kind) {

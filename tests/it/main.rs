@@ -27,6 +27,7 @@ mod metrics;
 mod migrations;
 mod model;
 mod outages;
+mod page;
 mod process;
 mod production;
 mod properties;

@@ -2,8 +2,14 @@
 
 mod axe;
 pub mod browser;
+mod desk;
 mod driver;
 pub mod element;
 mod failure;
 mod harness;
+mod large;
+mod live;
+mod result;
 mod session;
+mod views;
+mod walk;

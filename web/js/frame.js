@@ -90,7 +90,7 @@ export function Header({ person }) {
   const other = language.get() === "en" ? "pt-BR" : "en";
   return html`<header class="top">
     <${GridMenu} />
-    <a class="brand" href="#/secrets">MySafe</a>
+    <span class="brand">MySafe</span>
     <span class="spring"></span>
     ${person?.auth_mode === "demo" && html`<${PersonChooser} key=${person.id} person=${person} />`}
     ${person?.id && person.auth_mode !== "demo" && html`<span class="person">${person.name}</span>`}

@@ -127,7 +127,15 @@ async fn the_page_loads_nothing_from_elsewhere_and_is_asked_about_each_time() {
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
     let app = app().await;
-    for path in ["/no-such-path", "//assets/no-such.js", "//assets/../Cargo.toml", "//api", "//api/v2/me", "/secrets/101/no-such-part", "/secrets/"] {
+    for path in [
+        "/no-such-path",
+        "//assets/no-such.js",
+        "//assets/../Cargo.toml",
+        "//api",
+        "//api/v2/me",
+        "/secrets/101/no-such-part",
+        "/secrets/",
+    ] {
         app.request("GET", path).send().await.problem(404);
     }
     for (method, path) in [("DELETE", "/me"), ("DELETE", "/secrets"), ("OPTIONS", "/secrets")] {

@@ -69,7 +69,7 @@ struct Reader {
     state: GatewayState,
     me: PrincipalId,
     updates: Receiver<Update>,
-    /// The last snapshot: the next look tells nothing where nothing changed.
+    /// The last snapshot, while nothing was sent after it: then a look that finds the same tells nothing.
     told: Value,
     look: Instant,
 }
@@ -91,9 +91,11 @@ impl Reader {
         told.map_err(|error| tracing::debug!(%error, "a stream ends")).ok()
     }
 
-    async fn job(&self, id: JobId) -> Result<Vec<Event>, DbError> {
+    async fn job(&mut self, id: JobId) -> Result<Vec<Event>, DbError> {
         let Some(job) = self.state.store.job(id).await? else { return Ok(Vec::new()) };
         let mut events = vec![event("job", &wire::job_json(&job))];
+        // The reader knows more than the last snapshot now: the next look must not be held against that.
+        self.told = Value::Null;
         if job.state.is_terminal()
             && let Some(notice) = self.state.store.notice_of(self.me, id).await?
         {

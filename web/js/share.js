@@ -124,15 +124,15 @@ function ShareWindow({ secrets, chosen: before, onClose, onSend }) {
     `}
   >
     <${Finder} box=${search} chosen=${chosen} onAdd=${add} refused=${refused} />
-    <h3 id="chosen-title">${t("share.chosen")}</h3>
+    <h3>${t("share.chosen")}</h3>
     ${chosen.length === 0 && html`<p class=${refused ? "refused" : "quiet"} id="chosen-none">${t("share.chosen.none")}</p>`}
-    <ul class="lines chosen" aria-labelledby="chosen-title">
+    <div class="lines chosen">
       ${chosen.map((one) => html`<${Chosen} key=${`${one.kind} ${one.id}`} one=${one} permit=${permit} remove=${remove} />`)}
-    </ul>
+    </div>
   <//>`;
 }
 
-const Chosen = ({ one, permit, remove }) => html`<li role="group" aria-label=${one.name}>
+const Chosen = ({ one, permit, remove }) => html`<div class="line" role="group" aria-label=${one.name}>
   <${Icon} name=${one.kind} />
   <span class="line-name">${one.name}<small>${t(`kind.${one.kind}`)}</small></span>
   <label class="box"><input type="checkbox" checked disabled />${t("permission.view")}</label>
@@ -141,7 +141,7 @@ const Chosen = ({ one, permit, remove }) => html`<li role="group" aria-label=${o
     ${t("permission.edit")}
   </label>
   <${IconButton} icon="trash" label=${t("share.remove", { name: one.name })} onClick=${() => remove(one)} />
-</li>`;
+</div>`;
 
 const LEAST = 2;
 const MOST = 50;

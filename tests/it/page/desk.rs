@@ -103,10 +103,17 @@ impl Desk {
         self.browser.by_role("checkbox", &format!("Selecionar {secret}")).click();
     }
 
+    /// Empties a field as a person does.
+    pub fn empty(&self, field: &Element) {
+        field.click();
+        self.browser.press("Control+a");
+        self.browser.press("Delete");
+    }
+
     /// Types into the list's search and waits until the list has been looked through.
     pub fn search(&self, text: &str, first: &str) {
         let search = self.browser.by_role("searchbox", SEARCH);
-        search.clear();
+        self.empty(&search);
         search.type_text(text);
         self.browser.wait("the list", 10, || {
             let links = self.browser.names("link");
@@ -128,7 +135,7 @@ impl Desk {
     /// Finds a recipient in the share window and chooses it.
     pub fn choose(&self, window: &Element, words: &Words, search: &str, name: &str) {
         let people = window.by_role("searchbox", words.search_people);
-        people.clear();
+        self.empty(&people);
         people.type_text(search);
         window.by_role_containing("button", name).click();
         window.by_role("group", name);

@@ -24,8 +24,9 @@ fn share_with_bruno(desk: &Desk) {
 
 /// What the progress card says is done, if there is one.
 fn done(browser: &Browser) -> Option<f64> {
-    let bar = browser.maybe_by_role("progressbar", "Progresso do compartilhamento")?;
-    bar.property("value").as_f64()
+    // In one call: the card may go away at any time.
+    let bar = "[aria-label='Progresso do compartilhamento']";
+    browser.script(&format!("return document.querySelector(\"{bar}\")?.value ?? null"), &[]).as_f64()
 }
 
 #[test]

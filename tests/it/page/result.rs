@@ -58,7 +58,7 @@ fn who_may_edit_changes_what_was_meant_and_nothing_else() {
     browser.by_role("button", "Editar").click();
     let field = browser.by_role("textbox", "Nome");
     assert!(field.is_focused(), "ready to type");
-    field.clear();
+    desk.empty(&field);
     browser.by_role("button", "Salvar").click();
     browser.see("Preencha este campo.");
     field.type_text("Adyen nova");
@@ -73,7 +73,7 @@ fn who_may_edit_changes_what_was_meant_and_nothing_else() {
     // A taken identifier is refused, and the field is named.
     browser.by_role("button", "Editar").click();
     let identifier = browser.by_role("textbox", "Identificador");
-    identifier.clear();
+    desk.empty(&identifier);
     identifier.type_text("stripe-pagamentos-prod");
     browser.by_role("button", "Salvar").click();
     browser.see("Este identificador já é usado por outro segredo.");

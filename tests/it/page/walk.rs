@@ -171,7 +171,7 @@ fn one_search_finds_by_each_of_the_five_and_says_who_cannot_be_chosen() {
         ("pagament", "Pagamentos", "Grupo de usuários"),
         ("plantão", "Plantão", "Grupo pessoal"),
     ] {
-        people.clear();
+        desk.empty(&people);
         people.type_text(search);
         let result = share.by_role_containing("button", found);
         assert!(result.text().contains(kind), "{search}: {}", result.text());
@@ -180,14 +180,14 @@ fn one_search_finds_by_each_of_the_five_and_says_who_cannot_be_chosen() {
         ("carla.dias", "Carla Dias", "sem conta no MySafe"),
         ("davi.carvalho", "Davi Carvalho", "está inativo"),
     ] {
-        people.clear();
+        desk.empty(&people);
         people.type_text(search);
         let result = share.by_role_containing("button", name);
         assert!(result.text().contains(why), "{}", result.text());
         result.click();
         assert!(share.maybe_by_role("group", name).is_none(), "{name} cannot be chosen");
     }
-    people.clear();
+    desk.empty(&people);
     people.type_text("zzzz");
     desk.browser.see("Ninguém encontrado para “zzzz”.");
     // Nobody chosen: nothing is sent, and it says why.

@@ -7,10 +7,10 @@ use super::desk::{Desk, PT, company};
 use crate::process::{Env, Program};
 use crate::production::Site;
 
-/// A worker that takes its time: chunks of 20 pairs, each a turn of its own.
+/// A worker that takes its time: chunks of three pairs, each a turn of its own.
 fn slowly() -> Env {
     vec![
-        ("BATCHSHARE__WORKER__CHUNK_PAIRS", "20".to_owned()),
+        ("BATCHSHARE__WORKER__CHUNK_PAIRS", "3".to_owned()),
         ("BATCHSHARE__WORKER__SLICE_MS", "1".to_owned()),
     ]
 }

@@ -31,7 +31,7 @@ async fn greet(store: Store, listen: SocketAddr, demo_mode: bool) {
 
 fn place(listen: SocketAddr, database: &str) -> String {
     format!(
-        "batchshare is running: http://{listen}/api/v1 (there is no page yet; README.md lists the API)\n\
+        "batchshare is running: http://{listen} (the page), http://{listen}/api/v1 (the API; see README.md)\n\
          Everything is kept in {database}. Ctrl-C stops it; the next `batchshare up` goes on from there.\n"
     )
 }

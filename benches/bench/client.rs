@@ -1,6 +1,6 @@
 //! A program that shares over RabbitMQ and listens to the events: one connection to each side.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -173,6 +173,24 @@ impl Client {
                 return ended.at - began;
             }
         }
+    }
+
+    /// The same while other jobs run: those that end meanwhile are added to `others`.
+    pub async fn one_beside(&mut self, request: &Request, others: &mut HashSet<Uuid>) -> Duration {
+        let began = Instant::now();
+        self.publish(std::slice::from_ref(request)).await;
+        loop {
+            let ended = self.next().await;
+            if ended.id == request.id {
+                return ended.at - began;
+            }
+            others.insert(ended.id);
+        }
+    }
+
+    /// Jobs of which the end was heard and not yet asked for.
+    pub fn ended_meanwhile(&mut self) -> Vec<Ended> {
+        std::iter::from_fn(|| self.ended.try_recv().ok()).collect()
     }
 
     /// Publishes all and waits for all ends while it does; when each came, after the start.

@@ -24,10 +24,6 @@ impl Samples {
         self.add(value.as_secs_f64() * 1_000.0);
     }
 
-    pub fn append(&mut self, other: &Self) {
-        self.0.extend(&other.0);
-    }
-
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -61,14 +61,14 @@ pub async fn large(bench: &mut Bench) {
         bench.report.line("large", &format!("raw upsert, chunks of {chunk}"), "grants/s", samples).add();
     }
     bench.report.note("large", format!("the last job: {cpu}"));
-    site.close().await;
+    site.close([serve, work]).await;
 }
 
 pub async fn repeat(bench: &mut Bench) {
     let pairs = pairs(bench.full);
     let site = Site::new(&bench.servers, pairs.secrets);
     site.make_raw();
-    let (_serve, _work) = (site.serve(), site.work());
+    let (serve, work) = (site.serve(), site.work());
     let mut client = Client::new(&site).await;
     let job = || request((pairs.first_secret, pairs.secrets), (FIRST_USER, pairs.users));
     client.one(&job()).await;
@@ -101,5 +101,5 @@ pub async fn repeat(bench: &mut Bench) {
     for (chunk, samples) in &limits {
         bench.report.line("repeat", &format!("raw anti-join, chunks of {chunk}"), "pairs/s", samples).add();
     }
-    site.close().await;
+    site.close([serve, work]).await;
 }

@@ -14,14 +14,22 @@
 
 mod bare;
 mod client;
+mod embedded;
 mod figures;
+mod footprint;
+mod growth;
+mod http;
 mod large;
+mod loaded;
 mod machine;
+mod post;
 mod program;
 mod raw;
 mod report;
+mod scale;
 mod servers;
 mod small;
+mod statements;
 
 use std::path::Path;
 use std::time::Instant;
@@ -46,7 +54,20 @@ struct Args {
 }
 
 /// All cases, in the order in which they run.
-const CASES: [&str; 4] = ["large", "repeat", "small", "idle"];
+const CASES: [&str; 12] = [
+    "large",
+    "repeat",
+    "small",
+    "idle",
+    "loaded",
+    "statements",
+    "post",
+    "footprint",
+    "embedded",
+    "scale",
+    "fairness",
+    "growth",
+];
 
 /// What every case gets.
 pub struct Bench {
@@ -69,6 +90,14 @@ impl Bench {
             "repeat" => large::repeat(self).await,
             "small" => small::small(self).await,
             "idle" => small::idle(self).await,
+            "loaded" => loaded::loaded(self).await,
+            "statements" => statements::statements(self).await,
+            "post" => post::post(self).await,
+            "footprint" => footprint::footprint(self).await,
+            "embedded" => embedded::embedded(self),
+            "scale" => scale::scale(self).await,
+            "fairness" => loaded::fairness(self).await,
+            "growth" => growth::growth(self).await,
             other => unreachable!("no case {other}"),
         }
         println!("  ({:.1} s)", began.elapsed().as_secs_f64());

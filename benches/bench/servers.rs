@@ -232,8 +232,9 @@ impl Site {
         self.servers.cpu(programs)
     }
 
-    /// Takes everything away again.
-    pub async fn close(self) {
+    /// Ends the programs and takes everything away again.
+    pub async fn close(self, programs: impl IntoIterator<Item = Program>) {
+        programs.into_iter().for_each(drop);
         client::delete_topology(&self.servers.amqp, &self.prefix).await;
     }
 }

@@ -9,16 +9,16 @@ use crate::figures::{Samples, float, rate};
 use crate::servers::{FIRST_SECRET, FIRST_USER, Site};
 
 /// How many users there are to share with.
-const USERS: usize = 1_000;
+const USERS: i64 = 1_000;
 
-/// Jobs of one secret and one user, all pairs different.
+/// A job of one secret and one user; no two numbers have the same pair.
+pub fn single(number: usize) -> Request {
+    let number = i64::try_from(number).expect("small");
+    request((FIRST_SECRET + number, 1), (FIRST_USER + number % USERS, 1))
+}
+
 pub fn singles(count: usize) -> Vec<Request> {
-    let of = |index: usize| {
-        let index = i64::try_from(index).expect("small");
-        let users = i64::try_from(USERS).expect("small");
-        request((FIRST_SECRET + index, 1), (FIRST_USER + index % users, 1))
-    };
-    (0..count).map(of).collect()
+    (0..count).map(single).collect()
 }
 
 /// The sizes of the messages of a job of one pair.
@@ -29,7 +29,7 @@ pub async fn sizes(client: &mut Client) -> Sizes {
 }
 
 pub async fn small(bench: &mut Bench) {
-    let count = if bench.full { 5_000 } else { 2_000 };
+    let count = if bench.full { 5_000 } else { 1_000 };
     let rows = i64::try_from(count).expect("small");
     let site = Site::new(&bench.servers, rows);
     let (serve, work) = (site.serve(), site.work());
@@ -70,7 +70,7 @@ pub async fn small(bench: &mut Bench) {
         bench.report.line("small", &what, "jobs/s", samples).add();
     }
     bench.report.note("small", format!("the last {count} jobs: {cpu}"));
-    site.close().await;
+    site.close([serve, work]).await;
 }
 
 /// Between two samples, so that what follows an event (acknowledging, the notice) is over.
@@ -80,7 +80,7 @@ pub async fn idle(bench: &mut Bench) {
     let (blocks, block) = (bench.repetitions(), if bench.full { 200 } else { 50 });
     let count = blocks * block;
     let site = Site::new(&bench.servers, i64::try_from(count).expect("small"));
-    let (_serve, _work) = (site.serve(), site.work());
+    let (serve, work) = (site.serve(), site.work());
     let mut client = Client::new(&site).await;
     let sizes = sizes(&mut client).await;
     site.empty("grants");
@@ -121,5 +121,5 @@ pub async fn idle(bench: &mut Bench) {
     );
     hops.close().await;
     commit.close().await;
-    site.close().await;
+    site.close([serve, work]).await;
 }

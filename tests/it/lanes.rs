@@ -298,7 +298,7 @@ on_both_stores! {
         assert_eq!(due().await.expect("due work").notices, 0, "the event is still in the outbox");
         world.take_letters().await;
         assert_eq!(due().await.expect("due work").notices, 1);
-        world.store.make_notice(asked.job_id, 1).await.expect("notice");
+        world.store.make_notices(vec![(asked.job_id, 1)]).await.expect("notice");
         let (notices, _) = world.store.notices(principal(ANA), false, None, 10).await.expect("notices");
         assert_eq!(notices.len(), 1);
         assert_eq!((notices[0].job_id, notices[0].counts), (asked.job_id, counts(1, 0, 0, 0)));
@@ -312,7 +312,7 @@ on_both_stores! {
         let world = World::new(kind).await;
         let asked = share_as(77, Selection::Ids(vec![secret(101)]), vec![to(BRUNO, Permission::View)]);
         world.begin(&asked).await;
-        world.store.make_notice(asked.job_id, 1).await.expect("notice");
+        world.store.make_notices(vec![(asked.job_id, 1)]).await.expect("notice");
         assert_eq!(world.test.number("SELECT COUNT(*) FROM notices").await, 0);
         assert_eq!(world.test.number("SELECT COUNT(*) FROM jobs WHERE notice_due").await, 0);
         assert_eq!(world.drain().await.len(), 1);

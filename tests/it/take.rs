@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use batchshare::broker::{Broker, Delivery, Embedded, Exchange, Outgoing, Queue, topology};
+use batchshare::broker::{Broker, Embedded, Exchange, Outgoing, Queue, topology};
 use batchshare::db::Db;
 use batchshare::metrics::Metrics;
 use batchshare::shutdown;
-use batchshare::take::{Handler, Outage, Takes, take};
+use batchshare::take::{Handler, Outage, Taken, Takes, take};
 use tokio::sync::mpsc;
 
 use crate::support::{Kind, TestDb};
@@ -35,7 +35,7 @@ struct FullDisk {
 }
 
 impl Handler for FullDisk {
-    async fn handle(self: Arc<Self>, _: Delivery) -> Result<(), Outage> {
+    async fn handle(self: Arc<Self>, _: Taken) -> Result<(), Outage> {
         use diesel::prelude::*;
         #[derive(diesel::QueryableByName)]
         struct Row {
@@ -66,7 +66,7 @@ async fn a_server_that_answers_and_does_not_work_costs_waiting_messages_no_deliv
     let (stopper, stop) = shutdown::channel();
     let handler =
         Arc::new(FullDisk { db: test.db.clone(), calls: AtomicUsize::new(0), last_failure: 4, deliveries });
-    let takes = Takes { queue: Queue::Jobs, prefetch: 5, concurrency: 1 };
+    let takes = Takes { queue: Queue::Jobs, prefetch: 5, concurrency: 1, together: 1 };
     let taking =
         tokio::spawn(take(broker.clone(), test.db.clone(), Metrics::default(), takes, handler, stop));
     // All were held once, when the first failed; from then on only the one that is tried.

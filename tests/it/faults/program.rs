@@ -62,6 +62,7 @@ impl Program {
             retry_delays: vec![Duration::ZERO; 4],
             allowed_publishers: Vec::new(),
             prefetch: 1,
+            together: 1,
             request_concurrency: 1,
             step_concurrency: 1,
         };
@@ -181,13 +182,13 @@ impl Program {
         let (tag, acker) = (delivery.tag, consumer.acker());
         let mut well = true;
         for _ in 0..if self.twice { 2 } else { 1 } {
-            well = well && self.handle(queue, copy(&delivery)).await;
+            well = well && self.handle(queue, delivery.clone()).await;
         }
         if !well {
             return false;
         }
         let before = self.injector.line().acks;
-        let answer = acker.ack(tag).await;
+        let answer = acker.ack(&[tag]).await;
         let mut line = self.injector.line();
         if line.acks > before {
             *line.waiting.entry(queue.suffix()).or_default() -= 1;
@@ -197,8 +198,8 @@ impl Program {
 
     async fn handle(&self, queue: Queue, delivery: Delivery) -> bool {
         match queue {
-            Queue::Notices => notifier::handle(&self.store, &self.broker, delivery).await.is_ok(),
-            _ => Arc::clone(&self.worker).handle(queue, delivery).await.is_ok(),
+            Queue::Notices => notifier::handle(&self.store, &self.broker, &[delivery]).await.is_ok(),
+            _ => Arc::clone(&self.worker).handle(queue, [delivery].into()).await.is_ok(),
         }
     }
 
@@ -253,18 +254,5 @@ impl Program {
             others == 0 && (1..=8).contains(&poison),
             "{what}: {poison} dead letters and {others} others"
         );
-    }
-}
-
-/// What is delivered cannot be copied but by hand: it is to be acknowledged once.
-fn copy(of: &Delivery) -> Delivery {
-    Delivery {
-        tag: of.tag,
-        redelivered: of.redelivered,
-        routing_key: of.routing_key.clone(),
-        message_id: of.message_id.clone(),
-        user_id: of.user_id.clone(),
-        headers: of.headers.clone(),
-        body: of.body.clone(),
     }
 }

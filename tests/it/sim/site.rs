@@ -167,6 +167,7 @@ impl Site {
             retry_delays: [5, 30, 120, 600].map(Duration::from_secs)[..self.options.retries].to_vec(),
             allowed_publishers: Vec::new(),
             prefetch: 1,
+            together: 1,
             request_concurrency: 1,
             step_concurrency: 1,
         }
@@ -342,8 +343,8 @@ impl Site {
         };
         self.start(process, queue.suffix(), Some(held), |parts| async move {
             match queue {
-                Queue::Notices => notifier::handle(&parts.store, &parts.broker, delivery).await.is_ok(),
-                _ => parts.worker.handle(queue, delivery).await.is_ok(),
+                Queue::Notices => notifier::handle(&parts.store, &parts.broker, &[delivery]).await.is_ok(),
+                _ => parts.worker.handle(queue, [delivery].into()).await.is_ok(),
             }
         })
         .await

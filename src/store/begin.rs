@@ -174,7 +174,7 @@ fn begin_small(
             return ending::end(tx, row, step, Counts::default()).map(Begun::Ended);
         }
     };
-    let counts = grants::apply(tx.conn, row.key, &chunk, tx.now)?;
+    let counts = grants::apply(tx.conn, row.key, &chunk, tx.now, false)?;
     let rejected = Rejected { job: row.key, lane: NO_LANE, lines: &chunk.rejections };
     rejections::add(tx.conn, &[rejected])?;
     tx.tally.pairs = counts;

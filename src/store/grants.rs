@@ -22,12 +22,19 @@ struct Applied {
 ///
 /// Idempotent: rows that give at least as much are left alone. `view_job` and `edit_job` say which
 /// job gave what; a row with both was upgraded (0 stands for a view that no job of ours gave).
+/// `repeats`: most of the rows are there, so far as the caller can guess. It changes the way, not the result.
 #[allow(clippy::cast_sign_loss)] // counts of rows
-pub(super) fn apply(conn: &mut Conn, job: JobKey, plan: &ChunkPlan, now: i64) -> Result<Counts, DbError> {
+pub(super) fn apply(
+    conn: &mut Conn,
+    job: JobKey,
+    plan: &ChunkPlan,
+    now: i64,
+    repeats: bool,
+) -> Result<Counts, DbError> {
     let mut counts = Counts { rejected: plan.rejected(), ..Counts::default() };
     if plan.pairs_to_apply() > 0 {
         let applied = if conn.is_pg() {
-            apply_postgres(conn, job, plan, now)?
+            apply_postgres(conn, job, plan, now, repeats)?
         } else {
             apply_sqlite(conn, job, plan, now)?
         };
@@ -90,16 +97,39 @@ struct Changed {
 }
 
 /// PostgreSQL counts what the statement did in the same round trip.
-fn apply_postgres(conn: &mut Conn, job: JobKey, plan: &ChunkPlan, now: i64) -> Result<Applied, DbError> {
+fn apply_postgres(
+    conn: &mut Conn,
+    job: JobKey,
+    plan: &ChunkPlan,
+    now: i64,
+    repeats: bool,
+) -> Result<Applied, DbError> {
+    let mut source = all_but_owners(plan).to_owned();
+    let mut there = "";
+    if repeats {
+        // Rows that are there already are read in key order, a range a secret, in place of being met one by
+        // one by the upsert: some three times as fast. The limit keeps that short where a secret has many
+        // other grants; a row that it leaves out is met by the upsert.
+        there = ", there AS MATERIALIZED (SELECT g.* FROM s CROSS JOIN LATERAL \
+                 (SELECT secret_id, principal_id, permission FROM grants WHERE secret_id = s.id \
+                  AND principal_id BETWEEN (SELECT min(id) FROM p) AND (SELECT max(id) FROM p) \
+                  LIMIT (SELECT 2 * count(*) FROM p)) g)";
+        source.push_str(
+            " AND NOT EXISTS (SELECT 1 FROM there t WHERE t.secret_id = s.id AND t.principal_id = p.id \
+             AND t.permission >= p.permission)",
+        );
+    }
     let sql = format!(
-        "{}, applied AS ({} RETURNING view_job, edit_job) \
+        "{}{there}, applied AS ({} RETURNING view_job, edit_job) \
          SELECT count(*) FILTER (WHERE view_job IS NULL OR edit_job IS NULL) AS granted, \
                 count(*) FILTER (WHERE view_job IS NOT NULL AND edit_job IS NOT NULL) AS upgraded FROM applied",
         pairs(conn),
-        upsert("$5", all_but_owners(plan), "$4"),
+        upsert("$5", &source, "$4"),
     );
     let [secrets, viewers, editors] = lists(conn, plan);
-    let query = statement(sql).bind::<Text, _>(secrets).bind::<Text, _>(viewers).bind::<Text, _>(editors);
+    // Not a kept statement: this one is planned for the numbers that it runs with.
+    let query =
+        diesel::sql_query(sql).bind::<Text, _>(secrets).bind::<Text, _>(viewers).bind::<Text, _>(editors);
     Ok(query.bind::<BigInt, _>(now).bind::<BigInt, _>(job.get()).get_result(conn)?)
 }
 

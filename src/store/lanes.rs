@@ -94,6 +94,8 @@ pub struct LaneWork {
     attempts: i32,
     progress_at: i64,
     chunk_secrets: usize,
+    /// Most pairs so far were there already: a guess about the next ones.
+    repeats: bool,
 }
 
 /// What a step found.
@@ -136,6 +138,8 @@ struct LaneRow {
     progress_at: i64,
     #[diesel(sql_type = Bool)]
     early: bool,
+    #[diesel(sql_type = Bool)]
+    repeats: bool,
     #[diesel(sql_type = Nullable<Text>)]
     recipients: Option<String>,
 }
@@ -200,7 +204,8 @@ fn find(conn: &mut Conn, step: &Step, options: &LaneOptions) -> Result<LaneFound
         return Ok(LaneFound::Stale);
     }
     let sql = "SELECT l.turn, l.position, l.end_position, l.open, l.attempts, l.progress_at, \
-               COALESCE(l.not_before, 0) > now_ms() AS early, j.recipients \
+               COALESCE(l.not_before, 0) > now_ms() AS early, \
+               l.unchanged > l.granted + l.upgraded + l.rejected AS repeats, j.recipients \
                FROM lanes l JOIN jobs j ON j.id = l.job WHERE l.job = $1 AND l.lane = $2";
     let row: Option<LaneRow> = statement(sql)
         .bind::<BigInt, _>(job.key.get())
@@ -223,6 +228,7 @@ fn find(conn: &mut Conn, step: &Step, options: &LaneOptions) -> Result<LaneFound
         progress_at: row.progress_at,
         chunk_secrets: usize::try_from(chunk_secrets).unwrap_or(usize::MAX).max(1),
         recipients: recipients.into(),
+        repeats: row.repeats,
         job,
     })))
 }
@@ -248,7 +254,7 @@ fn run_chunk(
     let Plan::Apply(chunk) = plan(&secrets, &work.recipients, &facts) else {
         return Ok(Flow::Rollback(ChunkDone::RequesterNotValid));
     };
-    let done = grants::apply(tx.conn, work.job.key, &chunk, tx.now)?;
+    let done = grants::apply(tx.conn, work.job.key, &chunk, tx.now, work.repeats)?;
     let rejected = Rejected { job: work.job.key, lane: work.lane, lines: &chunk.rejections };
     rejections::add(tx.conn, &[rejected])?;
     tx.tally.pairs = done;
@@ -268,6 +274,7 @@ fn run_chunk(
     }
     work.position = to;
     work.attempts = 0;
+    work.repeats = done.unchanged > done.done() / 2;
     if stepped {
         work.turn += 1;
         tx.wake(work.job.key, &work.step(work.turn), &work.job.traceparent);

@@ -1,0 +1,214 @@
+//! What the broker does with the same pattern of messages and nothing of ours.
+
+use std::time::{Duration, Instant};
+
+use diesel::RunQueryDsl as _;
+use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
+use lapin::options::{BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Connection, ExchangeKind};
+use tokio::sync::mpsc;
+
+use crate::client::{
+    WINDOW, ack_up_to, bind, confirming, connect, consume, delete_queue, publish_window, quorum_queue,
+};
+use crate::servers;
+
+/// Sizes of the messages of one job.
+#[derive(Clone, Copy)]
+pub struct Sizes {
+    pub request: usize,
+    pub event: usize,
+}
+
+/// A pipeline that only moves messages: a request to A, an event from there to B and C.
+struct Pipeline {
+    connections: Vec<Connection>,
+    name: String,
+}
+
+impl Pipeline {
+    async fn new(url: &str, name: &str) -> Self {
+        let mut connections = Vec::new();
+        for _ in 0..4 {
+            connections.push(connect(url).await);
+        }
+        let channel = connections[0].create_channel().await.expect("a channel");
+        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let exchange = format!("{name}.events");
+        let declared = channel.exchange_declare(
+            exchange.as_str().into(),
+            ExchangeKind::Topic,
+            options,
+            FieldTable::default(),
+        );
+        declared.await.expect("an exchange");
+        for queue in ["a", "b", "c"] {
+            quorum_queue(&channel, &format!("{name}.{queue}")).await;
+        }
+        for queue in ["b", "c"] {
+            bind(&channel, &format!("{name}.{queue}"), &exchange, "job.completed").await;
+        }
+        Self { connections, name: name.to_owned() }
+    }
+
+    async fn channel(&self, connection: usize) -> Channel {
+        self.connections[connection].create_channel().await.expect("a channel")
+    }
+
+    async fn close(self) {
+        let channel = self.channel(0).await;
+        for queue in ["a", "b", "c"] {
+            delete_queue(&channel, &format!("{}.{queue}", self.name)).await;
+        }
+        let exchange = format!("{}.events", self.name);
+        let deleted = channel.exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default());
+        deleted.await.expect("deleted");
+        for connection in &self.connections {
+            let _ = connection.close(200, "done".into()).await;
+        }
+    }
+
+    /// Takes `count` messages off a queue; acknowledges what came together together.
+    async fn drain(&self, connection: usize, queue: &str, count: usize) {
+        let channel = self.channel(connection).await;
+        let consumer = consume(&channel, &format!("{}.{queue}", self.name)).await;
+        let (mut seen, mut batches) = (0, consumer.ready_chunks(WINDOW));
+        while seen < count {
+            let batch = batches.next().await.expect("the queue is there");
+            seen += batch.len();
+            let last = batch.last().expect("some").as_ref().expect("a delivery").delivery_tag;
+            ack_up_to(&channel, last).await;
+        }
+    }
+
+    /// The bare worker: for each request an event, confirmed before the request is acknowledged.
+    async fn forward(&self, count: usize, body: &[u8]) {
+        let (channel, publish) = (self.channel(1).await, confirming(&self.connections[2]).await);
+        let consumer = consume(&channel, &format!("{}.a", self.name)).await;
+        let exchange = format!("{}.events", self.name);
+        let (mut seen, mut batches) = (0, consumer.ready_chunks(WINDOW));
+        while seen < count {
+            let batch = batches.next().await.expect("the queue is there");
+            seen += batch.len();
+            let mut confirms = Vec::with_capacity(batch.len());
+            for _ in &batch {
+                let properties = BasicProperties::default().with_delivery_mode(2);
+                let options = BasicPublishOptions::default();
+                let key = "job.completed".into();
+                let sent = publish.basic_publish(exchange.as_str().into(), key, options, body, properties);
+                confirms.push(sent.await.expect("published"));
+            }
+            try_join_all(confirms).await.expect("confirmed");
+            let last = batch.last().expect("some").as_ref().expect("a delivery").delivery_tag;
+            ack_up_to(&channel, last).await;
+        }
+    }
+}
+
+/// How long `count` jobs' messages take, from the first publish to the last event taken off both queues.
+pub async fn messages(url: String, name: String, count: usize, sizes: Sizes) -> Duration {
+    let pipeline = Pipeline::new(&url, &name).await;
+    let publish = confirming(&pipeline.connections[0]).await;
+    let (request, event) = (vec![b'x'; sizes.request], vec![b'x'; sizes.event]);
+    let queue = format!("{name}.a");
+    let window = vec![request; WINDOW];
+    let began = Instant::now();
+    let sending = async {
+        let mut left = count;
+        while left > 0 {
+            let now = left.min(WINDOW);
+            publish_window(&publish, "", &queue, &window[..now]).await;
+            left -= now;
+        }
+    };
+    tokio::join!(
+        sending,
+        pipeline.forward(count, &event),
+        pipeline.drain(2, "b", count),
+        pipeline.drain(3, "c", count)
+    );
+    let took = began.elapsed();
+    pipeline.close().await;
+    took
+}
+
+/// The same on a thread and a single-threaded runtime of its own, which suits lapin better at times.
+pub async fn messages_alone(url: String, name: String, count: usize, sizes: Sizes) -> Duration {
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(messages(url, name, count, sizes))
+    };
+    tokio::task::spawn_blocking(run).await.expect("the bare broker")
+}
+
+/// Two hops through quorum queues, with a commit of one row between them or without.
+pub struct Hops {
+    publish: Channel,
+    back: mpsc::UnboundedReceiver<Instant>,
+    name: String,
+    request: Vec<u8>,
+    connections: Vec<Connection>,
+}
+
+impl Hops {
+    /// `commit` is the database whose table `bare` gets a row for each.
+    pub async fn new(url: &str, name: &str, sizes: Sizes, commit: Option<String>) -> Self {
+        let mut connections = Vec::new();
+        for _ in 0..4 {
+            connections.push(connect(url).await);
+        }
+        let publish = confirming(&connections[0]).await;
+        let (a, b) = (format!("{name}.a"), format!("{name}.b"));
+        for queue in [&a, &b] {
+            quorum_queue(&publish, queue).await;
+        }
+        let on = connections[1].create_channel().await.expect("a channel");
+        let events = confirming(&connections[2]).await;
+        let mut requests = consume(&on, &a).await;
+        let (event, to) = (vec![b'x'; sizes.event], b.clone());
+        tokio::spawn(async move {
+            let mut database = commit.map(|url| servers::connect(&url));
+            while let Some(Ok(delivery)) = requests.next().await {
+                if let Some(mut conn) = database.take() {
+                    let insert = move || {
+                        let sql = "INSERT INTO bare (at) VALUES (1)";
+                        diesel::sql_query(sql).execute(&mut conn).expect("a row");
+                        conn
+                    };
+                    database = Some(tokio::task::spawn_blocking(insert).await.expect("a commit"));
+                }
+                publish_window(&events, "", &to, std::slice::from_ref(&event)).await;
+                ack_up_to(&on, delivery.delivery_tag).await;
+            }
+        });
+        let listener = connections[3].create_channel().await.expect("a channel");
+        let mut events = consume(&listener, &b).await;
+        let (tell, back) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(Ok(delivery)) = events.next().await {
+                let _ = tell.send(Instant::now());
+                ack_up_to(&listener, delivery.delivery_tag).await;
+            }
+        });
+        Self { publish, back, name: name.to_owned(), request: vec![b'x'; sizes.request], connections }
+    }
+
+    /// There and back once.
+    pub async fn one(&mut self) -> Duration {
+        let began = Instant::now();
+        let queue = format!("{}.a", self.name);
+        publish_window(&self.publish, "", &queue, std::slice::from_ref(&self.request)).await;
+        self.back.recv().await.expect("it comes back") - began
+    }
+
+    pub async fn close(self) {
+        for queue in ["a", "b"] {
+            delete_queue(&self.publish, &format!("{}.{queue}", self.name)).await;
+        }
+        for connection in &self.connections {
+            let _ = connection.close(200, "done".into()).await;
+        }
+    }
+}

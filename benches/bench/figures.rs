@@ -1,0 +1,96 @@
+//! Samples and what is said of them.
+
+use std::time::{Duration, Instant};
+
+/// What was measured several times, in one unit.
+#[derive(Debug, Clone, Default)]
+pub struct Samples(Vec<f64>);
+
+/// What is printed of samples.
+#[derive(Debug, Clone, Copy)]
+pub struct Summary {
+    pub runs: usize,
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+impl Samples {
+    pub fn add(&mut self, value: f64) {
+        self.0.push(value);
+    }
+
+    pub fn add_ms(&mut self, value: Duration) {
+        self.add(value.as_secs_f64() * 1_000.0);
+    }
+
+    pub fn append(&mut self, other: &Self) {
+        self.0.extend(&other.0);
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The value that this part (0 to 1) of the samples does not exceed (nearest rank).
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub fn percentile(&self, part: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let rank = (part * sorted.len() as f64).ceil() as usize;
+        sorted[rank.clamp(1, sorted.len()) - 1]
+    }
+
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
+    }
+
+    pub fn summary(&self) -> Summary {
+        assert!(!self.0.is_empty(), "nothing was measured");
+        let (min, max) = (self.percentile(0.0), self.percentile(1.0));
+        Summary { runs: self.0.len(), median: self.median(), min, max }
+    }
+}
+
+impl From<f64> for Samples {
+    fn from(value: f64) -> Self {
+        Self(vec![value])
+    }
+}
+
+/// Numbers for people: three or four digits that count.
+pub fn short(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1_000.0 => grouped(value),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+fn grouped(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count as a number to calculate with.
+#[allow(clippy::cast_precision_loss)] // far below 2^52
+pub fn float(count: usize) -> f64 {
+    count as f64
+}
+
+/// So many a second since `began`.
+pub fn rate(count: usize, began: Instant) -> f64 {
+    float(count) / began.elapsed().as_secs_f64()
+}

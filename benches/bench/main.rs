@@ -1,0 +1,100 @@
+//! `./dev bench`: how fast and how large the program is, beside what the servers alone can do.
+//!
+//! Runs take turns, counts are checked by SQL, and no number is printed that was not measured in
+//! this run. Nothing is judged here: the text of the target stands beside each figure.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "as in tests: what goes wrong ends the run with words, and the table goes to stdout"
+)]
+
+mod bare;
+mod client;
+mod figures;
+mod large;
+mod machine;
+mod program;
+mod raw;
+mod report;
+mod servers;
+mod small;
+
+use std::path::Path;
+use std::time::Instant;
+
+use clap::Parser;
+
+use crate::report::Report;
+use crate::servers::Servers;
+
+/// Measures a release build on the servers of `./dev bench`.
+#[derive(Parser)]
+struct Args {
+    /// The sizes of the targets and five repetitions at least; takes up to 25 minutes
+    #[arg(long)]
+    full: bool,
+    /// Only these
+    #[arg(value_parser = CASES)]
+    cases: Vec<String>,
+    /// Cargo says this to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// All cases, in the order in which they run.
+const CASES: [&str; 4] = ["large", "repeat", "small", "idle"];
+
+/// What every case gets.
+pub struct Bench {
+    full: bool,
+    servers: Servers,
+    report: Report,
+}
+
+impl Bench {
+    /// Runs that take turns.
+    fn repetitions(&self) -> usize {
+        if self.full { 5 } else { 3 }
+    }
+
+    async fn case(&mut self, name: &str) {
+        let began = Instant::now();
+        println!("{name}");
+        match name {
+            "large" => large::large(self).await,
+            "repeat" => large::repeat(self).await,
+            "small" => small::small(self).await,
+            "idle" => small::idle(self).await,
+            other => unreachable!("no case {other}"),
+        }
+        println!("  ({:.1} s)", began.elapsed().as_secs_f64());
+    }
+}
+
+fn main() {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let servers = Servers::from_env();
+    let facts = [machine::facts(), servers.facts()].concat();
+    let mut bench = Bench { full: args.full, report: Report::new(args.full, facts), servers };
+    if !args.full {
+        println!("short mode: fewer repetitions and smaller cases than the targets (--full)");
+    }
+    // On this thread, which starts all processes and which they do not outlive.
+    runtime.block_on(async {
+        for name in
+            CASES.iter().filter(|name| args.cases.is_empty() || args.cases.iter().any(|of| of == *name))
+        {
+            bench.case(name).await;
+        }
+    });
+    let folder = Path::new(program::PROGRAM).ancestors().nth(2).expect("the target folder").join("bench");
+    bench.report.write(&folder);
+    println!("\n{}", bench.report.table());
+    println!("report.md and report.json are in {}", folder.display());
+}

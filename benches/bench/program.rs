@@ -1,0 +1,150 @@
+//! The real program as processes, and what `/proc` says of processes.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The settings of a process, on top of the defaults.
+pub type Env = Vec<(&'static str, String)>;
+
+/// Start-up lines are waited for; everything else but warnings would only cost time.
+const LOG: &str = "warn,batchshare::app=info,lapin=off";
+
+/// A running `batchshare`. Killed with the value, and with the benchmark.
+pub struct Program {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+/// The path of the release build that was made with the benchmark.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_batchshare");
+
+fn command(program: &str, args: &[&str], env: &Env) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BATCHSHARE")) {
+        command.env_remove(name);
+    }
+    command.env("RUST_LOG", LOG).args(args).stdin(Stdio::null());
+    command.envs(env.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+impl Program {
+    /// Starts `batchshare ARGS`. Only from the main thread: the kernel kills it when that thread ends.
+    pub fn start(args: &[&str], env: &Env) -> Self {
+        let all = [&["--pdeathsig", "KILL", PROGRAM], args].concat();
+        Self::spawn(command("setpriv", &all, env))
+    }
+
+    /// The same without a helper before it, to measure how long it takes.
+    pub fn start_bare(args: &[&str], env: &Env) -> Self {
+        Self::spawn(command(PROGRAM, args, env))
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (output, kept) = (child.stderr.take().expect("stderr"), Arc::clone(&lines));
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                kept.lock().expect("lines").push(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// What stands behind `key` in the first line that has `text`, once there is one.
+    pub fn logged(&mut self, text: &str, key: &str) -> String {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let found = self.lines.lock().expect("lines").iter().find(|line| line.contains(text)).cloned();
+            if let Some(line) = found {
+                let rest = line.split_once(key).map_or("", |(_, rest)| rest);
+                return rest.split_whitespace().next().unwrap_or_default().to_owned();
+            }
+            let ended = self.child.try_wait().expect("a child");
+            assert!(ended.is_none() && Instant::now() < end, "no '{text}' in:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    pub fn log(&self) -> String {
+        self.lines.lock().expect("lines").join("\n")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its resident memory in MiB: now (`VmRSS:`) or at its peak (`VmHWM:`).
+    pub fn memory_mib(&self, field: &str) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
+        let kib: f64 = line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number");
+        kib / 1_024.0
+    }
+
+    /// SIGTERM, and until it has ended.
+    pub fn stop(&mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        self.child.wait().expect("wait");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            eprintln!("--- log of process {}\n{}", self.child.id(), &log[log.len().saturating_sub(5_000)..]);
+        }
+    }
+}
+
+/// Runs `batchshare ARGS` to its end; its stdout.
+pub fn run(args: &[&str], env: &Env) -> String {
+    let output = command(PROGRAM, args, env).output().expect("the program runs");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// Processor seconds of this process alone.
+pub fn own_cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc");
+    let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let ticks: f64 =
+        rest.split(' ').skip(11).take(2).map(|text| text.parse::<f64>().expect("a number")).sum();
+    ticks / TICKS
+}
+
+/// A tick is 10 ms on every Linux that we know.
+const TICKS: f64 = 100.0;
+
+/// Processor seconds of a process and of all that it started, also of those that have ended.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    let mut ticks: HashMap<u32, u64> = HashMap::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // One that has just ended is counted by its parent.
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        let fields: Vec<&str> = rest.split(' ').collect();
+        let number = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        // Behind the name: state, parent, … and as 12th to 15th the times, two of them its dead children's.
+        children.entry(u32::try_from(number(1)).unwrap_or(0)).or_default().push(id);
+        ticks.insert(id, (11..15).map(number).sum());
+    }
+    let (mut sum, mut open) = (0, vec![pid]);
+    while let Some(next) = open.pop() {
+        sum += ticks.get(&next).copied().unwrap_or(0);
+        open.extend(children.get(&next).into_iter().flatten());
+    }
+    #[allow(clippy::cast_precision_loss)]
+    let seconds = sum as f64 / TICKS;
+    seconds
+}

@@ -7,25 +7,44 @@ use crate::broker::topology::{
     HEADER_DEAD_DETAIL, HEADER_DEAD_ID, HEADER_DEAD_QUEUE, HEADER_DEAD_REASON, KEY_DEAD,
 };
 use crate::broker::{Broker, BrokerError, Delivery, Exchange, Outgoing, Queue};
-use crate::domain::DeadReason;
+use crate::domain::{DeadReason, JobId};
 use crate::metrics::Metrics;
 use crate::take::Outage;
 
-/// Sends a copy of a message to the dead letters, with the reason. Its own stays unacknowledged.
+/// A message that can never be handled.
+pub struct Burial<'a> {
+    pub delivery: &'a Delivery,
+    pub reason: DeadReason,
+    /// What is wrong and where; never a value.
+    pub detail: String,
+    /// The job that it asks for, as far as it tells.
+    pub job: Option<JobId>,
+}
+
+/// Sends copies of messages to the dead letters, with the reasons. They themselves stay unacknowledged.
 ///
 /// # Errors
-/// The broker did not take it: the message comes again.
+/// The broker did not take all: they come again.
 pub async fn bury(
     broker: &Broker,
     metrics: &Metrics,
     from: Queue,
-    delivery: &Delivery,
-    reason: DeadReason,
-    detail: &str,
+    dead: &[Burial<'_>],
 ) -> Result<(), Outage> {
+    let letters: Vec<Outgoing> = dead.iter().map(|burial| letter(from, burial)).collect();
+    let mut result = Ok(());
+    for answer in broker.publish(&letters).await {
+        metrics.sent(Exchange::Internal.suffix(), answer.as_ref().err().map_or("", BrokerError::kind));
+        result = result.and(answer.map_err(|error| Outage(error.to_string())));
+    }
+    result
+}
+
+fn letter(from: Queue, Burial { delivery, reason, detail, job }: &Burial<'_>) -> Outgoing {
     tracing::warn!(
         queue = from.suffix(),
         message_id = delivery.message_id,
+        job_id = job.map(|job| job.to_string()),
         %reason,
         detail,
         bytes = delivery.body.len(),
@@ -39,7 +58,7 @@ pub async fn bury(
         (HEADER_DEAD_QUEUE, from.suffix()),
     ];
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let letter = Outgoing {
+    Outgoing {
         exchange: Exchange::Internal,
         routing_key: KEY_DEAD.to_owned(),
         message_id: delivery.message_id.clone().unwrap_or_else(|| dead_id.clone()),
@@ -49,10 +68,5 @@ pub async fn bury(
         timestamp: i64::try_from(now.as_millis()).unwrap_or(0),
         headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         body: delivery.body.clone(),
-    };
-    for result in broker.publish(&[letter]).await {
-        metrics.sent(Exchange::Internal.suffix(), result.as_ref().err().map_or("", BrokerError::kind));
-        result.map_err(|error| Outage(error.to_string()))?;
     }
-    Ok(())
 }

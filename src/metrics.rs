@@ -142,10 +142,10 @@ impl Metrics {
         }
     }
 
-    /// Counts a message that was taken from `queue` and handled. `error` is empty where that went well;
-    /// else the message comes again.
-    pub fn handled(&self, queue: &'static str, took: Duration, error: &'static str) {
-        self.0.consumed.add(self.at_broker("consume", queue), 1);
+    /// Counts messages that were taken from `queue` and handled together. `error` is empty where that went
+    /// well; else they come again.
+    pub fn handled(&self, queue: &'static str, count: usize, took: Duration, error: &'static str) {
+        self.0.consumed.add(self.at_broker("consume", queue), count as u64);
         let mut labels = self.at_broker("process", queue);
         labels.push(("error_type", error.into()));
         self.0.process_duration.observe(labels, took.as_secs_f64());

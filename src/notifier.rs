@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use crate::broker::{Broker, Delivery, Queue};
-use crate::bury::bury;
+use crate::bury::{Burial, bury};
 use crate::domain::DeadReason;
 use crate::shutdown::Stop;
 use crate::store::Store;
-use crate::take::{Handler, Outage, Takes, take};
+use crate::take::{Handler, Outage, Taken, Takes, take};
 use crate::wire;
 
 /// Makes notices until `stop`.
 pub async fn run(store: Store, broker: Broker, prefetch: u16, stop: Stop) {
     let (db, metrics) = (store.db().clone(), store.metrics().clone());
-    let takes = Takes { queue: Queue::Notices, prefetch, concurrency: 4 };
+    let takes = Takes { queue: Queue::Notices, prefetch, concurrency: 2, together: usize::from(prefetch) };
     let handler = Arc::new(Notices { store, broker: broker.clone() });
     take(broker, db, metrics, takes, handler, stop).await;
 }
@@ -24,26 +24,29 @@ struct Notices {
 }
 
 impl Handler for Notices {
-    async fn handle(self: Arc<Self>, delivery: Delivery) -> Result<(), Outage> {
-        handle(&self.store, &self.broker, delivery).await
+    async fn handle(self: Arc<Self>, taken: Taken) -> Result<(), Outage> {
+        handle(&self.store, &self.broker, &taken).await
     }
 }
 
-/// Handles one message of the queue of notices.
+/// Handles messages of the queue of notices.
 ///
 /// # Errors
-/// A server is away: the message is not done with.
-pub async fn handle(store: &Store, broker: &Broker, delivery: Delivery) -> Result<(), Outage> {
-    match wire::decode_event(&delivery.body) {
-        // An event is a hint: the notice is built from the job's row. If making it fails, the
-        // event comes again; if it dies, due work makes the notice.
-        Ok(event) if event.kind.is_terminal() => {
-            store.make_notice(event.job_id, event.run).await.map_err(|error| Outage(error.to_string()))
-        }
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let (reason, detail) = (DeadReason::InvalidField, error.to_string());
-            bury(broker, store.metrics(), Queue::Notices, &delivery, reason, &detail).await
+/// A server is away: the messages are not done with.
+pub async fn handle(store: &Store, broker: &Broker, taken: &[Delivery]) -> Result<(), Outage> {
+    let (mut ended, mut dead) = (Vec::new(), Vec::new());
+    for delivery in taken {
+        match wire::decode_event(&delivery.body) {
+            Ok(event) if event.kind.is_terminal() => ended.push((event.job_id, event.run)),
+            Ok(_) => {}
+            Err(error) => {
+                let (reason, detail) = (DeadReason::InvalidField, error.to_string());
+                dead.push(Burial { delivery, reason, detail, job: None });
+            }
         }
     }
+    bury(broker, store.metrics(), Queue::Notices, &dead).await?;
+    // An event is a hint: the notice is built from the job's row. If making it fails, the event comes
+    // again; if it dies, due work makes the notice.
+    store.make_notices(ended).await.map_err(|error| Outage(error.to_string()))
 }

@@ -3,14 +3,19 @@
 //! A message is acknowledged after its handler has returned, and so after its commit. When a server
 //! is away the consumer is dropped (what it held goes back once), and taking starts again when both
 //! servers answer. No attempt is counted for that.
+//!
+//! Messages of some queues are handled together. The first of an idle queue is handled at once; what
+//! comes while others are in work is gathered, for a few milliseconds or until it is many.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures_util::future::FutureExt as _;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::broker::{Broker, Consumer, Delivery, Queue};
+use crate::broker::{Acker, Broker, Delivery, Queue};
 use crate::db::Db;
 use crate::metrics::{Class, Metrics};
 use crate::retry::Schedule;
@@ -27,15 +32,26 @@ pub struct Takes {
     pub queue: Queue,
     /// Messages held at most.
     pub prefetch: u16,
-    /// Messages handled at the same time.
+    /// Handlers at the same time.
     pub concurrency: usize,
+    /// Messages handled together at most; 1: each by itself.
+    pub together: usize,
 }
 
-/// What to do with each message.
+/// Messages taken together are handled once the first has waited so long, even if others are in work.
+const WINDOW: Duration = Duration::from_millis(5);
+/// Bytes of messages handled together, but for one that is larger by itself.
+const TOGETHER_BYTES: usize = 1024 * 1024;
+
+/// What to do with messages.
 pub trait Handler: Send + Sync + 'static {
-    /// Handles a message. `Ok` means that it is done with, whatever became of it.
-    fn handle(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = Result<(), Outage>> + Send;
+    /// Handles messages that were taken together, in their order. `Ok` means that all are done with,
+    /// whatever became of each.
+    fn handle(self: Arc<Self>, taken: Taken) -> impl Future<Output = Result<(), Outage>> + Send;
 }
+
+/// Messages that are handled together: one at least.
+pub type Taken = Arc<[Delivery]>;
 
 /// A handler and where its messages are counted.
 struct Counting<H> {
@@ -118,22 +134,34 @@ async fn session<H: Handler>(
     // A broker that lost its data, or a new one, has no queues: declaring is safe to repeat.
     broker.declare().await.map_err(|error| Outage(error.to_string()))?;
     let careful = !health.proven;
-    let (prefetch, concurrency) = if careful { (1, 1) } else { (takes.prefetch, takes.concurrency) };
+    let takes = if careful { Takes { prefetch: 1, concurrency: 1, together: 1, ..takes } } else { takes };
     let mut consumer =
-        broker.consume(takes.queue, prefetch).await.map_err(|error| Outage(error.to_string()))?;
+        broker.consume(takes.queue, takes.prefetch).await.map_err(|error| Outage(error.to_string()))?;
     health.consuming(takes.queue);
+    let mut gathered = Gathered::default();
     let mut tasks = JoinSet::new();
     let mut result = Ok(());
     loop {
+        if tasks.len() < takes.concurrency && gathered.is_time(tasks.is_empty(), takes.together) {
+            start(&mut tasks, consumer.acker(), handler, gathered.take());
+        }
+        let waiting = !gathered.messages.is_empty() && tasks.len() < takes.concurrency;
         tokio::select! {
             () = stop.wait() => break,
-            taken = consumer.next(), if tasks.len() < concurrency => match taken {
-                Ok(delivery) => start(&mut tasks, &consumer, handler, delivery),
-                Err(error) => {
+            taken = consumer.next(), if !gathered.is_full(takes.together) => {
+                let mut taken = Some(taken);
+                // All that is there already, without waiting for more.
+                while let Some(Ok(delivery)) = taken {
+                    gathered.add(delivery);
+                    let more = !gathered.is_full(takes.together);
+                    taken = if more { consumer.next().now_or_never() } else { None };
+                }
+                if let Some(Err(error)) = taken {
                     result = Err(Outage(error.to_string()));
                     break;
                 }
-            },
+            }
+            () = tokio::time::sleep_until(gathered.until), if waiting => {}
             Some(done) = tasks.join_next() => match finished(done) {
                 Ok(()) => {
                     health.handled(takes.queue);
@@ -156,43 +184,114 @@ async fn session<H: Handler>(
     result
 }
 
+/// Messages that were taken and wait for a handler.
+struct Gathered {
+    messages: Vec<Delivery>,
+    bytes: usize,
+    /// They wait no longer than this.
+    until: Instant,
+}
+
+impl Default for Gathered {
+    fn default() -> Self {
+        Self { messages: Vec::new(), bytes: 0, until: Instant::now() }
+    }
+}
+
+impl Gathered {
+    fn add(&mut self, delivery: Delivery) {
+        if self.messages.is_empty() {
+            self.until = Instant::now() + WINDOW;
+        }
+        self.bytes += delivery.body.len();
+        self.messages.push(delivery);
+    }
+
+    fn is_full(&self, together: usize) -> bool {
+        self.messages.len() >= together || self.bytes >= TOGETHER_BYTES
+    }
+
+    /// Whether they should be handled now, if there is a handler for them.
+    fn is_time(&self, idle: bool, together: usize) -> bool {
+        !self.messages.is_empty() && (idle || self.is_full(together) || self.until <= Instant::now())
+    }
+
+    fn take(&mut self) -> Taken {
+        std::mem::take(self).messages.into()
+    }
+}
+
 fn start<H: Handler>(
     tasks: &mut JoinSet<Result<(), Outage>>,
-    consumer: &Consumer,
+    acker: Acker,
     handler: &Counting<H>,
-    delivery: Delivery,
+    taken: Taken,
 ) {
-    let acker = consumer.acker();
     let Counting { handler, queue, metrics } = handler;
     let (handler, queue, metrics) = (Arc::clone(handler), *queue, metrics.clone());
     tasks.spawn(async move {
-        let tag = delivery.tag;
-        // OpenTelemetry's names.
-        let span = tracing::info_span!(
-            "process",
-            messaging.destination.name = queue.suffix(),
-            messaging.message.id = delivery.message_id
-        );
-        let began = Instant::now();
-        // In a task of its own, so that a panic in one message does not stop the others.
-        let handled = tokio::spawn(handler.handle(delivery).instrument(span)).await;
-        let error = match &handled {
-            Ok(Ok(())) => "",
-            Ok(Err(_)) => "outage",
-            Err(_) => "panic",
-        };
-        metrics.handled(queue.suffix(), began.elapsed(), error);
-        match handled {
-            Ok(Ok(())) => acker.ack(tag).await.map_err(|error| Outage(error.to_string())),
-            Ok(Err(outage)) => Err(outage),
-            Err(_) => {
-                tracing::error!("a handler panicked; its message goes back to the queue");
-                // Not at once: the broker counts deliveries, and a bug is rarely gone in a moment.
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                acker.requeue(tag).await.map_err(|error| Outage(error.to_string()))
+        match handle(&handler, queue, &metrics, &acker, Arc::clone(&taken)).await {
+            // It was one of them, and nobody knows which: only that one is to go back to the queue.
+            Err(Panicked) if taken.len() > 1 => {
+                for delivery in taken.iter() {
+                    let alone = [delivery.clone()].into();
+                    match handle(&handler, queue, &metrics, &acker, alone).await {
+                        Ok(done) => done?,
+                        Err(Panicked) => give_back(&acker, delivery.tag).await?,
+                    }
+                }
+                Ok(())
             }
+            Err(Panicked) => give_back(&acker, taken[0].tag).await,
+            Ok(done) => done,
         }
     });
+}
+
+/// A handler panicked.
+struct Panicked;
+
+/// Handles messages and acknowledges them.
+async fn handle<H: Handler>(
+    handler: &Arc<H>,
+    queue: Queue,
+    metrics: &Metrics,
+    acker: &Acker,
+    taken: Taken,
+) -> Result<Result<(), Outage>, Panicked> {
+    let (count, tags) = (taken.len(), taken.iter().map(|delivery| delivery.tag).collect::<Vec<_>>());
+    // OpenTelemetry's names.
+    let span = tracing::info_span!(
+        "process",
+        messaging.destination.name = queue.suffix(),
+        messaging.batch.message_count = (count > 1).then_some(count),
+        messaging.message.id = taken.first().filter(|_| count == 1).and_then(|only| only.message_id.clone())
+    );
+    let began = std::time::Instant::now();
+    // In a task of its own, so that a panic in one message does not stop the others.
+    let handled = tokio::spawn(Arc::clone(handler).handle(taken).instrument(span)).await;
+    let error = match &handled {
+        Ok(Ok(())) => "",
+        Ok(Err(_)) => "outage",
+        Err(_) => "panic",
+    };
+    // Those that are handled again one by one are counted then.
+    if !(error == "panic" && count > 1) {
+        metrics.handled(queue.suffix(), count, began.elapsed(), error);
+    }
+    match handled {
+        Ok(Ok(())) => Ok(acker.ack(&tags).await.map_err(|error| Outage(error.to_string()))),
+        Ok(Err(outage)) => Ok(Err(outage)),
+        Err(_) => Err(Panicked),
+    }
+}
+
+/// Gives a message back over which a handler panicked.
+async fn give_back(acker: &Acker, tag: u64) -> Result<(), Outage> {
+    tracing::error!("a handler panicked; its message goes back to the queue");
+    // Not at once: the broker counts deliveries, and a bug is rarely gone in a moment.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    acker.requeue(tag).await.map_err(|error| Outage(error.to_string()))
 }
 
 fn finished(done: Result<Result<(), Outage>, tokio::task::JoinError>) -> Result<(), Outage> {

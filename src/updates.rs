@@ -39,11 +39,15 @@ async fn next(listener: &mut crate::broker::Listener, stop: &Stop) -> Option<std
 }
 
 async fn hear(store: &Store, updates: &broadcast::Sender<Update>, body: &[u8]) {
+    // Nobody has a stream open: the notifier makes the notice.
+    if updates.receiver_count() == 0 {
+        return;
+    }
     let Ok(event) = wire::decode_event(body) else { return };
     if event.kind.is_terminal() {
         // So that the notice is there when the stream looks, whoever of the two is first. If it
         // cannot be made now, the shared queue makes it.
-        if let Err(error) = store.make_notice(event.job_id, event.run).await {
+        if let Err(error) = store.make_notices(vec![(event.job_id, event.run)]).await {
             tracing::debug!(%error, job_id = %event.job_id, "a notice is late");
         }
     }

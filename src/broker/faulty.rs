@@ -11,7 +11,8 @@ pub enum Call<'a> {
     Publish(&'a [Outgoing]),
     Consume(Queue),
     Take(Queue),
-    Ack,
+    /// Of so many messages.
+    Ack(usize),
     Requeue,
 }
 
@@ -98,10 +99,10 @@ pub struct FaultyAcker {
 }
 
 impl FaultyAcker {
-    pub(super) async fn ack(&self, tag: u64) -> Result<(), BrokerError> {
-        self.faults.before(Call::Ack)?;
-        Box::pin(self.inner.ack(tag)).await?;
-        self.faults.after(Call::Ack)
+    pub(super) async fn ack(&self, tags: &[u64]) -> Result<(), BrokerError> {
+        self.faults.before(Call::Ack(tags.len()))?;
+        Box::pin(self.inner.ack(tags)).await?;
+        self.faults.after(Call::Ack(tags.len()))
     }
 
     pub(super) async fn requeue(&self, tag: u64) -> Result<(), BrokerError> {

@@ -38,7 +38,7 @@ pub struct Outgoing {
 }
 
 /// A message that was taken and waits for [`Consumer::ack`] or [`Consumer::requeue`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Delivery {
     /// Names the delivery to its consumer.
     pub tag: u64,
@@ -238,7 +238,7 @@ impl Listener {
         match self {
             Self::Rabbit(consumer) => {
                 let delivery = consumer.next().await?;
-                consumer.acker().ack(delivery.tag).await?;
+                consumer.acker().ack(&[delivery.tag]).await?;
                 Ok(delivery.body.into())
             }
             Self::Embedded(receiver) => {
@@ -257,15 +257,15 @@ pub enum Acker {
 }
 
 impl Acker {
-    /// The message is done with and never comes again.
+    /// These messages are done with and never come again.
     ///
     /// # Errors
-    /// It may come again: the connection it came from is gone.
-    pub async fn ack(&self, tag: u64) -> Result<(), BrokerError> {
+    /// They may come again: the connection they came from is gone.
+    pub async fn ack(&self, tags: &[u64]) -> Result<(), BrokerError> {
         match self {
-            Self::Rabbit(acker) => acker.ack(tag).await,
-            Self::Embedded(acker) => acker.ack(tag).await,
-            Self::Faulty(acker) => acker.ack(tag).await,
+            Self::Rabbit(acker) => acker.ack(tags).await,
+            Self::Embedded(acker) => acker.ack(tags).await,
+            Self::Faulty(acker) => acker.ack(tags).await,
         }
     }
 

@@ -50,6 +50,21 @@ impl Conn {
         text
     }
 
+    /// A subquery with one row per array of the JSON array bound to `parameter`. `columns` are the name and
+    /// SQL type of each place in those arrays. One bind again, whatever the number of rows.
+    #[must_use]
+    pub fn each_row(&self, parameter: &str, columns: &[(&str, &str)]) -> String {
+        let (row, from) = match self {
+            Self::Pg(_) => ("r", format!("jsonb_array_elements(CAST({parameter} AS jsonb)) AS r")),
+            Self::Sqlite(_) => ("r.value", format!("json_each({parameter}) AS r")),
+        };
+        let column = |(place, (name, kind)): (usize, &(&str, &str))| {
+            format!("CAST({row}->>{place} AS {kind}) AS {name}")
+        };
+        let columns: Vec<String> = columns.iter().enumerate().map(column).collect();
+        format!("SELECT {} FROM {from}", columns.join(", "))
+    }
+
     /// `FOR UPDATE` where rows are locked; SQLite's write transactions are alone anyway.
     #[must_use]
     pub fn for_update(&self) -> &'static str {

@@ -8,8 +8,10 @@ mod conn;
 mod error;
 mod migrate;
 mod pool;
+mod statement;
 
 pub use conn::{Conn, Target};
 pub use error::{DbError, FailureClass};
 pub use migrate::{MigrationState, apply as apply_migrations, revert_all, state as migration_state};
 pub use pool::{Clock, Db, DbOptions, Faults, Flow};
+pub use statement::statement;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use diesel::connection::{Connection as _, InstrumentationEvent};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
@@ -93,6 +94,8 @@ struct Inner {
     writers: Pool,
     /// SQLite only: with PostgreSQL, reads take a connection of `writers`.
     readers: Option<Pool>,
+    /// Statements sent, those of transactions included.
+    statements: Arc<AtomicU64>,
     /// Goes up with each outage; older idle connections are dropped unused.
     generation: AtomicU64,
 }
@@ -120,7 +123,8 @@ impl Db {
         let generation = AtomicU64::new(0);
         let deadline = Some(options.call_timeout);
         let writers = Pool::new(writers);
-        let inner = Inner { target, options, clock, writers, readers, generation };
+        let statements = Arc::default();
+        let inner = Inner { target, options, clock, writers, readers, statements, generation };
         Self { inner: Arc::new(inner), deadline, faults: None }
     }
 
@@ -145,6 +149,12 @@ impl Db {
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.inner.clock
+    }
+
+    /// How many statements were sent to the database so far.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.inner.statements.load(Ordering::Relaxed)
     }
 
     /// Runs `work` in a write transaction and commits it (rolls back where it returns an error).
@@ -282,7 +292,14 @@ impl Inner {
             return Ok(found);
         }
         drop(idle);
-        Ok((generation, self.target.connect(&self.options, &self.clock)?))
+        let mut conn = self.target.connect(&self.options, &self.clock)?;
+        let statements = Arc::clone(&self.statements);
+        conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+            if matches!(event, InstrumentationEvent::StartQuery { .. }) {
+                statements.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Ok((generation, conn))
     }
 
     fn give_back(&self, reading: bool, born: u64, conn: Conn) {

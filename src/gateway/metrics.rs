@@ -52,6 +52,9 @@ impl Scrape {
         if let Some(figures) = figures {
             write(&mut text, &figures);
         }
+        let (name, help) = ("batchshare_database_statements_total", "Statements sent to the database.");
+        text.family(name, "counter", help);
+        text.sample(name, &[], store.db().statements());
         store.metrics().write(&mut text);
         ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text.finish())
     }

@@ -15,6 +15,7 @@ use crate::wire::{self, JobRequested, Step, StoredRequest};
 
 use super::jobs::{self, Fresh, JobRow};
 use super::lanes::LaneOptions;
+use super::rejections::Rejected;
 use super::tx::Tx;
 use super::{Store, ending, facts, grants, lanes, outbox, rejections, replay, secrets};
 
@@ -157,7 +158,7 @@ fn resolve(
 }
 
 /// The lane number under which a job of one chunk keeps its rejections.
-const NO_LANE: i32 = 0;
+pub(super) const NO_LANE: i32 = 0;
 
 fn begin_small(
     tx: &mut Tx<'_>,
@@ -173,8 +174,9 @@ fn begin_small(
             return ending::end(tx, row, step, Counts::default()).map(Begun::Ended);
         }
     };
-    let counts = grants::apply(tx.conn, row.key, &chunk, tx.now)?;
-    rejections::add(tx.conn, row.key, NO_LANE, &chunk.rejections)?;
+    let counts = grants::apply(tx.conn, row.key, &chunk, tx.now, false)?;
+    let rejected = Rejected { job: row.key, lane: NO_LANE, lines: &chunk.rejections };
+    rejections::add(tx.conn, &[rejected])?;
     tx.tally.pairs = counts;
     ending::end(tx, row, Move::Finish(counts), counts).map(Begun::Ended)
 }

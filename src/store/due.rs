@@ -8,7 +8,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 
-use crate::db::{Conn, DbError, Flow};
+use crate::db::{Conn, DbError, Flow, statement};
 use crate::domain::JobKey;
 use crate::wire::Step;
 
@@ -70,7 +70,7 @@ impl Store {
         self.db
             .read(|conn| {
                 let sql = "SELECT id FROM jobs WHERE due_at <= now_ms() LIMIT 1";
-                let found: Option<Key> = diesel::sql_query(sql).get_result(conn).optional()?;
+                let found: Option<Key> = statement(sql).get_result(conn).optional()?;
                 Ok(found.is_some())
             })
             .await
@@ -102,7 +102,7 @@ fn wake_lanes(tx: &mut Tx<'_>, options: &DueOptions) -> Result<usize, DbError> {
         Letter::Step.code(),
         tx.conn.skip_locked(),
     );
-    let due: Vec<DueLane> = diesel::sql_query(sql)
+    let due: Vec<DueLane> = statement(sql)
         .bind::<BigInt, _>(millis(options.longest_lease))
         .bind::<BigInt, _>(BATCH)
         .load(tx.conn)?;
@@ -123,7 +123,7 @@ fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result
         "SELECT id FROM jobs WHERE due_at <= now_ms() ORDER BY due_at LIMIT $1 {}",
         tx.conn.skip_locked()
     );
-    let due: Vec<Key> = diesel::sql_query(sql).bind::<BigInt, _>(BATCH).load(tx.conn)?;
+    let due: Vec<Key> = statement(sql).bind::<BigInt, _>(BATCH).load(tx.conn)?;
     let mut asked = 0;
     for key in due {
         let key: JobKey = id(key.id)?;
@@ -146,7 +146,7 @@ fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result
 fn look_later(conn: &mut Conn, key: JobKey, waited_ms: i64, options: &DueOptions) -> Result<(), DbError> {
     let wait = waited_ms.min(millis(options.longest_lease)).max(2 * jobs::FIRST_LOOK_MS);
     let sql = "UPDATE jobs SET due_at = now_ms() + $1 WHERE id = $2 AND due_at IS NOT NULL";
-    diesel::sql_query(sql).bind::<BigInt, _>(wait).bind::<BigInt, _>(key.get()).execute(conn)?;
+    statement(sql).bind::<BigInt, _>(wait).bind::<BigInt, _>(key.get()).execute(conn)?;
     Ok(())
 }
 
@@ -158,14 +158,10 @@ fn make_notices(tx: &mut Tx<'_>) -> Result<usize, DbError> {
          ORDER BY finished_at LIMIT $2 {}",
         tx.conn.skip_locked()
     );
-    let due: Vec<Key> = diesel::sql_query(sql)
-        .bind::<BigInt, _>(NOTICE_PATIENCE_MS)
-        .bind::<BigInt, _>(BATCH)
-        .load(tx.conn)?;
-    for key in &due {
-        let job = jobs::read(tx.conn, id(key.id)?)?;
-        notices::make(tx.conn, &job, tx.now)?;
-    }
+    let due: Vec<Key> =
+        statement(sql).bind::<BigInt, _>(NOTICE_PATIENCE_MS).bind::<BigInt, _>(BATCH).load(tx.conn)?;
+    let rows = due.iter().map(|key| jobs::read(tx.conn, id(key.id)?)).collect::<Result<Vec<_>, _>>()?;
+    notices::make(tx.conn, &rows, tx.now)?;
     Ok(due.len())
 }
 

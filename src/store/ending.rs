@@ -1,11 +1,13 @@
 //! The end of a job: state, sums and terminal event, written once, in the transaction that ends it.
 
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use serde_json::{Value, json};
 
-use crate::db::{Conn, DbError};
-use crate::domain::event::EventKind;
+use crate::db::{Conn, DbError, statement};
+use crate::domain::event::{EventKind, REJECTIONS_IN_EVENT, Rejection};
 use crate::domain::job::Move;
-use crate::domain::{Counts, JobSnapshot};
+use crate::domain::{Counts, FailReason, JobSnapshot};
 use crate::metrics::Ended;
 
 use super::jobs::{self, JobRow, stored};
@@ -43,6 +45,77 @@ pub(super) fn end(tx: &mut Tx<'_>, row: &JobRow, step: Move, counts: Counts) -> 
         tx.emit(kind, row.key, &snapshot, "", &row.traceparent);
     }
     Ok(snapshot)
+}
+
+/// How a job ends that had no lanes.
+pub(super) struct Ending {
+    pub(super) row: JobRow,
+    pub(super) step: Move,
+    pub(super) counts: Counts,
+    /// Every line of its report.
+    pub(super) rejections: Vec<Rejection>,
+}
+
+/// Begins and ends jobs that the caller has locked, in one statement for all.
+pub(super) fn end_together(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec<JobSnapshot>, DbError> {
+    if endings.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut rows = Vec::with_capacity(endings.len());
+    let mut ended = Vec::with_capacity(endings.len());
+    for Ending { row, step, counts, mut rejections } in endings {
+        let (state, reason) = row.state.next(step).map_err(|error| DbError::Corrupt(error.to_string()))?;
+        let total = i64::try_from(rejections.len()).unwrap_or(i64::MAX);
+        rows.push(json!([
+            row.key.get(),
+            state.as_str(),
+            reason.map(FailReason::as_str),
+            counts.granted,
+            counts.upgraded,
+            counts.unchanged,
+            counts.rejected,
+            total,
+        ]));
+        tx.tally.ended.push(Ended { state, reason, after_ms: tx.now - row.requested_at });
+        let row = JobRow {
+            state,
+            reason,
+            counts,
+            attempts: 0,
+            not_before: None,
+            started_at: Some(tx.now),
+            finished_at: Some(tx.now),
+            ..row
+        };
+        rejections.truncate(REJECTIONS_IN_EVENT);
+        let snapshot = JobSnapshot { rejections, ..jobs::shown(&row, None, total) };
+        if let Some(kind) = EventKind::terminal(state) {
+            tx.emit(kind, row.key, &snapshot, "", &row.traceparent);
+        }
+        ended.push(snapshot);
+    }
+    let columns = [
+        ("id", "bigint"),
+        ("state", "text"),
+        ("reason", "text"),
+        ("granted", "bigint"),
+        ("upgraded", "bigint"),
+        ("unchanged", "bigint"),
+        ("rejected", "bigint"),
+        ("total", "bigint"),
+    ];
+    let sql = format!(
+        "UPDATE jobs SET state = e.state, reason = e.reason, granted = e.granted, upgraded = e.upgraded, \
+         unchanged = e.unchanged, rejected = e.rejected, rejections_total = e.total, open_lanes = 0, attempts = 0, \
+         not_before = NULL, due_at = NULL, started_at = $2, finished_at = $2, notice_due = true \
+         FROM ({}) AS e WHERE jobs.id = e.id",
+        tx.conn.each_row("$1", &columns),
+    );
+    statement(sql)
+        .bind::<Text, _>(Value::from(rows).to_string())
+        .bind::<BigInt, _>(tx.now)
+        .execute(tx.conn)?;
+    Ok(ended)
 }
 
 /// Closes every lane of a job, in the order of locks, and sums them up.

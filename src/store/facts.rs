@@ -2,8 +2,9 @@
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, SmallInt, Text};
+use serde_json::{Value, json};
 
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, statement};
 use crate::domain::plan::{Access, Facts, PrincipalFact, SecretFact};
 use crate::domain::{PrincipalId, PrincipalKind, Recipient, SecretId};
 
@@ -36,6 +37,30 @@ struct PrincipalRow {
     visible: bool,
 }
 
+impl SecretRow {
+    fn add_to(self, facts: &mut Facts) -> Result<(), DbError> {
+        let access = match self.access {
+            0 => Access::None,
+            1 => Access::View,
+            _ => Access::Edit,
+        };
+        let fact = SecretFact { owner: id(self.owner_id)?, disabled: self.disabled, access };
+        facts.secrets.insert(id(self.id)?, fact);
+        Ok(())
+    }
+}
+
+impl PrincipalRow {
+    fn add_to(self, facts: &mut Facts) -> Result<(), DbError> {
+        let kind = PrincipalKind::from_code(self.kind)
+            .ok_or_else(|| DbError::Corrupt(format!("principals.kind is {}", self.kind)))?;
+        let has_account = self.has_account || kind != PrincipalKind::User;
+        let fact = PrincipalFact { kind, active: self.active, has_account, visible: self.visible };
+        facts.principals.insert(id(self.id)?, fact);
+        Ok(())
+    }
+}
+
 /// A stored id as its type.
 pub(super) fn id<T: TryFrom<i64, Error = String>>(number: i64) -> Result<T, DbError> {
     T::try_from(number).map_err(DbError::Corrupt)
@@ -66,43 +91,101 @@ pub(super) fn read(
         return Ok(facts);
     }
     let sql = format!(
-        "WITH me AS MATERIALIZED ({}) \
-         SELECT s.id, s.owner_id, s.disabled, CAST(CASE WHEN s.owner_id = $1 THEN 2 ELSE COALESCE( \
-         (SELECT MAX(g.permission) FROM me JOIN grants g \
-          ON g.secret_id = s.id AND g.principal_id = me.principal_id), 0) END AS INTEGER) AS access \
-         FROM secrets s WHERE s.id IN ({})",
+        "WITH me AS MATERIALIZED ({}) SELECT {} FROM secrets s WHERE s.id IN ({})",
         acting_as("$1"),
+        secret_columns("$1", "me"),
         conn.each_id("$2"),
     );
     let list = conn.id_list(secrets.iter().copied());
     let rows: Vec<SecretRow> =
-        diesel::sql_query(sql).bind::<BigInt, _>(requester.get()).bind::<Text, _>(list).load(conn)?;
+        statement(sql).bind::<BigInt, _>(requester.get()).bind::<Text, _>(list).load(conn)?;
     for row in rows {
-        let access = match row.access {
-            0 => Access::None,
-            1 => Access::View,
-            _ => Access::Edit,
-        };
-        facts
-            .secrets
-            .insert(id(row.id)?, SecretFact { owner: id(row.owner_id)?, disabled: row.disabled, access });
+        row.add_to(&mut facts)?;
     }
     let sql = format!(
-        "SELECT p.id, p.kind, p.active, p.has_account, {} AS visible FROM principals p WHERE p.id IN ({})",
-        visible_to("$1"),
+        "SELECT {} FROM principals p WHERE p.id IN ({})",
+        principal_columns("$1"),
         conn.each_id("$2"),
     );
     let list = conn.id_list(recipients.iter().map(|recipient| recipient.id));
     let rows: Vec<PrincipalRow> =
-        diesel::sql_query(sql).bind::<BigInt, _>(requester.get()).bind::<Text, _>(list).load(conn)?;
+        statement(sql).bind::<BigInt, _>(requester.get()).bind::<Text, _>(list).load(conn)?;
     for row in rows {
-        let kind = PrincipalKind::from_code(row.kind)
-            .ok_or_else(|| DbError::Corrupt(format!("principals.kind is {}", row.kind)))?;
-        let has_account = row.has_account || kind != PrincipalKind::User;
-        facts.principals.insert(
-            id(row.id)?,
-            PrincipalFact { kind, active: row.active, has_account, visible: row.visible },
-        );
+        row.add_to(&mut facts)?;
     }
     Ok(facts)
+}
+
+/// Somebody's request, to read the facts of.
+pub(super) struct Asked<'a> {
+    pub(super) requester: PrincipalId,
+    pub(super) secrets: &'a [SecretId],
+    pub(super) recipients: &'a [Recipient],
+}
+
+/// Reads the facts of many requests in two statements. The answers are in their order.
+pub(super) fn read_together(conn: &mut Conn, asked: &[Asked<'_>]) -> Result<Vec<Facts>, DbError> {
+    let mut secrets = Vec::new();
+    let mut people = Vec::new();
+    for (place, of) in asked.iter().enumerate() {
+        secrets.extend(of.secrets.iter().map(|id| json!([place, of.requester, id])));
+        people.push(json!([place, of.requester, of.requester]));
+        people.extend(of.recipients.iter().map(|to| json!([place, of.requester, to.id])));
+    }
+    let columns = [("place", "bigint"), ("who", "bigint"), ("id", "bigint")];
+    let rows = conn.each_row("$1", &columns);
+    let sql = format!(
+        "WITH a AS MATERIALIZED ({rows}) SELECT a.place, {} FROM a JOIN secrets s ON s.id = a.id",
+        secret_columns("a.who", &format!("({})", acting_as("a.who"))),
+    );
+    let secrets: Vec<(Place, SecretRow)> =
+        statement(sql).bind::<Text, _>(Value::from(secrets).to_string()).load(conn)?;
+    let sql = format!(
+        "WITH a AS MATERIALIZED ({rows}) SELECT a.place, {} FROM a JOIN principals p ON p.id = a.id",
+        principal_columns("a.who"),
+    );
+    let people: Vec<(Place, PrincipalRow)> =
+        statement(sql).bind::<Text, _>(Value::from(people).to_string()).load(conn)?;
+    let mut facts: Vec<Facts> = asked.iter().map(|_| Facts::default()).collect();
+    let strange = || DbError::Corrupt("a row of nobody's request".to_owned());
+    for (place, row) in secrets {
+        row.add_to(place.of(&mut facts).ok_or_else(strange)?)?;
+    }
+    for (place, row) in people {
+        let facts = place.of(&mut facts).ok_or_else(strange)?;
+        row.add_to(facts)?;
+    }
+    for (of, facts) in asked.iter().zip(&mut facts) {
+        let valid =
+            |fact: &PrincipalFact| fact.kind == PrincipalKind::User && fact.active && fact.has_account;
+        facts.requester_valid = facts.principals.get(&of.requester).is_some_and(valid);
+    }
+    Ok(facts)
+}
+
+/// Whose row it is, by the place of the request.
+#[derive(QueryableByName)]
+struct Place {
+    #[diesel(sql_type = BigInt)]
+    place: i64,
+}
+
+impl Place {
+    fn of(self, facts: &mut [Facts]) -> Option<&mut Facts> {
+        facts.get_mut(usize::try_from(self.place).ok()?)
+    }
+}
+
+/// What a plan needs of the secret `s` for this user; `me` are the principals through which they act.
+fn secret_columns(user: &str, me: &str) -> String {
+    format!(
+        "s.id, s.owner_id, s.disabled, CAST(CASE WHEN s.owner_id = {user} THEN 2 ELSE COALESCE( \
+         (SELECT MAX(g.permission) FROM {me} me JOIN grants g \
+          ON g.secret_id = s.id AND g.principal_id = me.principal_id), 0) END AS INTEGER) AS access"
+    )
+}
+
+/// What a plan needs of the principal `p` for this user.
+fn principal_columns(user: &str) -> String {
+    format!("p.id, p.kind, p.active, p.has_account, {} AS visible", visible_to(user))
 }

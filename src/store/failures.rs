@@ -5,7 +5,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Text};
 
-use crate::db::{DbError, Flow};
+use crate::db::{DbError, Flow, statement};
 use crate::domain::job::Move;
 use crate::domain::{DeadReason, FailReason};
 use crate::wire::{JobRequested, Step};
@@ -67,7 +67,7 @@ impl Store {
             };
             let sql = "UPDATE jobs SET attempts = attempts + 1, failures = failures + 1, last_error = $1, \
                        not_before = now_ms() + $2, due_at = now_ms() + $3 WHERE id = $4";
-            diesel::sql_query(sql)
+            statement(sql)
                 .bind::<Text, _>(error)
                 .bind::<BigInt, _>(millis(after))
                 .bind::<BigInt, _>(millis(after))
@@ -164,7 +164,7 @@ fn record(
     let sql = "UPDATE lanes SET attempts = attempts + 1, failures = failures + 1, last_error = $1, \
                not_before = now_ms() + $2, due_at = now_ms() + $3 \
                WHERE job = $4 AND lane = $5 AND turn = $6 AND position = $7 AND attempts = $8 AND open";
-    let recorded = diesel::sql_query(sql)
+    let recorded = statement(sql)
         .bind::<Text, _>(error)
         .bind::<BigInt, _>(millis(after))
         .bind::<BigInt, _>(millis(after))

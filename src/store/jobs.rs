@@ -4,7 +4,7 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, statement};
 use crate::domain::event::{REJECTIONS_IN_EVENT, Retry};
 use crate::domain::share::pairs_of;
 use crate::domain::{
@@ -54,7 +54,7 @@ impl JobRow {
     }
 }
 
-#[derive(Queryable, Selectable)]
+#[derive(Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = jobs)]
 pub(super) struct Columns {
     id: i64,
@@ -80,6 +80,13 @@ pub(super) struct Columns {
     requested_at: i64,
     started_at: Option<i64>,
     finished_at: Option<i64>,
+}
+
+impl Columns {
+    /// For statements of ours that lock what they read.
+    pub(super) const NAMES: &'static str = "id, job_id, run, state, reason, requested_by, digest, traceparent, \
+        secrets_total, pairs, has_snapshot, granted, upgraded, unchanged, rejected, rejections_total, attempts, \
+        failures, not_before, last_error, requested_at, started_at, finished_at";
 }
 
 /// Stored counts as [`Counts`].
@@ -146,7 +153,7 @@ pub(super) fn find(conn: &mut Conn, job: JobId) -> Result<Option<JobRow>, DbErro
 /// job (order everywhere: job, lanes by number, grants by key).
 pub(super) fn lock(conn: &mut Conn, key: JobKey) -> Result<JobRow, DbError> {
     if conn.is_pg() {
-        diesel::sql_query("SELECT id FROM jobs WHERE id = $1 FOR UPDATE")
+        statement("SELECT id FROM jobs WHERE id = $1 FOR UPDATE")
             .bind::<BigInt, _>(key.get())
             .execute(conn)?;
     }
@@ -453,18 +460,39 @@ fn listed(conn: &mut Conn, rows: Vec<Columns>) -> Result<Vec<JobSnapshot>, DbErr
         .collect()
 }
 
-/// The key of a job that has that id, whatever its state.
+/// Locks and reads the job of that id, whatever its state.
 pub(super) fn lock_by_id(conn: &mut Conn, job: JobId) -> Result<Option<JobRow>, DbError> {
-    let sql = format!("SELECT id FROM jobs WHERE job_id = $1 {}", conn.for_update());
-    #[derive(QueryableByName)]
-    struct Key {
-        #[diesel(sql_type = BigInt)]
-        id: i64,
-    }
-    let found: Option<Key> =
-        diesel::sql_query(sql).bind::<Text, _>(job.to_string()).get_result(conn).optional()?;
-    match found {
-        Some(key) => lock(conn, id(key.id)?).map(Some),
-        None => Ok(None),
-    }
+    Ok(lock_all(conn, [job])?.pop())
+}
+
+/// Locks and reads the jobs of these ids, in the order of their keys.
+pub(super) fn lock_all(
+    conn: &mut Conn,
+    jobs: impl IntoIterator<Item = JobId>,
+) -> Result<Vec<JobRow>, DbError> {
+    lock_where(conn, jobs, conn.for_update())
+}
+
+/// The same, but for those that somebody else holds.
+pub(super) fn lock_free(
+    conn: &mut Conn,
+    jobs: impl IntoIterator<Item = JobId>,
+) -> Result<Vec<JobRow>, DbError> {
+    lock_where(conn, jobs, conn.skip_locked())
+}
+
+fn lock_where(
+    conn: &mut Conn,
+    jobs: impl IntoIterator<Item = JobId>,
+    locking: &str,
+) -> Result<Vec<JobRow>, DbError> {
+    let ids: Vec<serde_json::Value> = jobs.into_iter().map(|job| serde_json::json!([job])).collect();
+    let sql = format!(
+        "SELECT {} FROM jobs WHERE job_id IN (SELECT n.job_id FROM ({}) AS n) ORDER BY id {locking}",
+        Columns::NAMES,
+        conn.each_row("$1", &[("job_id", "text")]),
+    );
+    let rows: Vec<Columns> =
+        statement(sql).bind::<Text, _>(serde_json::Value::from(ids).to_string()).load(conn)?;
+    rows.into_iter().map(JobRow::try_from).collect()
 }

@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Bool, Integer};
 use super::facts::id;
 use super::jobs::counts;
 use super::schema::{jobs as jobs_table, lanes};
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, statement};
 use crate::domain::{Counts, JobKey};
 use crate::wire::Step;
 
@@ -58,7 +58,7 @@ pub(super) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashMap<JobKey,
 pub(super) fn lock_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
     if conn.is_pg() {
         let sql = "SELECT lane FROM lanes WHERE job = $1 ORDER BY lane FOR UPDATE";
-        diesel::sql_query(sql).bind::<BigInt, _>(job.get()).execute(conn)?;
+        statement(sql).bind::<BigInt, _>(job.get()).execute(conn)?;
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ pub(super) fn reopen_all(conn: &mut Conn, job: JobKey, lease: Duration) -> Resul
                not_before = NULL, last_error = NULL, lease_ms = $1, due_at = now_ms() + $2 \
                WHERE job = $3 RETURNING lane, turn, open";
     let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
-    let mut lanes: Vec<Reopened> = diesel::sql_query(sql)
+    let mut lanes: Vec<Reopened> = statement(sql)
         .bind::<BigInt, _>(lease)
         .bind::<BigInt, _>(lease)
         .bind::<BigInt, _>(job.get())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 
-use crate::db::{Conn, DbError, Flow};
+use crate::db::{Conn, DbError, Flow, statement};
 use crate::domain::event::EventKind;
 use crate::domain::job::Move;
 use crate::domain::plan::{Plan, plan};
@@ -18,6 +18,7 @@ use crate::wire::{self, Step};
 
 use super::jobs::{self, JobRow, stored};
 use super::lane_rows::LaneStand;
+use super::rejections::Rejected;
 use super::schema::{jobs as jobs_table, lanes};
 use super::tx::Tx;
 use super::{Store, ending, facts, grants, outbox, rejections};
@@ -93,6 +94,8 @@ pub struct LaneWork {
     attempts: i32,
     progress_at: i64,
     chunk_secrets: usize,
+    /// Most pairs so far were there already: a guess about the next ones.
+    repeats: bool,
 }
 
 /// What a step found.
@@ -135,6 +138,8 @@ struct LaneRow {
     progress_at: i64,
     #[diesel(sql_type = Bool)]
     early: bool,
+    #[diesel(sql_type = Bool)]
+    repeats: bool,
     #[diesel(sql_type = Nullable<Text>)]
     recipients: Option<String>,
 }
@@ -199,9 +204,10 @@ fn find(conn: &mut Conn, step: &Step, options: &LaneOptions) -> Result<LaneFound
         return Ok(LaneFound::Stale);
     }
     let sql = "SELECT l.turn, l.position, l.end_position, l.open, l.attempts, l.progress_at, \
-               COALESCE(l.not_before, 0) > now_ms() AS early, j.recipients \
+               COALESCE(l.not_before, 0) > now_ms() AS early, \
+               l.unchanged > l.granted + l.upgraded + l.rejected AS repeats, j.recipients \
                FROM lanes l JOIN jobs j ON j.id = l.job WHERE l.job = $1 AND l.lane = $2";
-    let row: Option<LaneRow> = diesel::sql_query(sql)
+    let row: Option<LaneRow> = statement(sql)
         .bind::<BigInt, _>(job.key.get())
         .bind::<Integer, _>(step.lane)
         .get_result(conn)
@@ -222,6 +228,7 @@ fn find(conn: &mut Conn, step: &Step, options: &LaneOptions) -> Result<LaneFound
         progress_at: row.progress_at,
         chunk_secrets: usize::try_from(chunk_secrets).unwrap_or(usize::MAX).max(1),
         recipients: recipients.into(),
+        repeats: row.repeats,
         job,
     })))
 }
@@ -247,8 +254,9 @@ fn run_chunk(
     let Plan::Apply(chunk) = plan(&secrets, &work.recipients, &facts) else {
         return Ok(Flow::Rollback(ChunkDone::RequesterNotValid));
     };
-    let done = grants::apply(tx.conn, work.job.key, &chunk, tx.now)?;
-    rejections::add(tx.conn, work.job.key, work.lane, &chunk.rejections)?;
+    let done = grants::apply(tx.conn, work.job.key, &chunk, tx.now, work.repeats)?;
+    let rejected = Rejected { job: work.job.key, lane: work.lane, lines: &chunk.rejections };
+    rejections::add(tx.conn, &[rejected])?;
     tx.tally.pairs = done;
     let progress =
         (work.lane == 0 && work.progress_at == 0) || tx.now - work.progress_at >= PROGRESS_EVERY_MS;
@@ -266,6 +274,7 @@ fn run_chunk(
     }
     work.position = to;
     work.attempts = 0;
+    work.repeats = done.unchanged > done.done() / 2;
     if stepped {
         work.turn += 1;
         tx.wake(work.job.key, &work.step(work.turn), &work.job.traceparent);
@@ -285,7 +294,7 @@ fn move_on(
     let sql = "UPDATE lanes SET position = $1, open = $2, turn = turn + $3, attempts = 0, not_before = NULL, \
                lease_ms = $4, due_at = now_ms() + $5 \
                WHERE job = $6 AND lane = $7 AND turn = $8 AND position = $9 AND open";
-    let moved = diesel::sql_query(sql)
+    let moved = statement(sql)
         .bind::<Integer, _>(position(to))
         .bind::<Bool, _>(!ends)
         .bind::<Integer, _>(i32::from(stepped))

@@ -30,6 +30,7 @@ pub(crate) mod schema;
 mod secret;
 mod secrets;
 mod submit;
+mod together;
 mod tx;
 
 use std::time::Duration;

@@ -1,13 +1,14 @@
 //! Notices: what a requester is told when a job has ended.
 
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, SmallInt, Text};
 
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, statement};
 use crate::domain::{Counts, FailReason, JobId, JobState, PrincipalId, PrincipalKind};
 
 use super::Store;
-use super::jobs::{self, JobRow, counts, stored};
-use super::schema::{jobs as jobs_table, notices, principals};
+use super::jobs::{self, JobRow, counts};
+use super::schema::{jobs as jobs_table, notices};
 
 /// A notice: the job as it had ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,50 +63,36 @@ impl TryFrom<Columns> for Notice {
     }
 }
 
-/// Makes the notice of an ended job from its locked row. Safe to repeat; a job that runs anew, or
+/// Makes the notices of ended jobs from their locked rows. Safe to repeat; a job that runs anew, or
 /// whose requester is unknown, gets none. A newer run's notice takes the older one's place.
-pub(super) fn make(conn: &mut Conn, row: &JobRow, now: i64) -> Result<(), DbError> {
-    if !row.state.is_terminal() {
+pub(super) fn make(conn: &mut Conn, rows: &[JobRow], now: i64) -> Result<(), DbError> {
+    let ended: Vec<&JobRow> = rows.iter().filter(|row| row.state.is_terminal()).collect();
+    if ended.is_empty() {
         return Ok(());
     }
-    let known = principals::table
-        .filter(principals::id.eq(row.requested_by.get()))
-        .filter(principals::kind.eq(PrincipalKind::User.code()))
-        .count()
-        .get_result::<i64>(conn)?
-        > 0;
-    if known {
+    for row in ended.iter().filter(|row| row.run > 1) {
         let older = notices::table.filter(notices::job.eq(row.key.get())).filter(notices::run.lt(row.run));
         diesel::delete(older).execute(conn)?;
-        insert(conn, row, now)?;
     }
-    diesel::update(jobs_table::table.filter(jobs_table::id.eq(row.key.get())))
-        .set(jobs_table::notice_due.eq(false))
-        .execute(conn)?;
-    Ok(())
-}
-
-/// Insert or ignore: a second event of the same run is a repeat.
-fn insert(conn: &mut Conn, row: &JobRow, now: i64) -> Result<(), DbError> {
-    let values = (
-        notices::job.eq(row.key.get()),
-        notices::run.eq(row.run),
-        notices::user_id.eq(row.requested_by.get()),
-        notices::state.eq(row.state.as_str()),
-        notices::reason.eq(row.reason.map(FailReason::as_str)),
-        notices::pairs.eq(row.pairs.map(stored)),
-        notices::granted.eq(stored(row.counts.granted)),
-        notices::upgraded.eq(stored(row.counts.upgraded)),
-        notices::unchanged.eq(stored(row.counts.unchanged)),
-        notices::rejected.eq(stored(row.counts.rejected)),
-        notices::rejections_total.eq(row.rejections_total.unwrap_or(0)),
-        notices::created_at.eq(now),
+    // Insert or ignore: a second event of the same run is a repeat.
+    let sql = format!(
+        "INSERT INTO notices (job, run, user_id, state, reason, pairs, granted, upgraded, unchanged, rejected, \
+         rejections_total, created_at) \
+         SELECT j.id, j.run, j.requested_by, j.state, j.reason, j.pairs, j.granted, j.upgraded, j.unchanged, \
+         j.rejected, COALESCE(j.rejections_total, 0), $2 \
+         FROM jobs j JOIN principals p ON p.id = j.requested_by WHERE j.id IN ({}) AND p.kind = $3 ORDER BY j.id \
+         ON CONFLICT DO NOTHING",
+        conn.each_id("$1")
     );
-    let statement = diesel::insert_into(notices::table).values(values).on_conflict_do_nothing();
-    match conn {
-        Conn::Pg(c) => statement.execute(c)?,
-        Conn::Sqlite(c) => statement.execute(c)?,
-    };
+    let keys = conn.id_list(ended.iter().map(|row| row.key));
+    statement(sql)
+        .bind::<Text, _>(&keys)
+        .bind::<BigInt, _>(now)
+        .bind::<SmallInt, _>(PrincipalKind::User.code())
+        .execute(conn)?;
+    let sql =
+        format!("UPDATE jobs SET notice_due = false WHERE id IN ({}) AND notice_due", conn.each_id("$1"));
+    statement(sql).bind::<Text, _>(keys).execute(conn)?;
     Ok(())
 }
 
@@ -133,17 +120,22 @@ fn of(user: i64) -> _ {
 }
 
 impl Store {
-    /// Makes the notice of a job that has ended, where it is not there yet. An event of an older
-    /// run than the row's is ignored.
+    /// Makes the notices of jobs that have ended (id and run), where they are not there yet. An event of
+    /// an older run than the row's is ignored.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn make_notice(&self, job: JobId, run: i32) -> Result<(), DbError> {
+    pub async fn make_notices(&self, ended: Vec<(JobId, i32)>) -> Result<(), DbError> {
+        if ended.is_empty() {
+            return Ok(());
+        }
         let clock = self.db.clock().clone();
         self.db
-            .write(move |conn| match jobs::lock_by_id(conn, job)? {
-                Some(row) if row.run == run => make(conn, &row, clock.now_ms()),
-                _ => Ok(()),
+            .write(move |conn| {
+                let ids = ended.iter().map(|(job, _)| *job);
+                let mut rows = jobs::lock_all(conn, ids)?;
+                rows.retain(|row| ended.contains(&(row.job_id, row.run)));
+                make(conn, &rows, clock.now_ms())
             })
             .await
     }

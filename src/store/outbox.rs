@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, SmallInt, Text};
 
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, statement};
 use crate::domain::event::EventKind;
 
 use super::Store;
@@ -82,23 +82,22 @@ pub(super) struct NewLetter {
 /// Inserts messages, each leased for `lease` by the database's clock (zero: free to take).
 pub(super) fn insert(
     conn: &mut Conn,
-    mut letters: Vec<NewLetter>,
+    letters: Vec<NewLetter>,
     lease: Duration,
 ) -> Result<Vec<OutboxRow>, DbError> {
     if letters.is_empty() {
         return Ok(Vec::new());
     }
-    if !lease.is_zero() {
-        let until = now(conn)? + i64::try_from(lease.as_millis()).unwrap_or(0);
-        letters.iter_mut().for_each(|letter| letter.leased_until = until);
-    }
-    letters
-        .into_iter()
-        .map(|letter| {
-            let id = diesel::insert_into(outbox::table)
-                .values(letter.clone())
-                .returning(outbox::id)
-                .get_result(conn)?;
+    let lease = i64::try_from(lease.as_millis()).unwrap_or(0);
+    let mut ids = match conn {
+        Conn::Pg(conn) => insert_postgres(conn, &letters, lease)?,
+        Conn::Sqlite(conn) => insert_sqlite(conn, &letters, lease)?,
+    };
+    // Ids are given in the order of the rows.
+    ids.sort_unstable();
+    ids.into_iter()
+        .zip(letters)
+        .map(|(id, letter)| {
             Ok(OutboxRow {
                 id,
                 letter: Letter::from_code(letter.letter)?,
@@ -111,14 +110,54 @@ pub(super) fn insert(
         .collect()
 }
 
+/// All in one statement: bodies are bytes, which only PostgreSQL's arrays can hold.
+fn insert_postgres(conn: &mut PgConnection, letters: &[NewLetter], lease: i64) -> Result<Vec<i64>, DbError> {
+    let sql = "INSERT INTO outbox (letter, message_id, traceparent, body, job, lane, created_at, leased_until) \
+               SELECT l.letter, l.message_id, l.traceparent, l.body, l.job, l.lane, l.created_at, \
+               CASE WHEN $8 > 0 THEN now_ms() + $8 ELSE 0 END FROM unnest($1, $2, $3, $4, $5, $6, $7) WITH ORDINALITY \
+               AS l (letter, message_id, traceparent, body, job, lane, created_at, place) ORDER BY l.place RETURNING id";
+    let each = letters.iter();
+    let rows: Vec<Id> = statement(sql)
+        .bind::<Array<SmallInt>, _>(each.clone().map(|of| of.letter).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(each.clone().map(|of| of.message_id.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(each.clone().map(|of| of.traceparent.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Binary>, _>(each.clone().map(|of| of.body.as_slice()).collect::<Vec<_>>())
+        .bind::<Array<Nullable<BigInt>>, _>(each.clone().map(|of| of.job).collect::<Vec<_>>())
+        .bind::<Array<Nullable<Integer>>, _>(each.clone().map(|of| of.lane).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(each.map(|of| of.created_at).collect::<Vec<_>>())
+        .bind::<BigInt, _>(lease)
+        .load(conn)?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// One by one: there is no way to a server to be saved.
+fn insert_sqlite(
+    conn: &mut SqliteConnection,
+    letters: &[NewLetter],
+    lease: i64,
+) -> Result<Vec<i64>, DbError> {
+    let until = match lease {
+        0 => 0,
+        lease => statement("SELECT now_ms() AS now").get_result::<Now>(conn)?.now + lease,
+    };
+    letters
+        .iter()
+        .map(|letter| {
+            let row = NewLetter { leased_until: until, ..letter.clone() };
+            Ok(diesel::insert_into(outbox::table).values(row).returning(outbox::id).get_result(conn)?)
+        })
+        .collect()
+}
+
 /// Milliseconds since 1970 by the database's clock.
 pub(super) fn now(conn: &mut Conn) -> Result<i64, DbError> {
-    #[derive(QueryableByName)]
-    struct Now {
-        #[diesel(sql_type = BigInt)]
-        now: i64,
-    }
-    Ok(diesel::sql_query("SELECT now_ms() AS now").get_result::<Now>(conn)?.now)
+    Ok(statement("SELECT now_ms() AS now").get_result::<Now>(conn)?.now)
+}
+
+#[derive(QueryableByName)]
+struct Now {
+    #[diesel(sql_type = BigInt)]
+    now: i64,
 }
 
 #[derive(QueryableByName)]
@@ -144,7 +183,7 @@ impl Store {
                     conn.skip_locked()
                 );
                 let ids: Vec<Id> =
-                    diesel::sql_query(sql).bind::<BigInt, _>(limit).bind::<BigInt, _>(lease).load(conn)?;
+                    statement(sql).bind::<BigInt, _>(limit).bind::<BigInt, _>(lease).load(conn)?;
                 let ids: Vec<i64> = ids.into_iter().map(|row| row.id).collect();
                 type Columns = (i64, i16, String, String, Vec<u8>, i64);
                 let rows: Vec<Columns> = outbox::table
@@ -199,15 +238,15 @@ impl Store {
         self.db.read(|conn| Ok(outbox::table.count().get_result(conn)?)).await
     }
 
-    async fn on_outbox(&self, statement: &'static str, ids: Vec<i64>) -> Result<(), DbError> {
+    async fn on_outbox(&self, head: &'static str, ids: Vec<i64>) -> Result<(), DbError> {
         if ids.is_empty() {
             return Ok(());
         }
         self.db
             .write(move |conn| {
-                let sql = format!("{statement} ({})", conn.each_id("$1"));
+                let sql = format!("{head} ({})", conn.each_id("$1"));
                 let list = conn.id_list(ids);
-                diesel::sql_query(sql).bind::<Text, _>(list).execute(conn)?;
+                statement(sql).bind::<Text, _>(list).execute(conn)?;
                 Ok(())
             })
             .await

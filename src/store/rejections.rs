@@ -2,8 +2,9 @@
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, SmallInt, Text};
+use serde_json::{Value, json};
 
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, statement};
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::{JobId, JobKey, PrincipalKind, RejectReason};
 
@@ -13,37 +14,43 @@ use super::facts::id;
 const SECRET: i16 = 1;
 const RECIPIENT: i16 = 2;
 
-/// Adds what a chunk rejected to its lane's lines. The first reason stays; pairs add up.
-pub(super) fn add(conn: &mut Conn, job: JobKey, lane: i32, rejections: &[Rejection]) -> Result<(), DbError> {
-    if rejections.is_empty() {
+/// What a part of a job rejected.
+pub(super) struct Rejected<'a> {
+    pub(super) job: JobKey,
+    pub(super) lane: i32,
+    pub(super) lines: &'a [Rejection],
+}
+
+/// Adds to the lines of jobs and lanes. The first reason stays; pairs add up.
+pub(super) fn add(conn: &mut Conn, rejected: &[Rejected<'_>]) -> Result<(), DbError> {
+    let line = |part: &Rejected<'_>, of: &Rejection| {
+        let (side, kind, subject) = match of.subject {
+            Subject::Secret(secret) => (SECRET, 0, secret.get()),
+            Subject::Recipient(kind, recipient) => (RECIPIENT, kind.code(), recipient.get()),
+        };
+        json!([part.job.get(), part.lane, side, kind, subject, of.reason, of.pairs])
+    };
+    let lines: Vec<_> =
+        rejected.iter().flat_map(|part| part.lines.iter().map(move |of| line(part, of))).collect();
+    if lines.is_empty() {
         return Ok(());
     }
-    let part = |of: &Rejection| match of.subject {
-        Subject::Secret(secret) => (SECRET, 0, secret.get()),
-        Subject::Recipient(kind, recipient) => (RECIPIENT, kind.code(), recipient.get()),
-    };
-    let lines: Vec<_> = rejections
-        .iter()
-        .map(|of| {
-            let (side, kind, subject) = part(of);
-            serde_json::json!([side, kind, subject, of.reason, of.pairs])
-        })
-        .collect();
-    let lines = serde_json::Value::from(lines).to_string();
-    // One bind for any number of lines.
-    let rows = if conn.is_pg() {
-        "SELECT CAST(l->>0 AS smallint), CAST(l->>1 AS smallint), CAST(l->>2 AS bigint), l->>3, CAST(l->>4 AS bigint) \
-         FROM json_array_elements(CAST($1 AS json)) AS l"
-    } else {
-        "SELECT l.value->>0, l.value->>1, l.value->>2, l.value->>3, l.value->>4 FROM json_each($1) AS l"
-    };
+    let columns = [
+        ("job", "bigint"),
+        ("lane", "integer"),
+        ("side", "smallint"),
+        ("kind", "smallint"),
+        ("subject", "bigint"),
+        ("reason", "text"),
+        ("pairs", "bigint"),
+    ];
     let sql = format!(
-        "WITH line (side, kind, subject, reason, pairs) AS ({rows}) \
-         INSERT INTO job_rejections (job, lane, side, kind, subject, reason, pairs) \
-         SELECT {job}, {lane}, side, kind, subject, reason, pairs FROM line WHERE true ORDER BY side, kind, subject \
-         ON CONFLICT (job, side, kind, subject, lane) DO UPDATE SET pairs = job_rejections.pairs + excluded.pairs"
+        "INSERT INTO job_rejections (job, lane, side, kind, subject, reason, pairs) \
+         SELECT * FROM ({}) AS line WHERE true ORDER BY job, side, kind, subject \
+         ON CONFLICT (job, side, kind, subject, lane) DO UPDATE SET pairs = job_rejections.pairs + excluded.pairs",
+        conn.each_row("$1", &columns),
     );
-    diesel::sql_query(sql).bind::<Text, _>(lines).execute(conn)?;
+    statement(sql).bind::<Text, _>(Value::from(lines).to_string()).execute(conn)?;
     Ok(())
 }
 
@@ -85,7 +92,7 @@ pub(super) fn read(conn: &mut Conn, job: JobKey, offset: i64, limit: i64) -> Res
                 AND f.subject = r.subject ORDER BY f.lane LIMIT 1) AS reason \
                FROM job_rejections r WHERE job = $1 GROUP BY job, side, kind, subject \
                ORDER BY side, kind, subject LIMIT $2 OFFSET $3";
-    let lines: Vec<Line> = diesel::sql_query(sql)
+    let lines: Vec<Line> = statement(sql)
         .bind::<BigInt, _>(job.get())
         .bind::<BigInt, _>(limit)
         .bind::<BigInt, _>(offset)
@@ -102,7 +109,7 @@ pub(super) fn total(conn: &mut Conn, job: JobKey) -> Result<i64, DbError> {
     }
     let sql = "SELECT COUNT(*) AS lines FROM \
                (SELECT DISTINCT side, kind, subject FROM job_rejections WHERE job = $1) AS r";
-    Ok(diesel::sql_query(sql).bind::<BigInt, _>(job.get()).get_result::<Total>(conn)?.lines)
+    Ok(statement(sql).bind::<BigInt, _>(job.get()).get_result::<Total>(conn)?.lines)
 }
 
 impl Store {

@@ -12,32 +12,21 @@ use crate::broker::topology::{
     HEADER_FIRST_DEATH_QUEUE,
 };
 use crate::broker::{Delivery, Queue};
-use crate::bury::bury;
+use crate::bury::{Burial, bury};
 use crate::domain::DeadReason;
 use crate::store::{DeadLetter, Origin};
-use crate::take::{Handler, Outage};
+use crate::take::{Handler, Outage, Taken};
 
 use super::{Worker, in_place, not_recorded, outage_or_words};
 
 impl Worker {
-    /// Sends a message that can never be handled to the dead letters.
-    pub(super) async fn bury(
-        &self,
-        from: Queue,
-        delivery: &Delivery,
-        reason: DeadReason,
-        detail: &str,
-    ) -> Result<(), Outage> {
-        bury(&self.broker, self.store.metrics(), from, delivery, reason, detail).await
+    /// Sends messages that can never be handled to the dead letters.
+    pub(super) async fn bury(&self, from: Queue, dead: &[Burial<'_>]) -> Result<(), Outage> {
+        bury(&self.broker, self.store.metrics(), from, dead).await
     }
-}
 
-/// Empties the dead queue into the table.
-pub(super) struct DeadLetters(pub(super) Arc<Worker>);
-
-impl Handler for DeadLetters {
-    async fn handle(self: Arc<Self>, delivery: Delivery) -> Result<(), Outage> {
-        let store = &self.0.store;
+    async fn keep(&self, delivery: &Delivery) -> Result<(), Outage> {
+        let store = &self.store;
         let letter = letter_of(delivery, store.db().clock().now_ms());
         match in_place(|| store.bury(letter.clone())).await {
             Ok(()) => Ok(()),
@@ -55,7 +44,19 @@ impl Handler for DeadLetters {
     }
 }
 
-fn letter_of(delivery: Delivery, now: i64) -> DeadLetter {
+/// Empties the dead queue into the table.
+pub(super) struct DeadLetters(pub(super) Arc<Worker>);
+
+impl Handler for DeadLetters {
+    async fn handle(self: Arc<Self>, taken: Taken) -> Result<(), Outage> {
+        for delivery in taken.iter() {
+            self.0.keep(delivery).await?;
+        }
+        Ok(())
+    }
+}
+
+fn letter_of(delivery: &Delivery, now: i64) -> DeadLetter {
     let header = |name: &str| {
         delivery.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     };
@@ -82,10 +83,10 @@ fn letter_of(delivery: Delivery, now: i64) -> DeadLetter {
         detail,
         job_id: None,
         run: None,
-        message_id: delivery.message_id,
+        message_id: delivery.message_id.clone(),
         origin,
-        headers: delivery.headers,
-        body: delivery.body,
+        headers: delivery.headers.clone(),
+        body: delivery.body.clone(),
         received_at: now,
     }
 }

@@ -1,14 +1,17 @@
-//! The path of one request: decode, begin, and what each outcome means.
+//! The path of a request: decode, begin, and what each outcome means. Small ones that were taken
+//! together are begun together.
 
 use std::sync::Arc;
 
-use tracing::Instrument as _;
+use futures_util::stream::TryStreamExt as _;
+use tracing::{Instrument as _, Span};
 
 use crate::broker::topology::HEADER_TRACEPARENT;
 use crate::broker::{Delivery, Queue};
-use crate::domain::DeadReason;
+use crate::bury::Burial;
+use crate::domain::{DeadReason, JobSnapshot, together};
 use crate::store::{Begun, Recorded};
-use crate::take::{Handler, Outage};
+use crate::take::{Handler, Outage, Taken};
 use crate::wire::{self, JobRequested};
 
 use super::{Worker, in_place, not_recorded, outage_or_words};
@@ -16,29 +19,35 @@ use super::{Worker, in_place, not_recorded, outage_or_words};
 /// Handles the queue of requests.
 pub(super) struct Requests(pub(super) Arc<Worker>);
 
+/// A request, the message that it came in, and the span of its job.
+struct Request<'a> {
+    asked: JobRequested,
+    delivery: &'a Delivery,
+    span: Span,
+}
+
 impl Handler for Requests {
-    async fn handle(self: Arc<Self>, delivery: Delivery) -> Result<(), Outage> {
+    async fn handle(self: Arc<Self>, taken: Taken) -> Result<(), Outage> {
         let worker = &self.0;
-        if !worker.may_publish(&delivery) {
-            let detail = "the publisher's user_id is not in worker.allowed_publishers";
-            return worker.bury(Queue::Jobs, &delivery, DeadReason::PublisherNotAllowed, detail).await;
-        }
-        let limit = worker.options.begin.limits.message_bytes;
-        let mut asked = match wire::decode_request(&delivery.body, limit) {
-            Ok(asked) => asked,
-            Err(poison) => {
-                let job = poison.job_id.map(|job| job.to_string());
-                let span = tracing::info_span!("request", job_id = job, traceparent = trace_of(&delivery));
-                let buried = worker.bury(Queue::Jobs, &delivery, poison.reason, &poison.detail);
-                return buried.instrument(span).await;
+        let chunk_pairs = worker.options.begin.chunk_pairs;
+        let (mut small, mut others, mut dead) = (Vec::new(), Vec::new(), Vec::new());
+        for delivery in taken.iter() {
+            match worker.read(delivery) {
+                Ok(request) if together::is_small(&request.asked.request, chunk_pairs) => small.push(request),
+                Ok(request) => others.push(request),
+                Err(burial) => dead.push(burial),
             }
-        };
-        // The trace of the event counts; a header is the next best.
-        let given = asked.traceparent.take().or_else(|| trace_of(&delivery));
-        let trace = given.unwrap_or_else(wire::new_traceparent);
-        asked.traceparent = Some(trace.clone());
-        let span = tracing::info_span!("request", job_id = %asked.job_id, traceparent = trace);
-        worker.request(asked, delivery).instrument(span).await
+        }
+        worker.bury(Queue::Jobs, &dead).await?;
+        for group in together::groups(small, |small| (small.asked.job_id, &small.asked.request)) {
+            for left in worker.begin_together(group).await? {
+                worker.begin(left).await?;
+            }
+        }
+        // What is large waits for nobody, and nobody for it.
+        let at_once = worker.options.request_concurrency.max(1);
+        let others = futures_util::stream::iter(others.into_iter().map(Ok));
+        others.try_for_each_concurrent(at_once, |request| worker.begin(request)).await
     }
 }
 
@@ -54,15 +63,61 @@ impl Worker {
         allowed.is_empty() || self.broker.is_from(delivery, allowed)
     }
 
-    async fn request(&self, asked: JobRequested, delivery: Delivery) -> Result<(), Outage> {
-        let begun = in_place(|| self.store.begin(asked.clone(), self.options.begin.clone())).await;
-        match begun {
-            Ok(Begun::Ended(job)) => {
-                tracing::info!(state = %job.state, pairs = job.pairs, done = job.counts.done(), "job ended");
+    fn read<'a>(&self, delivery: &'a Delivery) -> Result<Request<'a>, Burial<'a>> {
+        if !self.may_publish(delivery) {
+            let detail = "the publisher's user_id is not in worker.allowed_publishers".to_owned();
+            return Err(Burial { delivery, reason: DeadReason::PublisherNotAllowed, detail, job: None });
+        }
+        let limit = self.options.begin.limits.message_bytes;
+        let mut asked = wire::decode_request(&delivery.body, limit).map_err(|poison| Burial {
+            delivery,
+            reason: poison.reason,
+            detail: poison.detail,
+            job: poison.job_id,
+        })?;
+        // The trace of the event counts; a header is the next best.
+        let given = asked.traceparent.take().or_else(|| trace_of(delivery));
+        let trace = given.unwrap_or_else(wire::new_traceparent);
+        let span = tracing::info_span!("request", job_id = %asked.job_id, traceparent = trace);
+        asked.traceparent = Some(trace);
+        Ok(Request { asked, delivery, span })
+    }
+
+    /// Begins small jobs in one transaction. Returns those that are to be begun by themselves: what is out
+    /// of the ordinary, and all of them where that failed, since it may be because of one of them.
+    async fn begin_together<'a>(&self, group: Vec<Request<'a>>) -> Result<Vec<Request<'a>>, Outage> {
+        let asked = group.iter().map(|request| request.asked.clone()).collect();
+        match self.store.begin_together(asked, self.options.begin.clone()).await {
+            Ok(begun) => {
+                let mut left = Vec::new();
+                for (request, begun) in group.into_iter().zip(begun) {
+                    match begun {
+                        Some(begun) => request.span.in_scope(|| log_begun(&begun)),
+                        None => left.push(request),
+                    }
+                }
+                Ok(left)
             }
-            Ok(Begun::Started(job)) => tracing::info!(pairs = job.pairs, "job started in lanes"),
-            Ok(Begun::AlreadyBegun | Begun::Waiting) => tracing::debug!("delivered again, nothing to do"),
-            Ok(Begun::Conflict) => return self.conflict(&delivery).await,
+            Err(error) => {
+                let words = outage_or_words(&error)?;
+                tracing::debug!(error = words, jobs = group.len(), "each is begun by itself");
+                Ok(group)
+            }
+        }
+    }
+
+    async fn begin(&self, request: Request<'_>) -> Result<(), Outage> {
+        let span = request.span.clone();
+        self.begin_alone(request).instrument(span).await
+    }
+
+    async fn begin_alone(&self, Request { asked, delivery, .. }: Request<'_>) -> Result<(), Outage> {
+        match in_place(|| self.store.begin(asked.clone(), self.options.begin.clone())).await {
+            Ok(Begun::Conflict) => self.conflict(delivery).await,
+            Ok(begun) => {
+                log_begun(&begun);
+                Ok(())
+            }
             Err(error) => {
                 let words = outage_or_words(&error)?;
                 let delays = self.options.retry_delays.clone();
@@ -72,18 +127,34 @@ impl Worker {
                     .await
                     .map_err(not_recorded)?;
                 if recorded == Recorded::Conflict {
-                    return self.conflict(&delivery).await;
+                    return self.conflict(delivery).await;
                 }
                 log_failure(recorded, &words);
+                Ok(())
             }
         }
-        Ok(())
     }
 
     async fn conflict(&self, delivery: &Delivery) -> Result<(), Outage> {
-        let detail = "a job of this id was asked for with other content";
-        self.bury(Queue::Jobs, delivery, DeadReason::IdConflict, detail).await
+        let detail = "a job of this id was asked for with other content".to_owned();
+        let burial = Burial { delivery, reason: DeadReason::IdConflict, detail, job: None };
+        self.bury(Queue::Jobs, &[burial]).await
     }
+}
+
+/// One line for what became of a request.
+fn log_begun(begun: &Begun) {
+    match begun {
+        Begun::Ended(job) => log_ended(job),
+        Begun::Started(job) => tracing::info!(pairs = job.pairs, "job started in lanes"),
+        Begun::AlreadyBegun | Begun::Waiting => tracing::debug!("delivered again, nothing to do"),
+        Begun::Conflict => {}
+    }
+}
+
+/// One line for a job's end.
+pub(super) fn log_ended(job: &JobSnapshot) {
+    tracing::info!(state = %job.state, pairs = job.pairs, done = job.counts.done(), "job ended");
 }
 
 /// One line for a failure that was recorded.

@@ -6,29 +6,37 @@ use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
 use crate::broker::{Delivery, Queue};
+use crate::bury::Burial;
 use crate::domain::DeadReason;
 use crate::store::{ChunkDone, LaneFound, LaneWork};
-use crate::take::{Handler, Outage};
+use crate::take::{Handler, Outage, Taken};
 use crate::wire;
 
-use super::handle::log_failure;
+use super::handle::{log_ended, log_failure};
 use super::{Worker, in_place, not_recorded, outage_or_words};
 
 /// Handles the queue of steps.
 pub(super) struct Steps(pub(super) Arc<Worker>);
 
 impl Handler for Steps {
-    async fn handle(self: Arc<Self>, delivery: Delivery) -> Result<(), Outage> {
-        let worker = &self.0;
+    async fn handle(self: Arc<Self>, taken: Taken) -> Result<(), Outage> {
+        for delivery in taken.iter() {
+            self.0.step(delivery).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Worker {
+    async fn step(&self, delivery: &Delivery) -> Result<(), Outage> {
         let step = match wire::decode_step(&delivery.body) {
             Ok(step) => step,
             Err(error) => {
-                return worker
-                    .bury(Queue::Steps, &delivery, DeadReason::InvalidField, &error.to_string())
-                    .await;
+                let (reason, detail) = (DeadReason::InvalidField, error.to_string());
+                return self.bury(Queue::Steps, &[Burial { delivery, reason, detail, job: None }]).await;
             }
         };
-        let found = in_place(|| worker.store.lane(step.clone(), worker.options.begin.lane)).await;
+        let found = in_place(|| self.store.lane(step.clone(), self.options.begin.lane)).await;
         match found {
             Ok(LaneFound::Stale) => Ok(()),
             Ok(LaneFound::Work(work)) => {
@@ -39,24 +47,23 @@ impl Handler for Steps {
                     turn = step.turn,
                     traceparent = work.traceparent()
                 );
-                worker.slice(*work, delivery).instrument(span).await
+                self.slice(*work, delivery).instrument(span).await
             }
             Err(error) => {
                 let words = outage_or_words(&error)?;
-                let delays = worker.options.retry_delays.clone();
-                let recorded = worker.store.step_failed(step, delivery.body, words.clone(), delays).await;
+                let delays = self.options.retry_delays.clone();
+                let recorded =
+                    self.store.step_failed(step, delivery.body.clone(), words.clone(), delays).await;
                 log_failure(recorded.map_err(not_recorded)?, &words);
                 Ok(())
             }
         }
     }
-}
 
-impl Worker {
     /// Works on a lane for a slice of time. Only the slice's last chunk sends the next step, so that
     /// chains of steps cannot multiply; after a crash the same step goes on from where the lane
     /// stands.
-    async fn slice(&self, mut work: LaneWork, delivery: Delivery) -> Result<(), Outage> {
+    async fn slice(&self, mut work: LaneWork, delivery: &Delivery) -> Result<(), Outage> {
         let began = Instant::now();
         let mut longest = Duration::ZERO;
         loop {
@@ -72,7 +79,7 @@ impl Worker {
                     return Ok(());
                 }
                 Ok(ChunkDone::JobEnded(job)) => {
-                    tracing::info!(state = %job.state, pairs = job.pairs, done = job.counts.done(), "job ended");
+                    log_ended(&job);
                     return Ok(());
                 }
                 Ok(ChunkDone::RequesterNotValid) => {
@@ -86,7 +93,7 @@ impl Worker {
                     let delays = self.options.retry_delays.clone();
                     let recorded = self
                         .store
-                        .lane_failed(work, delivery.body, words.clone(), delays)
+                        .lane_failed(work, delivery.body.clone(), words.clone(), delays)
                         .await
                         .map_err(not_recorded)?;
                     log_failure(recorded, &words);

@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::broker::{Broker, Delivery, Queue};
+use crate::broker::{Broker, Queue};
 use crate::config::Settings;
 use crate::db::{DbError, FailureClass};
 use crate::retry::Schedule;
 use crate::shutdown::Stop;
 use crate::store::{BeginOptions, DueOptions, LaneOptions, Store};
-use crate::take::{Handler as _, Outage, Takes, take};
+use crate::take::{Handler as _, Outage, Taken, Takes, take};
 
 /// What a worker needs of the configuration.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct WorkerOptions {
     /// RabbitMQ users that may publish requests; empty: all.
     pub allowed_publishers: Vec<String>,
     pub prefetch: u16,
+    /// Requests begun together at most.
+    pub together: usize,
     pub request_concurrency: usize,
     pub step_concurrency: usize,
 }
@@ -57,6 +59,7 @@ impl WorkerOptions {
             retry_delays: w.retry_delays_ms.iter().copied().map(Duration::from_millis).collect(),
             allowed_publishers: w.allowed_publishers.clone(),
             prefetch: settings.broker.prefetch,
+            together: w.together,
             request_concurrency: w.request_concurrency,
             step_concurrency: w.step_concurrency,
         }
@@ -77,16 +80,16 @@ impl Worker {
         Arc::new(Self { store, broker, options, stop })
     }
 
-    /// Handles one message of a queue that workers take. What is acknowledged after it, and when, is
+    /// Handles messages of a queue that workers take. What is acknowledged after it, and when, is
     /// the caller's.
     ///
     /// # Errors
-    /// A server is away: the message is not done with.
-    pub async fn handle(self: Arc<Self>, queue: Queue, delivery: Delivery) -> Result<(), Outage> {
+    /// A server is away: the messages are not done with.
+    pub async fn handle(self: Arc<Self>, queue: Queue, taken: Taken) -> Result<(), Outage> {
         match queue {
-            Queue::Jobs => Arc::new(handle::Requests(self)).handle(delivery).await,
-            Queue::Steps => Arc::new(lane::Steps(self)).handle(delivery).await,
-            Queue::Dead => Arc::new(dead::DeadLetters(self)).handle(delivery).await,
+            Queue::Jobs => Arc::new(handle::Requests(self)).handle(taken).await,
+            Queue::Steps => Arc::new(lane::Steps(self)).handle(taken).await,
+            Queue::Dead => Arc::new(dead::DeadLetters(self)).handle(taken).await,
             Queue::Notices => Ok(()),
         }
     }
@@ -95,13 +98,12 @@ impl Worker {
 /// Works until `stop`; then finishes the work in hand and returns.
 pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Stop) {
     let (db, metrics) = (store.db().clone(), store.metrics().clone());
-    let takes = |queue, concurrency| Takes { queue, prefetch: options.prefetch, concurrency };
-    let requests = takes(Queue::Jobs, options.request_concurrency);
+    let takes = |queue, concurrency| Takes { queue, prefetch: options.prefetch, concurrency, together: 1 };
+    let requests = Takes { together: options.together, ..takes(Queue::Jobs, options.request_concurrency) };
     // Steps are few and long: what one worker holds and cannot start yet, another could.
     let steps = Takes {
-        queue: Queue::Steps,
         prefetch: u16::try_from(options.step_concurrency).unwrap_or(u16::MAX),
-        concurrency: options.step_concurrency,
+        ..takes(Queue::Steps, options.step_concurrency)
     };
     let dead = takes(Queue::Dead, 4);
     let worker = Worker::new(store, broker.clone(), options, stop.clone());

@@ -186,7 +186,7 @@ on_both_brokers! {
         expected.push((topology::HEADER_TRACEPARENT.to_owned(), sent.traceparent.clone().expect("set")));
         expected.sort();
         assert_eq!(got.headers, expected);
-        consumer.acker().ack(got.tag).await.expect("acknowledged");
+        consumer.acker().ack(&[got.tag]).await.expect("acknowledged");
     }
 
     async fn a_batch_is_answered_in_its_order(site: Site) {
@@ -253,7 +253,7 @@ on_both_brokers! {
         for number in 0..50 {
             let delivery = take(&mut consumer).await;
             assert_eq!(id(&delivery), format!("m{number}"));
-            acker.ack(delivery.tag).await.expect("acknowledged");
+            acker.ack(&[delivery.tag]).await.expect("acknowledged");
         }
     }
 
@@ -263,7 +263,7 @@ on_both_brokers! {
         let acker = consumer.acker();
         for _ in 0..20 {
             let delivery = take(&mut consumer).await;
-            acker.ack(delivery.tag).await.expect("acknowledged");
+            acker.ack(&[delivery.tag]).await.expect("acknowledged");
         }
         drop(consumer);
         site.assert_drained(Queue::Jobs).await;
@@ -277,7 +277,7 @@ on_both_brokers! {
         consumer.acker().requeue(first.tag).await.expect("requeued");
         let second = take(&mut consumer).await;
         assert_eq!((id(&second).as_str(), second.redelivered), ("again", true));
-        consumer.acker().ack(second.tag).await.expect("acknowledged");
+        consumer.acker().ack(&[second.tag]).await.expect("acknowledged");
         drop(consumer);
         site.assert_drained(Queue::Steps).await;
     }
@@ -287,7 +287,7 @@ on_both_brokers! {
         let mut first = site.consume(Queue::Jobs, 6).await;
         let acker = first.acker();
         let done = take(&mut first).await;
-        acker.ack(done.tag).await.expect("acknowledged");
+        acker.ack(&[done.tag]).await.expect("acknowledged");
         let held = take(&mut first).await;
         // An acker that somebody still has does not keep them.
         drop(first);
@@ -301,7 +301,7 @@ on_both_brokers! {
         let expected: Vec<(String, bool)> = (1..6).map(|number| (format!("m{number}"), true)).collect();
         assert_eq!(rest, expected);
         eventually("acknowledging for a consumer that is gone fails", 10, async || {
-            acker.ack(held.tag).await.is_err().then_some(())
+            acker.ack(&[held.tag]).await.is_err().then_some(())
         })
         .await;
     }
@@ -316,7 +316,7 @@ on_both_brokers! {
                 // Most of these give up before something comes, at any point of the way.
                 if let Ok(next) = tokio::time::timeout(Duration::from_micros(300), consumer.next()).await {
                     let delivery = next.expect("a consumer that works");
-                    consumer.acker().ack(delivery.tag).await.expect("acknowledged");
+                    consumer.acker().ack(&[delivery.tag]).await.expect("acknowledged");
                     got.push(id(&delivery));
                 }
             }
@@ -340,7 +340,7 @@ on_both_brokers! {
                 assert!(matches!(next.expect("no hanging"), Err(BrokerError::Unavailable(_))));
             }
         }
-        let late = acker.ack(held.tag).await;
+        let late = acker.ack(&[held.tag]).await;
         assert!(matches!(late, Err(BrokerError::Unavailable(_))), "{late:?}");
         drop(consumer);
         let mut again = successor.consume(Queue::Jobs, 10).await.expect("a consumer");
@@ -348,7 +348,7 @@ on_both_brokers! {
         for _ in 0..3 {
             let delivery = take(&mut again).await;
             assert!(delivery.redelivered);
-            again.acker().ack(delivery.tag).await.expect("acknowledged");
+            again.acker().ack(&[delivery.tag]).await.expect("acknowledged");
             got.push(id(&delivery));
         }
         got.sort();
@@ -389,7 +389,7 @@ on_both_brokers! {
         assert_eq!(Some(value(topology::HEADER_TRACEPARENT)), sent.traceparent.as_deref());
         let time: u64 = value(topology::HEADER_DEATH_TIME).parse().expect("seconds since 1970");
         assert!(time > 1_700_000_000, "{time}");
-        dead.acker().ack(letter.tag).await.expect("acknowledged");
+        dead.acker().ack(&[letter.tag]).await.expect("acknowledged");
     }
 
     async fn depth_counts_what_is_ready(site: Site) {
@@ -426,7 +426,7 @@ on_both_brokers! {
             let delivery = take(&mut consumer).await;
             got.push(id(&delivery));
             let acker = consumer.acker();
-            acks.spawn(async move { acker.ack(delivery.tag).await });
+            acks.spawn(async move { acker.ack(&[delivery.tag]).await });
         }
         while let Some(ack) = acks.join_next().await {
             ack.expect("no panic").expect("acknowledged");
@@ -466,7 +466,7 @@ async fn an_embedded_message_whose_lease_ended_goes_to_another() {
     let mut other = site.consume(Queue::Steps, 1).await;
     assert!(take(&mut other).await.redelivered);
     // The first one's acknowledgement does not delete what is the other's now.
-    assert!(consumer.acker().ack(delivery.tag).await.is_err());
+    assert!(consumer.acker().ack(&[delivery.tag]).await.is_err());
     assert_eq!(db.number("SELECT count(*) FROM queue_messages").await, 1);
 }
 
@@ -485,5 +485,5 @@ async fn an_embedded_consumer_renews_what_it_works_on() {
         })
         .await;
     }
-    consumer.acker().ack(delivery.tag).await.expect("acknowledged");
+    consumer.acker().ack(&[delivery.tag]).await.expect("acknowledged");
 }

@@ -145,7 +145,7 @@ async fn a_blocked_connection_says_so_at_once_and_comes_back() {
     eventually("available again", 10, async || broker.ping().await.ok()).await;
     assert_eq!(broker.publish(&[to(Queue::Jobs, "after")]).await, [Ok(())]);
     assert_eq!(id(&take(&mut consumer).await), "after");
-    consumer.acker().ack(held.tag).await.expect("acknowledged");
+    consumer.acker().ack(&[held.tag]).await.expect("acknowledged");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,7 +45,7 @@ impl World {
                     }
                     Letter::Event(kind) if kind.is_terminal() => {
                         let event = wire::decode_event(&row.body).expect("an event");
-                        self.store.make_notice(event.job_id, event.run).await.expect("notice");
+                        self.store.make_notices(vec![(event.job_id, event.run)]).await.expect("notice");
                         ended.push(row.message_id);
                     }
                     Letter::Event(_) => {}

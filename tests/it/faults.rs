@@ -2,8 +2,8 @@
 //! same each time.
 //!
 //! One small program does the work of all roles, step by step: so that the n-th call is the same in
-//! every run. A scenario (a small job over HTTP, a large one by a message that comes twice, a poison
-//! message) runs for n = 1, 2, 3 … until there are fewer calls than n. Nothing waits for luck: what is
+//! every run. A scenario (a small job over HTTP, two more that meet and come together with it, a large one by a
+//! message that comes twice, a poison message) runs for n = 1, 2, 3 … until there are fewer calls than n. Nothing waits for luck: what is
 //! at the broker is counted, so a message that is missing fails the test.
 
 #![allow(clippy::print_stdout, reason = "how many calls there were is read with --nocapture")]
@@ -67,6 +67,8 @@ on_both_stores! {
 
     async fn a_failure_that_stays_at_any_call_is_recorded_and_tried_again(kind: Kind) {
         at_every_call(kind, How::Transient { calls: 3 }, true, false).await;
+        // Small jobs are tried together first.
+        at_every_call(kind, How::Transient { calls: 4 }, true, false).await;
     }
 
     async fn every_step_runs_twice_and_has_one_effect(kind: Kind) {

@@ -34,6 +34,29 @@ async fn next_step(world: &World) -> Vec<Step> {
 }
 
 on_both_stores! {
+    async fn a_repeated_job_finds_what_is_there_and_adds_what_is_not(kind: Kind) {
+        let world = World::with_chunks(kind, 6).await;
+        world.secrets(ANA, 101..=140).await;
+        let ids = || Selection::Ids((101..=140).map(secret).collect());
+        let first = vec![to(BRUNO, Permission::View), to(EVA, Permission::Edit), to(PAYMENTS, Permission::View)];
+        let job = world.run(&share_as(ANA, ids(), first.clone())).await;
+        assert_eq!(job.counts, counts(120, 0, 0, 0));
+        // What is there is found by secret, however many others have it, too.
+        let crowd: String = (500..520)
+            .map(|id| format!("INSERT INTO grants (secret_id, principal_id, permission, granted_at) \
+                SELECT id, {id}, 1, 0 FROM secrets;"))
+            .collect();
+        world.test.sql(&crowd).await;
+        world.test.sql("DELETE FROM grants WHERE secret_id IN (110, 125, 140) AND principal_id = 2").await;
+        let mut again = first;
+        again[2].permission = Permission::Edit;
+        world.test.sql("DELETE FROM grants WHERE principal_id = 10 AND secret_id > 105").await;
+        let job = world.run(&share_as(ANA, ids(), again.clone())).await;
+        assert_eq!(job.counts, counts(3 + 35, 5, 120 - 43, 0));
+        let job = world.run(&share_as(ANA, ids(), again)).await;
+        assert_eq!(job.counts, counts(0, 0, 120, 0));
+    }
+
     async fn a_large_job_ends_with_the_same_counts_as_a_small_one(kind: Kind) {
         let world = World::with_chunks(kind, 4).await;
         world.secrets(ANA, 101..=110).await;
@@ -298,7 +321,7 @@ on_both_stores! {
         assert_eq!(due().await.expect("due work").notices, 0, "the event is still in the outbox");
         world.take_letters().await;
         assert_eq!(due().await.expect("due work").notices, 1);
-        world.store.make_notice(asked.job_id, 1).await.expect("notice");
+        world.store.make_notices(vec![(asked.job_id, 1)]).await.expect("notice");
         let (notices, _) = world.store.notices(principal(ANA), false, None, 10).await.expect("notices");
         assert_eq!(notices.len(), 1);
         assert_eq!((notices[0].job_id, notices[0].counts), (asked.job_id, counts(1, 0, 0, 0)));
@@ -312,7 +335,7 @@ on_both_stores! {
         let world = World::new(kind).await;
         let asked = share_as(77, Selection::Ids(vec![secret(101)]), vec![to(BRUNO, Permission::View)]);
         world.begin(&asked).await;
-        world.store.make_notice(asked.job_id, 1).await.expect("notice");
+        world.store.make_notices(vec![(asked.job_id, 1)]).await.expect("notice");
         assert_eq!(world.test.number("SELECT COUNT(*) FROM notices").await, 0);
         assert_eq!(world.test.number("SELECT COUNT(*) FROM jobs WHERE notice_due").await, 0);
         assert_eq!(world.drain().await.len(), 1);

@@ -38,5 +38,6 @@ mod startup;
 mod stream;
 mod support;
 mod take;
+mod together;
 mod wire;
 mod world;

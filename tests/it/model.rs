@@ -71,6 +71,7 @@ fn large() -> Protocol {
     Protocol {
         jobs: vec![(Shape::Large(2), Asked::OverHttp)],
         workers: 2,
+        together: false,
         faults: Faults::default(),
         due_work: false,
         attempts: 2,
@@ -136,6 +137,20 @@ fn jobs_beside_each_other_have_their_effect_once() {
     holds(Protocol { jobs, faults, ..large() });
 }
 
+/// Two small jobs that are begun together where both are there.
+fn together() -> Protocol {
+    let jobs = vec![(Shape::Small, Asked::ByMessage), (Shape::Small, Asked::OverHttp)];
+    Protocol { jobs, together: true, ..large() }
+}
+
+#[test]
+fn jobs_begun_together_lose_nothing_and_double_nothing() {
+    let faults = Faults { crashes: 1, duplicates: 1, disconnects: 1, unknown: 1, ..Faults::default() };
+    holds(Protocol { faults, ..together() });
+    let faults = Faults { failures: 2, crashes: 1, duplicates: 1, revocations: 1, ..Faults::default() };
+    holds(Protocol { faults, due_work: true, ..together() });
+}
+
 /// Depth first, with the states of the path marked: an edge to one of them would be a cycle.
 #[test]
 fn every_path_ends() {
@@ -190,6 +205,12 @@ fn every_broken_protocol_is_caught() {
         (
             Broken::RelayDeletesBeforeTheConfirm,
             Protocol { faults: relay_crash, due_work: true, ..small() },
+            LOSES_NOTHING,
+        ),
+        (Broken::AcknowledgesOverUnfinished, Protocol { faults: crash, ..together() }, LOSES_NOTHING),
+        (
+            Broken::ReportsABadJobAsDone,
+            Protocol { faults: Faults { failures: 1, ..Faults::default() }, due_work: true, ..together() },
             LOSES_NOTHING,
         ),
         (

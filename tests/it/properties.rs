@@ -42,7 +42,7 @@ struct Secret {
 type Grants = BTreeMap<(i64, i64), (Permission, usize)>;
 
 #[derive(Debug, Clone)]
-struct Scenario {
+pub struct Scenario {
     /// Ids 1 to 6.
     people: BTreeMap<i64, Person>,
     /// User groups 10 to 12, personal groups 20 to 22.
@@ -71,7 +71,7 @@ fn one<T: Copy>(random: &mut StdRng, of: &[T]) -> T {
 }
 
 impl Scenario {
-    fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         let random = &mut StdRng::seed_from_u64(seed);
         let mut people = BTreeMap::new();
         for id in 1..=6 {
@@ -119,15 +119,19 @@ impl Scenario {
     }
 
     fn asked(&self) -> JobRequested {
+        self.asked_by(REQUESTER)
+    }
+
+    pub fn asked_by(&self, requester: i64) -> JobRequested {
         let selection = match &self.ids {
             Some(ids) => Selection::Ids(ids.iter().map(|id| secret(*id)).collect()),
             None => Selection::All(AllFilter::default()),
         };
-        share_as(REQUESTER, selection, self.recipients.clone())
+        share_as(requester, selection, self.recipients.clone())
     }
 
     /// Puts the company into a database, in place of the one that was there.
-    async fn write(&self, world: &World) {
+    pub async fn write(&self, world: &World) {
         let mut sql = String::new();
         for table in ["principals", "members", "secrets", "grants"] {
             sql.push_str(&format!("DELETE FROM {table};"));

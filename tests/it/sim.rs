@@ -132,3 +132,8 @@ fn a_relay_that_removes_before_it_publishes_is_caught() {
 fn an_outbox_that_dies_with_its_process_is_caught() {
     is_caught(Mistake::OutboxDiesWithItsProcess, 20);
 }
+
+#[test]
+fn an_acknowledgement_over_what_is_in_work_is_caught() {
+    is_caught(Mistake::AcknowledgesOverUnfinished, 40);
+}

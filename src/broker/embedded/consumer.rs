@@ -86,19 +86,23 @@ impl EmbeddedConsumer {
 }
 
 impl EmbeddedAcker {
-    pub(in crate::broker) async fn ack(&self, tag: u64) -> Result<(), BrokerError> {
-        self.ask(tag, Kind::Ack).await
+    pub(in crate::broker) async fn ack(&self, tags: &[u64]) -> Result<(), BrokerError> {
+        let asked: Vec<_> = tags.iter().map(|tag| self.ask(*tag, Kind::Ack)).collect();
+        for answered in asked {
+            answered?.await.unwrap_or_else(|_| Err(gone()))?;
+        }
+        Ok(())
     }
 
     pub(in crate::broker) async fn requeue(&self, tag: u64) -> Result<(), BrokerError> {
-        self.ask(tag, Kind::Requeue).await
+        self.ask(tag, Kind::Requeue)?.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    async fn ask(&self, tag: u64, kind: Kind) -> Result<(), BrokerError> {
+    fn ask(&self, tag: u64, kind: Kind) -> Result<oneshot::Receiver<Result<(), BrokerError>>, BrokerError> {
         let id = i64::try_from(tag).map_err(|_| gone())?;
         let (answer, answered) = oneshot::channel();
         self.requests.send(Request { id, kind, answer }).map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        Ok(answered)
     }
 }
 

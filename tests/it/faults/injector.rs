@@ -125,7 +125,7 @@ impl broker::Faults for Injector {
     fn after(&self, call: Call<'_>) -> Result<(), BrokerError> {
         match call {
             Call::Publish(batch) => self.published(batch),
-            Call::Ack => self.line().acks += 1,
+            Call::Ack(count) => self.line().acks += count as u64,
             // Nobody was asked before.
             Call::Take(_) => broker::Faults::before(self, call)?,
             _ => {}

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batchshare::broker::{
-    Broker, Consumer, Delivery, Embedded, Exchange, Faulty, Outgoing, Queue, Rabbit, topology,
-};
+use batchshare::broker::{Broker, Consumer, Embedded, Exchange, Faulty, Outgoing, Queue, Rabbit, topology};
 use batchshare::domain::{JobId, JobState, Limits};
 use batchshare::notifier;
 use batchshare::relay::{Relay, RelayOptions};
 use batchshare::shutdown::{self, Stopper};
 use batchshare::store::{BeginOptions, DueOptions, LaneOptions, Store, Submission, Submitted};
+use batchshare::take::Taken;
 use batchshare::wire::{self, JobRequested};
 use batchshare::worker::{Worker, WorkerOptions};
 
@@ -18,6 +17,8 @@ use super::injector::{How, Injector};
 use crate::support::Kind;
 use crate::world::*;
 
+/// Messages that are handled together, where the program does so.
+const TOGETHER: u16 = 8;
 /// Rounds until everything has ended; a run without a fault takes eight.
 const ROUNDS: usize = 40;
 
@@ -62,6 +63,7 @@ impl Program {
             retry_delays: vec![Duration::ZERO; 4],
             allowed_publishers: Vec::new(),
             prefetch: 1,
+            together: 1,
             request_concurrency: 1,
             step_concurrency: 1,
         };
@@ -91,8 +93,13 @@ impl Program {
         let what = format!("a fault ({how:?}) at call {at}");
         let small = self.submit().await;
         let large = share((103..=108).chain([999]), &[BRUNO, EVA]);
-        let body = wire::encode_request(large.job_id, &large.request, &wire::new_traceparent(), 0);
-        for body in [body.clone(), body, b"poison".to_vec()] {
+        // With the small one of before, two that may be begun together, and one that meets the second.
+        let others = [share([103], &[EVA]), share([103], &[BRUNO, EVA])];
+        let body = |asked: &JobRequested| {
+            wire::encode_request(asked.job_id, &asked.request, &wire::new_traceparent(), 0)
+        };
+        let small_bodies = [body(&others[0]), body(&others[1]), body(&others[1])];
+        for body in small_bodies.into_iter().chain([body(&large), body(&large), b"poison".to_vec()]) {
             self.publish(body).await;
         }
         let mut rounds = 0;
@@ -102,7 +109,7 @@ impl Program {
             self.round(&what).await;
         }
         self.injector.calm();
-        self.check(&what, how, small, &large).await;
+        self.check(&what, how, small, &others, &large).await;
         let tables = ["grants", "jobs", "job_secrets", "lanes", "job_rejections", "notices", "dead_letters"];
         let sql: String = tables.iter().map(|table| format!("DELETE FROM {table};")).collect();
         self.world.test.sql(&sql).await;
@@ -150,7 +157,7 @@ impl Program {
         self.relay.sweep().await;
         for (place, queue) in Queue::ALL.into_iter().enumerate() {
             while self.waiting(queue) > 0 {
-                if !self.message(place, queue, what).await {
+                if !self.messages(place, queue, what).await {
                     // Its messages come again.
                     self.consumers[place] = None;
                     break;
@@ -167,44 +174,52 @@ impl Program {
         self.injector.line().waiting.get(queue.suffix()).copied().unwrap_or(0)
     }
 
-    /// Takes, handles and acknowledges one message. False where something failed.
-    async fn message(&mut self, place: usize, queue: Queue, what: &str) -> bool {
+    /// Takes, handles and acknowledges a message, or several together where the program does so. False
+    /// where something failed.
+    async fn messages(&mut self, place: usize, queue: Queue, what: &str) -> bool {
+        let together = if matches!(queue, Queue::Jobs | Queue::Notices) { TOGETHER } else { 1 };
         if self.consumers[place].is_none() {
-            let Ok(consumer) = self.broker.consume(queue, 1).await else { return false };
+            let Ok(consumer) = self.broker.consume(queue, TOGETHER).await else { return false };
             self.consumers[place] = Some(consumer);
         }
+        let count = self.waiting(queue).min(i64::from(together));
         let Some(consumer) = &mut self.consumers[place] else { return false };
-        let taken = tokio::time::timeout(Duration::from_secs(20), consumer.next()).await;
-        let Ok(delivery) = taken.unwrap_or_else(|_| panic!("{what}: no message comes from {queue:?}")) else {
-            return false;
-        };
-        let (tag, acker) = (delivery.tag, consumer.acker());
+        let mut taken = Vec::new();
+        for _ in 0..count {
+            let next = tokio::time::timeout(Duration::from_secs(20), consumer.next()).await;
+            match next.unwrap_or_else(|_| panic!("{what}: no message comes from {queue:?}")) {
+                Ok(delivery) => taken.push(delivery),
+                Err(_) => return false,
+            }
+        }
+        let (taken, acker): (Taken, _) = (taken.into(), consumer.acker());
+        let tags: Vec<u64> = taken.iter().map(|delivery| delivery.tag).collect();
         let mut well = true;
         for _ in 0..if self.twice { 2 } else { 1 } {
-            well = well && self.handle(queue, copy(&delivery)).await;
+            well = well && self.handle(queue, taken.clone()).await;
         }
         if !well {
             return false;
         }
         let before = self.injector.line().acks;
-        let answer = acker.ack(tag).await;
+        let answer = acker.ack(&tags).await;
         let mut line = self.injector.line();
         if line.acks > before {
-            *line.waiting.entry(queue.suffix()).or_default() -= 1;
+            *line.waiting.entry(queue.suffix()).or_default() -= count;
         }
         answer.is_ok()
     }
 
-    async fn handle(&self, queue: Queue, delivery: Delivery) -> bool {
+    async fn handle(&self, queue: Queue, taken: Taken) -> bool {
         match queue {
-            Queue::Notices => notifier::handle(&self.store, &self.broker, delivery).await.is_ok(),
-            _ => Arc::clone(&self.worker).handle(queue, delivery).await.is_ok(),
+            Queue::Notices => notifier::handle(&self.store, &self.broker, &taken).await.is_ok(),
+            _ => Arc::clone(&self.worker).handle(queue, taken).await.is_ok(),
         }
     }
 
     async fn settled(&self) -> bool {
         let left = "(SELECT COUNT(*) FROM jobs WHERE finished_at IS NULL OR notice_due) \
-                    + (SELECT COUNT(*) FROM outbox) + 2 - (SELECT COUNT(*) FROM jobs)";
+                    + (SELECT COUNT(*) FROM outbox) + 4 - (SELECT COUNT(*) FROM jobs)";
         let queues: i64 = Queue::ALL.into_iter().map(|queue| self.waiting(queue)).sum();
         queues == 0 && self.world.test.number(left).await == 0
     }
@@ -215,30 +230,42 @@ impl Program {
         format!("{jobs:?}, {} in the outbox, {waiting:?}", self.world.store.unsent().await.expect("outbox"))
     }
 
-    async fn check(&self, what: &str, how: How, small: JobId, large: &JobRequested) {
+    async fn check(
+        &self,
+        what: &str,
+        how: How,
+        small: JobId,
+        others: &[JobRequested; 2],
+        large: &JobRequested,
+    ) {
         let number = async |sql: &str| self.world.test.number(sql).await;
         let job = self.world.job(small).await;
         assert_eq!((job.state, job.counts), (JobState::Completed, counts(2, 0, 0, 0)), "{what}");
-        let failures = job.attempts;
+        let mut failures = job.attempts;
+        // They share pairs: who of them is first depends on the fault, and the sum does not.
+        let mut done = counts(0, 0, 0, 0);
+        for asked in others {
+            let job = self.world.job(asked.job_id).await;
+            assert_eq!(job.state, JobState::Completed, "{what}");
+            done = done + job.counts;
+            failures += job.attempts;
+        }
         let job = self.world.job(large.job_id).await;
-        assert_eq!(
-            (job.state, job.counts),
-            (JobState::CompletedWithRejections, counts(12, 0, 0, 2)),
-            "{what}"
-        );
+        assert_eq!(job.state, JobState::CompletedWithRejections, "{what}");
+        assert_eq!(done + job.counts, counts(12, 0, 3, 2), "{what}");
         let lines: Vec<_> = job.rejections.iter().map(line).collect();
         assert_eq!(lines, [("secret", 999, "not_found", 2)], "{what}");
-        if !matches!(how, How::Transient { calls: 3 }) {
+        if !matches!(how, How::Transient { calls: 3.. }) {
             assert_eq!((failures, job.attempts), (0, 0), "{what}: no attempt counts");
         }
         let exact = "SELECT COUNT(*) FROM grants WHERE permission = 1 AND \
                      (principal_id = 2 AND secret_id BETWEEN 101 AND 108 OR principal_id = 5 AND secret_id BETWEEN 103 AND 108)";
         assert_eq!((number("SELECT COUNT(*) FROM grants").await, number(exact).await), (14, 14), "{what}");
-        assert_eq!(number("SELECT COUNT(*) FROM jobs").await, 2, "{what}");
+        assert_eq!(number("SELECT COUNT(*) FROM jobs").await, 4, "{what}");
         let notices = "SELECT COUNT(*) FROM notices n JOIN jobs j ON j.id = n.job AND j.granted = n.granted";
-        assert_eq!((number("SELECT COUNT(*) FROM notices").await, number(notices).await), (2, 2), "{what}");
+        assert_eq!((number("SELECT COUNT(*) FROM notices").await, number(notices).await), (4, 4), "{what}");
         let told = self.injector.line().told.clone();
-        for id in [small, large.job_id] {
+        for id in [small, others[0].job_id, others[1].job_id, large.job_id] {
             let event = uuid::Uuid::new_v5(&id.uuid(), b"terminal/1").to_string();
             assert_eq!(
                 told.get(&id.to_string()).expect("told").iter().collect::<Vec<_>>(),
@@ -253,18 +280,5 @@ impl Program {
             others == 0 && (1..=8).contains(&poison),
             "{what}: {poison} dead letters and {others} others"
         );
-    }
-}
-
-/// What is delivered cannot be copied but by hand: it is to be acknowledged once.
-fn copy(of: &Delivery) -> Delivery {
-    Delivery {
-        tag: of.tag,
-        redelivered: of.redelivered,
-        routing_key: of.routing_key.clone(),
-        message_id: of.message_id.clone(),
-        user_id: of.user_id.clone(),
-        headers: of.headers.clone(),
-        body: of.body.clone(),
     }
 }

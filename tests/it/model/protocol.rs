@@ -34,6 +34,10 @@ pub enum Broken {
     RelayDeletesBeforeTheConfirm,
     /// After a commit whose answer was lost, the chunk is tried again as it was read.
     RetriesAChunkBlindly,
+    /// `multiple` covers every message that was taken before, in work or not.
+    AcknowledgesOverUnfinished,
+    /// A group whose transaction failed for one of its jobs: all are acknowledged, and one was not begun.
+    ReportsABadJobAsDone,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,8 @@ pub enum Asked {
 pub struct Protocol {
     pub jobs: Vec<(Shape, Asked)>,
     pub workers: usize,
+    /// Small jobs are begun two at a time, where two are there.
+    pub together: bool,
     pub faults: Faults,
     /// Off: redelivery alone must do.
     pub due_work: bool,
@@ -138,11 +144,27 @@ pub enum Doing {
     Finishes(Message),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Worker {
     pub doing: Doing,
+    /// Requests that are begun with it or, if that failed, one by one after it.
+    pub rest: Vec<Message>,
+    /// One by one.
+    pub alone: bool,
     /// What the broker waits for an acknowledgement of.
-    pub held: Option<Message>,
+    pub held: Vec<Message>,
+    /// Where together: its place among those that hold something, by when it took it. From 1.
+    pub tag: u8,
+}
+
+impl Worker {
+    pub const IDLE: Self =
+        Self { doing: Doing::Idle, rest: Vec::new(), alone: false, held: Vec::new(), tag: 0 };
+
+    /// It works on several requests in one transaction.
+    pub fn in_group(&self) -> bool {
+        !self.rest.is_empty() && !self.alone
+    }
 }
 
 /// A row of the outbox; `sent`: published, the confirm is on its way.
@@ -171,6 +193,11 @@ pub enum Action {
     PublishFromHand(usize),
     RelayCrashes,
     Take {
+        worker: usize,
+        message: usize,
+    },
+    /// A worker that has not begun takes one more request to begin with it.
+    Join {
         worker: usize,
         message: usize,
     },
@@ -265,6 +292,7 @@ impl State {
             Doing::Has(message) | Doing::On(message, _) => is(&message),
             _ => false,
         });
+        let with_workers = with_workers || self.workers.iter().any(|worker| worker.rest.iter().any(&is));
         with_workers || self.queue.iter().chain(&self.in_hand).any(&is)
     }
 
@@ -295,13 +323,34 @@ impl State {
         }
         if self.faults.crashes == 0 && self.faults.disconnects == 0 {
             let done = self.workers.iter_mut().filter(|worker| worker.doing == Doing::Done);
-            done.for_each(|worker| *worker = Worker { doing: Doing::Idle, held: None });
+            done.for_each(|worker| *worker = Worker::IDLE);
+        }
+        let mut tags: Vec<u8> = self.workers.iter().map(|worker| worker.tag).filter(|tag| *tag > 0).collect();
+        tags.sort_unstable();
+        for worker in self.workers.iter_mut().filter(|worker| worker.tag > 0) {
+            worker.tag = tags.iter().take_while(|tag| **tag <= worker.tag).count() as u8;
         }
         self.queue.sort_unstable();
         self.outbox.sort_unstable();
         self.in_hand.sort_unstable();
         self.workers.sort_unstable();
         self
+    }
+}
+
+impl Protocol {
+    /// Small jobs of different ids, two at most, before their transaction.
+    fn may_join(&self, worker: &Worker, message: &Message) -> bool {
+        let small = |message: &Message| match message {
+            Message::Request { job } => self.jobs[usize::from(*job)].0 == Shape::Small,
+            _ => false,
+        };
+        match worker.doing {
+            Doing::Has(first) if self.together && !worker.alone => {
+                worker.rest.is_empty() && small(&first) && small(message) && first != *message
+            }
+            _ => false,
+        }
     }
 }
 
@@ -326,7 +375,7 @@ impl Model for Protocol {
             jobs: self.jobs.iter().map(|(shape, asked)| Job::new(*shape, *asked)).collect(),
             outbox: Vec::new(),
             queue: Vec::new(),
-            workers: vec![Worker { doing: Doing::Idle, held: None }; self.workers],
+            workers: vec![Worker::IDLE; self.workers],
             in_hand: Vec::new(),
             faults: self.faults,
         };
@@ -355,6 +404,11 @@ impl Model for Protocol {
             if let Some(worker) = state.workers.iter().position(|worker| worker.doing == Doing::Idle) {
                 actions.push(Action::Take { worker, message });
             }
+            for (worker, at) in state.workers.iter().enumerate() {
+                if self.may_join(at, &state.queue[message]) {
+                    actions.push(Action::Join { worker, message });
+                }
+            }
             if faults.duplicates > 0 {
                 actions.push(Action::Duplicate(message));
             }
@@ -376,8 +430,10 @@ impl Model for Protocol {
                     if chunk {
                         actions.push(Action::Work { worker, last: false, unknown: false });
                     }
-                    if chunk && faults.unknown > 0 {
+                    if (chunk || at.in_group()) && faults.unknown > 0 {
                         actions.push(Action::Work { worker, last: true, unknown: true });
+                    }
+                    if chunk && faults.unknown > 0 {
                         actions.push(Action::Work { worker, last: false, unknown: true });
                     }
                     let counts = chunk || matches!(doing, Doing::Has(Message::Request { .. }));
@@ -389,7 +445,7 @@ impl Model for Protocol {
             if faults.crashes > 0 {
                 actions.push(Action::Crash(worker));
             }
-            if faults.disconnects > 0 && at.held.is_some() {
+            if faults.disconnects > 0 && !at.held.is_empty() {
                 actions.push(Action::Disconnect(worker));
             }
         }

@@ -29,11 +29,29 @@ impl Protocol {
             }
             Action::Take { worker, message } => {
                 let message = state.queue.remove(message);
-                let held = (!self.is(Broken::AcksBeforeCommit)).then_some(message);
-                state.workers[worker] = Worker { doing: Doing::Has(message), held };
+                let held = if self.is(Broken::AcksBeforeCommit) { Vec::new() } else { vec![message] };
+                let latest = state.workers.iter().map(|worker| worker.tag).max().unwrap_or(0);
+                let tag = if self.together { latest + 1 } else { 0 };
+                state.workers[worker] = Worker { doing: Doing::Has(message), held, tag, ..Worker::IDLE };
+            }
+            Action::Join { worker, message } => {
+                let message = state.queue.remove(message);
+                state.workers[worker].rest.push(message);
+                state.workers[worker].held.push(message);
             }
             Action::Work { worker, last, unknown } => {
                 let before = state.workers[worker].doing;
+                if state.workers[worker].in_group() {
+                    let asked = state.workers[worker].rest.clone();
+                    self.begin_together(state, worker);
+                    if unknown {
+                        // As one whose transaction failed: one by one, as far as they are not done.
+                        state.faults.unknown -= 1;
+                        let at = &mut state.workers[worker];
+                        (at.doing, at.rest, at.alone) = (before, asked, true);
+                    }
+                    return;
+                }
                 self.work(state, worker, last);
                 if unknown {
                     state.faults.unknown -= 1;
@@ -47,20 +65,35 @@ impl Protocol {
             }
             Action::Fail(worker) => {
                 state.faults.failures -= 1;
+                if state.workers[worker].in_group() {
+                    if self.is(Broken::ReportsABadJobAsDone) {
+                        let at = &mut state.workers[worker];
+                        at.doing = Doing::Has(at.rest.remove(0));
+                        self.work(state, worker, true);
+                    }
+                    state.workers[worker].alone = true;
+                    return;
+                }
                 self.record_failure(state, worker);
-                state.workers[worker].doing = Doing::Done;
+                state.workers[worker].done();
             }
             Action::Acknowledge(worker) => {
-                state.workers[worker] = Worker { doing: Doing::Idle, held: None };
+                if self.is(Broken::AcknowledgesOverUnfinished) {
+                    let tag = state.workers[worker].tag;
+                    let before = state.workers.iter_mut().filter(|other| other.tag < tag);
+                    before.for_each(|other| other.held.clear());
+                }
+                state.workers[worker] = Worker::IDLE;
             }
             Action::Crash(worker) => {
                 state.faults.crashes -= 1;
-                state.queue.extend(state.workers[worker].held);
-                state.workers[worker] = Worker { doing: Doing::Idle, held: None };
+                let died = std::mem::replace(&mut state.workers[worker], Worker::IDLE);
+                state.queue.extend(died.held);
             }
             Action::Disconnect(worker) => {
                 state.faults.disconnects -= 1;
-                state.queue.extend(state.workers[worker].held.take());
+                let held = std::mem::take(&mut state.workers[worker].held);
+                state.queue.extend(held);
             }
             Action::Duplicate(message) => {
                 state.faults.duplicates -= 1;
@@ -119,6 +152,21 @@ impl Protocol {
             Doing::Idle | Doing::Done => doing,
         };
         state.workers[worker].doing = next;
+        if next == Doing::Done {
+            state.workers[worker].done();
+        }
+    }
+
+    /// One transaction for several requests.
+    fn begin_together(&self, state: &mut State, worker: usize) {
+        let first = state.workers[worker].doing;
+        let rest = std::mem::take(&mut state.workers[worker].rest);
+        for message in std::iter::once(first).chain(rest.into_iter().map(Doing::Has)) {
+            if let Doing::Has(Message::Request { job }) = message {
+                self.begin(state, job);
+            }
+        }
+        state.workers[worker].doing = Doing::Done;
     }
 
     /// A request: the row is made or found, and begun where it is time.
@@ -234,5 +282,12 @@ fn make_notice(job: &mut Job) {
     if job.notice_due {
         job.notices += 1;
         job.notice_due = false;
+    }
+}
+
+impl Worker {
+    /// Done with one: the next of those that are begun one by one.
+    fn done(&mut self) {
+        self.doing = if self.rest.is_empty() { Doing::Done } else { Doing::Has(self.rest.remove(0)) };
     }
 }

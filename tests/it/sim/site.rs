@@ -10,6 +10,7 @@ use batchshare::domain::Limits;
 use batchshare::relay::{Relay, RelayOptions};
 use batchshare::shutdown::{self, Stop, Stopper};
 use batchshare::store::{BeginOptions, DueOptions, LaneOptions, OutboxRow, Store, Submission};
+use batchshare::take::Taken;
 use batchshare::worker::{Worker, WorkerOptions};
 use batchshare::{notifier, wire};
 use diesel::connection::SimpleConnection;
@@ -31,6 +32,8 @@ pub enum Mistake {
     RelayRemovesBeforePublishing,
     /// Messages are kept in memory until they are sent.
     OutboxDiesWithItsProcess,
+    /// Who is done acknowledges what its process took before, in work or not.
+    AcknowledgesOverUnfinished,
 }
 
 pub struct Options {
@@ -42,16 +45,18 @@ pub struct Options {
     pub mistake: Option<Mistake>,
 }
 
-/// The message that a task is about: its row, and the name under which it is held.
+/// A message that a task is about: its row, and the name under which it is held.
+#[derive(Clone)]
 struct Held {
     row: i64,
+    queue: Queue,
     holder: String,
 }
 
 struct Task {
     name: String,
     process: usize,
-    message: Option<Held>,
+    messages: Vec<Held>,
     /// In bad times.
     calls: u64,
     says: mpsc::UnboundedReceiver<Said>,
@@ -167,6 +172,7 @@ impl Site {
             retry_delays: [5, 30, 120, 600].map(Duration::from_secs)[..self.options.retries].to_vec(),
             allowed_publishers: Vec::new(),
             prefetch: 1,
+            together: 1,
             request_concurrency: 1,
             step_concurrency: 1,
         }
@@ -177,12 +183,12 @@ impl Site {
         &mut self,
         process: usize,
         what: &'static str,
-        message: Option<Held>,
+        messages: Vec<Held>,
         work: impl FnOnce(Parts) -> F,
     ) -> Result<(), Wrong> {
         self.tasks_made += 1;
         let name = format!("{what} {} of process {process}", self.tasks_made);
-        let about = message.as_ref().map(|held| format!(" (message {})", held.row)).unwrap_or_default();
+        let about: String = messages.iter().map(|held| format!(" (message {})", held.row)).collect();
         self.say(|| format!("{name}{about} starts"));
         let (says, heard) = mpsc::unbounded_channel();
         let db = self.db.with_faults(Gate::new(says.clone()));
@@ -198,7 +204,7 @@ impl Site {
         self.tasks.push(Task {
             name,
             process,
-            message,
+            messages,
             calls: 0,
             says: heard,
             handle,
@@ -237,20 +243,31 @@ impl Site {
     async fn finish(&mut self, task: usize) -> Result<(), Wrong> {
         let task = self.tasks.swap_remove(task);
         self.say(|| format!("{} is through: {:?}", task.name, task.done));
-        if let Some(held) = &task.message {
-            if task.done == Some(true) {
-                let Held { row, holder } = held;
-                self.sql(format!("DELETE FROM queue_messages WHERE id = {row} AND holder = '{holder}'"))
-                    .await;
-            } else {
-                self.give_back(held).await;
+        let done = task.done == Some(true);
+        for held in &task.messages {
+            if done { self.delete(held).await } else { self.give_back(held).await }
+        }
+        if done && self.options.mistake == Some(Mistake::AcknowledgesOverUnfinished) {
+            let covers = |held: &&Held| {
+                task.messages.iter().any(|done| done.queue == held.queue && done.row > held.row)
+            };
+            let of_process = self.tasks.iter().filter(|other| other.process == task.process);
+            let covered: Vec<Held> =
+                of_process.flat_map(|other| &other.messages).filter(covers).cloned().collect();
+            for held in &covered {
+                self.delete(held).await;
             }
         }
         Ok(())
     }
 
+    async fn delete(&self, held: &Held) {
+        let Held { row, holder, .. } = held;
+        self.sql(format!("DELETE FROM queue_messages WHERE id = {row} AND holder = '{holder}'")).await;
+    }
+
     async fn give_back(&self, held: &Held) {
-        let Held { row, holder } = held;
+        let Held { row, holder, .. } = held;
         self.sql(format!(
             "UPDATE queue_messages SET holder = NULL, visible_at = 0 WHERE id = {row} AND holder = '{holder}'"
         ))
@@ -275,7 +292,7 @@ impl Site {
         for task in gone {
             task.handle.abort();
             let _ = task.handle.await;
-            if let Some(held) = &task.message {
+            for held in &task.messages {
                 self.give_back(held).await;
             }
         }
@@ -306,8 +323,26 @@ impl Site {
         rows.iter().map(|row| Ready { row: row[0].as_i64().expect("an id"), queue: queue(&row[1]) }).collect()
     }
 
-    /// A process takes a message and begins to handle it.
-    pub async fn take(&mut self, process: usize, message: &Ready) -> Result<(), Wrong> {
+    /// A process takes messages of one queue and begins to handle them together.
+    pub async fn take(&mut self, process: usize, messages: &[&Ready]) -> Result<(), Wrong> {
+        let queue = messages[0].queue;
+        let (mut held, mut taken) = (Vec::new(), Vec::new());
+        for message in messages {
+            let (of, delivery) = self.hold(message).await;
+            held.push(of);
+            taken.push(delivery);
+        }
+        let taken: Taken = taken.into();
+        self.start(process, queue.suffix(), held, |parts| async move {
+            match queue {
+                Queue::Notices => notifier::handle(&parts.store, &parts.broker, &taken).await.is_ok(),
+                _ => parts.worker.handle(queue, taken).await.is_ok(),
+            }
+        })
+        .await
+    }
+
+    async fn hold(&mut self, message: &Ready) -> (Held, Delivery) {
         let (row, queue) = (message.row, message.queue);
         let found = json(
             &self.db,
@@ -319,7 +354,6 @@ impl Site {
         .await;
         self.holders += 1;
         let holder = format!("holder-{}", self.holders);
-        let held = Held { row, holder: holder.clone() };
         if self.options.mistake == Some(Mistake::AcksBeforeCommit) {
             self.sql(format!("DELETE FROM queue_messages WHERE id = {row}")).await;
         } else {
@@ -340,13 +374,7 @@ impl Site {
             headers: headers.collect(),
             body: text(3).unwrap_or_default().into_bytes(),
         };
-        self.start(process, queue.suffix(), Some(held), |parts| async move {
-            match queue {
-                Queue::Notices => notifier::handle(&parts.store, &parts.broker, delivery).await.is_ok(),
-                _ => parts.worker.handle(queue, delivery).await.is_ok(),
-            }
-        })
-        .await
+        (Held { row, queue, holder }, delivery)
     }
 
     /// A relay's turn: what was just committed, or a look at the table.
@@ -354,7 +382,7 @@ impl Site {
         let received = Arc::clone(&self.processes[process].to_relay);
         let forgets = self.options.mistake == Some(Mistake::RelayRemovesBeforePublishing);
         let options = RelayOptions { lease: LEASE, interval: LEASE, batch: 10 };
-        self.start(process, "relay", None, move |parts| async move {
+        self.start(process, "relay", Vec::new(), move |parts| async move {
             let mut relay = Relay::new(parts.store.clone(), parts.broker, options);
             if !table || forgets {
                 let mut rows: Vec<OutboxRow> = {
@@ -378,12 +406,13 @@ impl Site {
     }
 
     pub async fn due(&mut self, process: usize) -> Result<(), Wrong> {
-        self.start(process, "due", None, |parts| async move { parts.worker.wake_due().await.is_ok() }).await
+        self.start(process, "due", Vec::new(), |parts| async move { parts.worker.wake_due().await.is_ok() })
+            .await
     }
 
     /// Somebody asks over HTTP.
     pub async fn submit(&mut self, process: usize, submission: Submission) -> Result<(), Wrong> {
-        self.start(process, "submit", None, |parts| async move {
+        self.start(process, "submit", Vec::new(), |parts| async move {
             parts.store.submit(submission, Limits::default(), 1_000).await.is_ok()
         })
         .await

@@ -104,7 +104,13 @@ impl Story {
                     return self.site.relay(process, self.dice.percent(30)).await;
                 }
                 let message = &ready[self.dice.roll(ready.len())];
-                self.site.take(process, message).await
+                // Requests and events of ends are handled together where several are there.
+                let mut taken = vec![message];
+                if matches!(message.queue, Queue::Jobs | Queue::Notices) && self.dice.percent(60) {
+                    let others = ready.iter().filter(|of| of.queue == message.queue && of.row != message.row);
+                    taken.extend(others.take(1 + self.dice.roll(4)));
+                }
+                self.site.take(process, &taken).await
             }
             72..79 => self.site.relay(process, self.dice.percent(30)).await,
             79..82 if self.site.options.due_work => self.site.due(process).await,
@@ -322,7 +328,7 @@ impl Story {
             }
             self.site.finish_all().await?;
             for message in self.site.ready().await {
-                self.site.take(0, &message).await?;
+                self.site.take(0, &[&message]).await?;
                 self.site.finish_all().await?;
             }
             let left = self

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Integer};
+use diesel::sql_types::{BigInt, Integer, Text};
 
 use crate::db::{Conn, DbError, Flow, statement};
-use crate::domain::JobKey;
+use crate::domain::{JobId, JobKey};
 use crate::wire::Step;
 
 use super::facts::id;
@@ -150,18 +150,30 @@ fn look_later(conn: &mut Conn, key: JobKey, waited_ms: i64, options: &DueOptions
     Ok(())
 }
 
+#[derive(QueryableByName)]
+struct Run {
+    #[diesel(sql_type = Text)]
+    job_id: String,
+    #[diesel(sql_type = Integer)]
+    run: i32,
+}
+
 /// Ended jobs whose event was lost get their notice all the same.
 fn make_notices(tx: &mut Tx<'_>) -> Result<usize, DbError> {
     let sql = format!(
-        "SELECT id FROM jobs j WHERE notice_due AND finished_at <= now_ms() - $1 \
+        "SELECT job_id, run FROM jobs j WHERE notice_due AND finished_at <= now_ms() - $1 \
          AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.job = j.id AND o.letter >= {FIRST_TERMINAL}) \
          ORDER BY finished_at LIMIT $2 {}",
         tx.conn.skip_locked()
     );
-    let due: Vec<Key> =
+    let due: Vec<Run> =
         statement(sql).bind::<BigInt, _>(NOTICE_PATIENCE_MS).bind::<BigInt, _>(BATCH).load(tx.conn)?;
-    let rows = due.iter().map(|key| jobs::read(tx.conn, id(key.id)?)).collect::<Result<Vec<_>, _>>()?;
-    notices::make(tx.conn, &rows, tx.now)?;
+    let corrupt = || DbError::Corrupt("jobs.job_id of an ended job".to_owned());
+    let due: Vec<(JobId, i32)> = due
+        .into_iter()
+        .map(|of| Ok((of.job_id.parse().map_err(|()| corrupt())?, of.run)))
+        .collect::<Result<_, DbError>>()?;
+    notices::make(tx.conn, &due, tx.now)?;
     Ok(due.len())
 }
 

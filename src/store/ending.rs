@@ -50,32 +50,33 @@ pub(super) fn end(tx: &mut Tx<'_>, row: &JobRow, step: Move, counts: Counts) -> 
 /// How a job ends that had no lanes.
 pub(super) struct Ending {
     pub(super) row: JobRow,
+    /// The row says so already.
+    pub(super) written: bool,
     pub(super) step: Move,
     pub(super) counts: Counts,
     /// Every line of its report.
     pub(super) rejections: Vec<Rejection>,
 }
 
-/// Begins and ends jobs that the caller has locked, in one statement for all.
+/// Begins and ends jobs that the caller has locked or made, in one statement for all.
 pub(super) fn end_together(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec<JobSnapshot>, DbError> {
-    if endings.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut rows = Vec::with_capacity(endings.len());
+    let mut rows = Vec::new();
     let mut ended = Vec::with_capacity(endings.len());
-    for Ending { row, step, counts, mut rejections } in endings {
+    for Ending { row, written, step, counts, mut rejections } in endings {
         let (state, reason) = row.state.next(step).map_err(|error| DbError::Corrupt(error.to_string()))?;
         let total = i64::try_from(rejections.len()).unwrap_or(i64::MAX);
-        rows.push(json!([
-            row.key.get(),
-            state.as_str(),
-            reason.map(FailReason::as_str),
-            counts.granted,
-            counts.upgraded,
-            counts.unchanged,
-            counts.rejected,
-            total,
-        ]));
+        if !written {
+            rows.push(json!([
+                row.key.get(),
+                state.as_str(),
+                reason.map(FailReason::as_str),
+                counts.granted,
+                counts.upgraded,
+                counts.unchanged,
+                counts.rejected,
+                total,
+            ]));
+        }
         tx.tally.ended.push(Ended { state, reason, after_ms: tx.now - row.requested_at });
         let row = JobRow {
             state,
@@ -93,6 +94,9 @@ pub(super) fn end_together(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec<
             tx.emit(kind, row.key, &snapshot, "", &row.traceparent);
         }
         ended.push(snapshot);
+    }
+    if rows.is_empty() {
+        return Ok(ended);
     }
     let columns = [
         ("id", "bigint"),

@@ -1,13 +1,14 @@
 //! Notices: what a requester is told when a job has ended.
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, SmallInt, Text};
+use diesel::sql_types::{BigInt, Integer, SmallInt, Text};
+use serde_json::{Value, json};
 
 use crate::db::{Conn, DbError, statement};
 use crate::domain::{Counts, FailReason, JobId, JobState, PrincipalId, PrincipalKind};
 
 use super::Store;
-use super::jobs::{self, JobRow, counts};
+use super::jobs::counts;
 use super::schema::{jobs as jobs_table, notices};
 
 /// A notice: the job as it had ended.
@@ -63,18 +64,31 @@ impl TryFrom<Columns> for Notice {
     }
 }
 
-/// Makes the notices of ended jobs from their locked rows. Safe to repeat; a job that runs anew, or
-/// whose requester is unknown, gets none. A newer run's notice takes the older one's place.
-pub(super) fn make(conn: &mut Conn, rows: &[JobRow], now: i64) -> Result<(), DbError> {
-    let ended: Vec<&JobRow> = rows.iter().filter(|row| row.state.is_terminal()).collect();
+#[derive(QueryableByName)]
+struct Ended {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Integer)]
+    run: i32,
+}
+
+/// Makes the notices of ended jobs (id and run), where they are still to be made. Safe to repeat; a job that
+/// runs anew, or whose requester is unknown, gets none. A newer run's notice takes the older one's place.
+pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)], now: i64) -> Result<(), DbError> {
+    let rows: Vec<Value> = ended.iter().map(|(job, run)| json!([job, run])).collect();
+    let sql = format!(
+        "UPDATE jobs SET notice_due = false FROM ({}) AS e \
+         WHERE jobs.job_id = e.job_id AND jobs.run = e.run AND jobs.notice_due RETURNING jobs.id, jobs.run",
+        conn.each_row("$1", &[("job_id", "text"), ("run", "integer")]),
+    );
+    let ended: Vec<Ended> = statement(sql).bind::<Text, _>(Value::from(rows).to_string()).load(conn)?;
+    for row in ended.iter().filter(|row| row.run > 1) {
+        let older = notices::table.filter(notices::job.eq(row.id)).filter(notices::run.lt(row.run));
+        diesel::delete(older).execute(conn)?;
+    }
     if ended.is_empty() {
         return Ok(());
     }
-    for row in ended.iter().filter(|row| row.run > 1) {
-        let older = notices::table.filter(notices::job.eq(row.key.get())).filter(notices::run.lt(row.run));
-        diesel::delete(older).execute(conn)?;
-    }
-    // Insert or ignore: a second event of the same run is a repeat.
     let sql = format!(
         "INSERT INTO notices (job, run, user_id, state, reason, pairs, granted, upgraded, unchanged, rejected, \
          rejections_total, created_at) \
@@ -84,15 +98,12 @@ pub(super) fn make(conn: &mut Conn, rows: &[JobRow], now: i64) -> Result<(), DbE
          ON CONFLICT DO NOTHING",
         conn.each_id("$1")
     );
-    let keys = conn.id_list(ended.iter().map(|row| row.key));
+    let keys = conn.id_list(ended.iter().map(|row| row.id));
     statement(sql)
-        .bind::<Text, _>(&keys)
+        .bind::<Text, _>(keys)
         .bind::<BigInt, _>(now)
         .bind::<SmallInt, _>(PrincipalKind::User.code())
         .execute(conn)?;
-    let sql =
-        format!("UPDATE jobs SET notice_due = false WHERE id IN ({}) AND notice_due", conn.each_id("$1"));
-    statement(sql).bind::<Text, _>(keys).execute(conn)?;
     Ok(())
 }
 
@@ -130,14 +141,7 @@ impl Store {
             return Ok(());
         }
         let clock = self.db.clock().clone();
-        self.db
-            .write(move |conn| {
-                let ids = ended.iter().map(|(job, _)| *job);
-                let mut rows = jobs::lock_all(conn, ids)?;
-                rows.retain(|row| ended.contains(&(row.job_id, row.run)));
-                make(conn, &rows, clock.now_ms())
-            })
-            .await
+        self.db.write(move |conn| make(conn, &ended, clock.now_ms())).await
     }
 
     /// Notices of a person, newest first; those that were dismissed only where asked for.

@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use crate::db::{DbError, Flow, statement};
 use crate::domain::job::Move;
 use crate::domain::plan::{ChunkPlan, Plan, plan};
-use crate::domain::{Counts, FailReason, JobId, JobState, SecretId, Selection};
+use crate::domain::{Counts, FailReason, JobId, JobKey, JobState, SecretId, Selection, ShareRequest};
 use crate::wire::{self, JobRequested, StoredRequest};
 
 use super::begin::{BeginOptions, Begun, NO_LANE};
 use super::ending::{self, Ending};
 use super::facts::{self, Asked};
-use super::jobs::{self, FIRST_LOOK_MS, JobRow};
+use super::jobs::{self, JobRow};
 use super::rejections::{self, Rejected};
 use super::tx::Tx;
 use super::{Store, grants};
@@ -32,48 +32,50 @@ impl Store {
     /// As [`Store::begin`], for all of them.
     pub async fn begin_together(
         &self,
-        asked: Vec<JobRequested>,
+        mut asked: Vec<JobRequested>,
         options: BeginOptions,
     ) -> Result<Vec<Option<Begun>>, DbError> {
+        for job in &mut asked {
+            job.traceparent.get_or_insert_with(wire::new_traceparent);
+        }
         self.transact(move |tx| begin_together(tx, &asked, &options).map(Flow::Commit)).await
     }
 }
 
-/// A job that ends here, and what it asked for.
-struct Ours<'a> {
-    /// Which of those that were asked for.
-    place: usize,
-    asked: &'a JobRequested,
-    secrets: &'a [SecretId],
-    row: JobRow,
-}
+/// What becomes of a job: the plan of its pairs, or why it fails.
+type Decided = Result<ChunkPlan, FailReason>;
 
 fn begin_together(
     tx: &mut Tx<'_>,
     asked: &[JobRequested],
     options: &BeginOptions,
 ) -> Result<Vec<Option<Begun>>, DbError> {
+    let decided = decide(tx, asked, options)?;
     let requests: Vec<StoredRequest> = asked.iter().map(|job| StoredRequest::of(&job.request)).collect();
-    insert(tx, asked, &requests)?;
-    let rows = jobs::lock_free(tx.conn, asked.iter().map(|job| job.job_id))?;
-    let mut rows: HashMap<JobId, JobRow> = rows.into_iter().map(|row| (row.job_id, row)).collect();
+    let fresh = insert(tx, asked, &requests, &decided)?;
+    let others = asked.iter().map(|job| job.job_id).filter(|id| !fresh.contains_key(id));
+    let mut others = found(tx, others.collect())?;
     let mut answers: Vec<Option<Begun>> = asked.iter().map(|_| None).collect();
-    let mut ours: Vec<Ours<'_>> = Vec::with_capacity(asked.len());
-    for (place, (asked, stored)) in asked.iter().zip(&requests).enumerate() {
-        let Selection::Ids(secrets) = &asked.request.selection else { continue };
-        let Some(row) = rows.remove(&asked.job_id) else { continue };
+    let mut ours: Vec<(usize, JobRow, Decided)> = Vec::with_capacity(asked.len());
+    for (place, ((asked, stored), decided)) in asked.iter().zip(requests).zip(decided).enumerate() {
+        if let Some(key) = fresh.get(&asked.job_id) {
+            ours.push((place, born(*key, asked, stored.digest, tx.now), decided));
+            continue;
+        }
+        let Some(row) = others.remove(&asked.job_id) else { continue };
         if row.digest.as_ref() != Some(&stored.digest) {
             continue;
         }
         if row.state != JobState::Queued {
             answers[place] = Some(Begun::AlreadyBegun);
         } else if row.run == 1 && row.not_before.is_none() {
-            ours.push(Ours { place, asked, secrets, row });
+            ours.push((place, row, decided));
         }
     }
-    let plans = plans(tx, &ours, options)?;
-    let applied: Vec<_> =
-        ours.iter().zip(&plans).filter_map(|(job, plan)| Some((job.row.key, plan.as_ref().ok()?))).collect();
+    let mut applied = Vec::with_capacity(ours.len());
+    for (_, row, decided) in &ours {
+        applied.extend(decided.as_ref().ok().map(|plan| (row.key, plan)));
+    }
     let mut counts = grants::apply_together(tx.conn, &applied, tx.now)?.into_iter();
     let rejected =
         applied.iter().map(|(job, plan)| Rejected { job: *job, lane: NO_LANE, lines: &plan.rejections });
@@ -81,9 +83,10 @@ fn begin_together(
 
     let mut places = Vec::with_capacity(ours.len());
     let mut endings = Vec::with_capacity(ours.len());
-    for (job, plan) in ours.into_iter().zip(plans) {
-        places.push(job.place);
-        let (step, counts, rejections) = match plan {
+    for (place, row, decided) in ours {
+        places.push(place);
+        let expected = fresh.contains_key(&row.job_id).then(|| expected(&decided));
+        let (step, counts, rejections) = match decided {
             Ok(plan) => {
                 let counts = counts.next().unwrap_or_default();
                 (Move::Finish(counts), counts, plan.rejections)
@@ -91,7 +94,7 @@ fn begin_together(
             Err(reason) => (Move::Fail(reason), Counts::default(), Vec::new()),
         };
         tx.tally.pairs = tx.tally.pairs + counts;
-        endings.push(Ending { row: job.row, step, counts, rejections });
+        endings.push(Ending { written: expected == Some(counts), row, step, counts, rejections });
     }
     for (place, ended) in places.into_iter().zip(ending::end_together(tx, endings)?) {
         answers[place] = Some(Begun::Ended(ended));
@@ -99,51 +102,87 @@ fn begin_together(
     Ok(answers)
 }
 
-/// What is to be done for each job, or why it fails.
-fn plans(
-    tx: &mut Tx<'_>,
-    jobs: &[Ours<'_>],
-    options: &BeginOptions,
-) -> Result<Vec<Result<ChunkPlan, FailReason>>, DbError> {
-    let about: Vec<Asked<'_>> = jobs
+/// Decides what becomes of each job.
+fn decide(tx: &mut Tx<'_>, asked: &[JobRequested], options: &BeginOptions) -> Result<Vec<Decided>, DbError> {
+    let about: Vec<Asked<'_>> = asked
         .iter()
         .map(|job| Asked {
-            requester: job.asked.request.requested_by,
-            secrets: job.secrets,
-            recipients: &job.asked.request.recipients,
+            requester: job.request.requested_by,
+            secrets: named(&job.request),
+            recipients: &job.request.recipients,
         })
         .collect();
     let facts = facts::read_together(tx.conn, &about)?;
-    let decide = |(job, facts): (&Ours<'_>, _)| {
-        let request = &job.asked.request;
-        if request.check_limits(&options.limits, None).is_err() {
+    let decide = |(job, facts): (&JobRequested, _)| {
+        if job.request.check_limits(&options.limits, None).is_err() {
             return Err(FailReason::LimitExceeded);
         }
-        match plan(job.secrets, &request.recipients, facts) {
+        match plan(named(&job.request), &job.request.recipients, facts) {
             Plan::Apply(chunk) => Ok(chunk),
             Plan::RequesterNotValid => Err(FailReason::RequesterNotValid),
         }
     };
-    Ok(jobs.iter().zip(&facts).map(decide).collect())
+    Ok(asked.iter().zip(&facts).map(decide).collect())
 }
 
-/// Inserts queued jobs where their ids are not taken.
-fn insert(tx: &mut Tx<'_>, asked: &[JobRequested], requests: &[StoredRequest]) -> Result<(), DbError> {
-    let row = |(job, stored): (&JobRequested, &StoredRequest)| {
-        let (request, trace) = (&job.request, job.traceparent.clone());
-        json!([
+/// The secrets of a small job. "All" is never small.
+fn named(request: &ShareRequest) -> &[SecretId] {
+    match &request.selection {
+        Selection::Ids(ids) => ids,
+        Selection::All(_) => &[],
+    }
+}
+
+/// The counts of a job none of whose pairs is there yet, as most are.
+fn expected(decided: &Decided) -> Counts {
+    decided.as_ref().map_or_else(
+        |_| Counts::default(),
+        |plan| Counts {
+            granted: plan.pairs_to_apply(),
+            upgraded: 0,
+            unchanged: plan.owners.len() as u64,
+            rejected: plan.rejected(),
+        },
+    )
+}
+
+/// Inserts jobs where their ids are not taken, as they will have ended if no pair is there yet: a row
+/// that is written once costs half of one that is written and changed. Returns the keys of the new ones.
+fn insert(
+    tx: &mut Tx<'_>,
+    asked: &[JobRequested],
+    requests: &[StoredRequest],
+    decided: &[Decided],
+) -> Result<HashMap<JobId, JobKey>, DbError> {
+    let row = |((job, stored), decided): ((&JobRequested, &StoredRequest), &Decided)| {
+        let request = &job.request;
+        let counts = expected(decided);
+        let step = match decided {
+            Ok(_) => Move::Finish(counts),
+            Err(reason) => Move::Fail(*reason),
+        };
+        let (state, reason) =
+            JobState::Queued.next(step).map_err(|error| DbError::Corrupt(error.to_string()))?;
+        Ok(json!([
             job.job_id,
             request.requested_by,
             stored.selection,
             stored.recipients,
             stored.digest,
-            trace.unwrap_or_else(wire::new_traceparent),
+            job.traceparent,
             request.secrets_named(),
             request.recipients.len(),
             request.pairs(),
-        ])
+            state.as_str(),
+            reason.map(FailReason::as_str),
+            counts.granted,
+            counts.unchanged,
+            counts.rejected,
+            decided.as_ref().map_or(0, |plan| plan.rejections.len()),
+        ]))
     };
-    let rows: Vec<Value> = asked.iter().zip(requests).map(row).collect();
+    let rows: Vec<Value> =
+        asked.iter().zip(requests).zip(decided).map(row).collect::<Result<_, DbError>>()?;
     let columns = [
         ("job_id", "text"),
         ("requested_by", "bigint"),
@@ -154,17 +193,68 @@ fn insert(tx: &mut Tx<'_>, asked: &[JobRequested], requests: &[StoredRequest]) -
         ("secrets_total", "integer"),
         ("recipients_total", "integer"),
         ("pairs", "bigint"),
+        ("state", "text"),
+        ("reason", "text"),
+        ("granted", "bigint"),
+        ("unchanged", "bigint"),
+        ("rejected", "bigint"),
+        ("rejections_total", "bigint"),
     ];
     let names = columns.map(|(name, _)| name).join(", ");
     // In one order, so that two workers that got the same jobs do not wait for each other in a circle.
     let sql = format!(
-        "INSERT INTO jobs ({names}, run, state, has_snapshot, open_lanes, granted, upgraded, unchanged, \
-         rejected, attempts, failures, requested_at, due_at, notice_due) \
-         SELECT {names}, 1, 'queued', false, 0, 0, 0, 0, 0, 0, 0, $2, now_ms() + {FIRST_LOOK_MS}, false \
-         FROM ({}) AS n WHERE true ORDER BY job_id ON CONFLICT DO NOTHING",
+        "INSERT INTO jobs ({names}, run, has_snapshot, open_lanes, upgraded, attempts, failures, requested_at, \
+         started_at, finished_at, notice_due) \
+         SELECT {names}, 1, false, 0, 0, 0, 0, $2, $2, $2, true \
+         FROM ({}) AS n WHERE true ORDER BY job_id ON CONFLICT DO NOTHING RETURNING id, job_id",
         tx.conn.each_row("$1", &columns),
     );
     let rows = Value::from(rows).to_string();
-    statement(sql).bind::<Text, _>(rows).bind::<BigInt, _>(tx.now).execute(tx.conn)?;
-    Ok(())
+    let new: Vec<New> = statement(sql).bind::<Text, _>(rows).bind::<BigInt, _>(tx.now).load(tx.conn)?;
+    let corrupt = || DbError::Corrupt("jobs.job_id of a new job".to_owned());
+    new.into_iter().map(|row| Ok((row.job_id.parse().map_err(|()| corrupt())?, facts::id(row.id)?))).collect()
+}
+
+#[derive(QueryableByName)]
+struct New {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    job_id: String,
+}
+
+/// A new job before it has ended.
+fn born(key: JobKey, asked: &JobRequested, digest: String, now: i64) -> JobRow {
+    let request = &asked.request;
+    JobRow {
+        key,
+        job_id: asked.job_id,
+        run: 1,
+        state: JobState::Queued,
+        reason: None,
+        requested_by: request.requested_by,
+        digest: Some(digest),
+        traceparent: asked.traceparent.clone().unwrap_or_default(),
+        secrets_total: request.secrets_named().and_then(|count| i32::try_from(count).ok()),
+        pairs: request.pairs(),
+        has_snapshot: false,
+        counts: Counts::default(),
+        rejections_total: None,
+        attempts: 0,
+        failures: 0,
+        not_before: None,
+        last_error: None,
+        requested_at: now,
+        started_at: None,
+        finished_at: None,
+    }
+}
+
+/// The jobs that were there already and that nobody else holds, locked.
+fn found(tx: &mut Tx<'_>, ids: Vec<JobId>) -> Result<HashMap<JobId, JobRow>, DbError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = jobs::lock_free(tx.conn, ids)?;
+    Ok(rows.into_iter().map(|row| (row.job_id, row)).collect())
 }

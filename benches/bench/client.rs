@@ -1,6 +1,6 @@
 //! A program that shares over RabbitMQ and listens to the events: one connection to each side.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -175,8 +175,8 @@ impl Client {
         }
     }
 
-    /// The same while other jobs run: those that end meanwhile are added to `others`.
-    pub async fn one_beside(&mut self, request: &Request, others: &mut HashSet<Uuid>) -> Duration {
+    /// The same while other jobs run: when others ended is added to `others`.
+    pub async fn one_beside(&mut self, request: &Request, others: &mut HashMap<Uuid, Instant>) -> Duration {
         let began = Instant::now();
         self.publish(std::slice::from_ref(request)).await;
         loop {
@@ -184,7 +184,7 @@ impl Client {
             if ended.id == request.id {
                 return ended.at - began;
             }
-            others.insert(ended.id);
+            others.insert(ended.id, ended.at);
         }
     }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::Bench;
 use crate::client::{Client, Request, WINDOW, request};
 use crate::figures::{Samples, float};
-use crate::program::{PROGRAM, Program, cpu_seconds};
+use crate::program::{self, Program, cpu_seconds};
 use crate::servers::{FIRST_SECRET, FIRST_USER, REQUESTER, Site};
 
 const CASE: &str = "footprint";
@@ -19,7 +19,7 @@ const LARGEST_ID: i64 = 9_007_199_254_740_991;
 #[allow(clippy::cast_precision_loss)]
 pub async fn footprint(bench: &mut Bench) {
     let site = Site::new(&bench.servers, if bench.full { 50_000 } else { 5_000 });
-    let size = std::fs::metadata(PROGRAM).expect("the program").len() as f64 / MIB;
+    let size = std::fs::metadata(program::path()).expect("the program").len() as f64 / MIB;
     let report = &mut bench.report;
     report.line(CASE, "the binary", "MiB", &Samples::from(size)).target("≤ 25 MiB").add();
     start_times(bench, &site);

@@ -109,7 +109,8 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
     let servers = Servers::from_env();
-    let facts = [machine::facts(), servers.facts()].concat();
+    let copy = tempfile::tempdir().expect("a folder");
+    let facts = [machine::facts(), program::keep(copy.path()), servers.facts()].concat();
     let mut bench = Bench { full: args.full, report: Report::new(args.full, facts), servers };
     if !args.full {
         println!("short mode: fewer repetitions and smaller cases than the targets (--full)");
@@ -122,7 +123,7 @@ fn main() {
             bench.case(name).await;
         }
     });
-    let folder = Path::new(program::PROGRAM).ancestors().nth(2).expect("the target folder").join("bench");
+    let folder = Path::new(program::BUILT).ancestors().nth(2).expect("the target folder").join("bench");
     bench.report.write(&folder);
     println!("\n{}", bench.report.table());
     println!("report.md and report.json are in {}", folder.display());

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
 
 /// The settings of a process, on top of the defaults.
 pub type Env = Vec<(&'static str, String)>;
@@ -18,10 +21,29 @@ pub struct Program {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
-/// The path of the release build that was made with the benchmark.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_batchshare");
+/// The release build that cargo made with the benchmark.
+pub const BUILT: &str = env!("CARGO_BIN_EXE_batchshare");
 
-fn command(program: &str, args: &[&str], env: &Env) -> Command {
+/// The copy of it that is measured: a build meanwhile must not change it from one run to the next.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Copies the program into a folder that outlives all cases. Says which program that is.
+pub fn keep(folder: &Path) -> Vec<(&'static str, String)> {
+    let copy = folder.join("batchshare");
+    std::fs::copy(BUILT, &copy).expect("a copy of the program");
+    let digest = Sha256::digest(std::fs::read(&copy).expect("the program"));
+    let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let modified = std::fs::metadata(BUILT).and_then(|built| built.modified()).expect("its time");
+    let age = modified.elapsed().map_or(0, |age| age.as_secs());
+    PROGRAM.set(copy).expect("once");
+    vec![("program", format!("SHA-256 {digest}…, built {age} s before this run"))]
+}
+
+pub fn path() -> &'static Path {
+    PROGRAM.get().expect("the program is copied first")
+}
+
+fn command(program: &Path, args: &[&str], env: &Env) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BATCHSHARE")) {
         command.env_remove(name);
@@ -34,13 +56,14 @@ fn command(program: &str, args: &[&str], env: &Env) -> Command {
 impl Program {
     /// Starts `batchshare ARGS`. Only from the main thread: the kernel kills it when that thread ends.
     pub fn start(args: &[&str], env: &Env) -> Self {
-        let all = [&["--pdeathsig", "KILL", PROGRAM], args].concat();
-        Self::spawn(command("setpriv", &all, env))
+        let program = path().to_str().expect("UTF-8");
+        let all = [&["--pdeathsig", "KILL", program], args].concat();
+        Self::spawn(command(Path::new("setpriv"), &all, env))
     }
 
     /// The same without a helper before it, to measure how long it takes.
     pub fn start_bare(args: &[&str], env: &Env) -> Self {
-        Self::spawn(command(PROGRAM, args, env))
+        Self::spawn(command(path(), args, env))
     }
 
     fn spawn(mut command: Command) -> Self {
@@ -107,7 +130,7 @@ impl Drop for Program {
 
 /// Runs `batchshare ARGS` to its end; its stdout.
 pub fn run(args: &[&str], env: &Env) -> String {
-    let output = command(PROGRAM, args, env).output().expect("the program runs");
+    let output = command(path(), args, env).output().expect("the program runs");
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }

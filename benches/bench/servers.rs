@@ -222,6 +222,15 @@ impl Site {
         }
     }
 
+    /// Until nothing waits to be sent.
+    pub fn await_outbox(&self) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while self.number("SELECT count(*) FROM outbox") > 0 {
+            assert!(Instant::now() < end, "messages stay in the outbox");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Panics unless `table` has as many rows as this.
     pub fn check_rows(&self, table: &str, expected: i64) {
         let rows = self.number(&format!("SELECT count(*) FROM {table}"));

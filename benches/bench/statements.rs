@@ -60,6 +60,7 @@ pub async fn statements(bench: &mut Bench) {
             client.all(group).await;
             jobs += group.len();
             site.await_notices(i64::try_from(jobs).expect("small"));
+            site.await_outbox();
             tokio::time::sleep(SETTLED).await;
             let after = counts(&site, &work, &serve);
             let each = float(group.len());

@@ -36,7 +36,19 @@ pub fn keep(folder: &Path) -> Vec<(&'static str, String)> {
     let modified = std::fs::metadata(BUILT).and_then(|built| built.modified()).expect("its time");
     let age = modified.elapsed().map_or(0, |age| age.as_secs());
     PROGRAM.set(copy).expect("once");
-    vec![("program", format!("SHA-256 {digest}…, built {age} s before this run"))]
+    vec![("program", format!("SHA-256 {digest}…, built {age} s before this run{}", built_elsewhere()))]
+}
+
+/// Two work trees with one target folder take each other's build for their own. Cargo's list of what the
+/// program was built from tells.
+fn built_elsewhere() -> &'static str {
+    let list = std::fs::read_to_string(Path::new(BUILT).with_extension("d")).unwrap_or_default();
+    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    if list.contains(&format!(" {here}/src/main.rs")) {
+        ""
+    } else {
+        "; NOT KNOWN to be built from this work tree, so the commit above may not be its own"
+    }
 }
 
 pub fn path() -> &'static Path {

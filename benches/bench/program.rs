@@ -36,7 +36,18 @@ pub fn keep(folder: &Path) -> Vec<(&'static str, String)> {
     let modified = std::fs::metadata(BUILT).and_then(|built| built.modified()).expect("its time");
     let age = modified.elapsed().map_or(0, |age| age.as_secs());
     PROGRAM.set(copy).expect("once");
-    vec![("program", format!("SHA-256 {digest}…, built {age} s before this run"))]
+    vec![("program", format!("SHA-256 {digest}…, built {age} s before this run{}", built_elsewhere()))]
+}
+
+/// Two work trees with one target folder take each other's build for their own, and neither cargo's
+/// list of sources nor the program itself tells them apart.
+fn built_elsewhere() -> &'static str {
+    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    if !here.is_empty() && Path::new(BUILT).starts_with(&here) {
+        ""
+    } else {
+        "; the target folder is not this work tree's own, so it may be built from another commit"
+    }
 }
 
 pub fn path() -> &'static Path {

@@ -67,7 +67,7 @@ pub(super) fn apply_together(
             "WITH s AS MATERIALIZED ({}), p AS MATERIALIZED ({}) {} RETURNING view_job, edit_job",
             conn.each_row("$1", &[("job", "bigint"), ("id", "bigint"), ("owner", "bigint")]),
             conn.each_row("$2", &[("job", "bigint"), ("id", "bigint"), ("permission", "smallint")]),
-            upsert("s.job", "FROM s JOIN p ON p.job = s.job WHERE p.id <> s.owner", "$3"),
+            upsert("s.job", "FROM s JOIN p ON p.job = s.job WHERE p.id <> s.owner ORDER BY s.id, p.id", "$3"),
         );
         let rows: Vec<Changed> = statement(sql)
             .bind::<Text, _>(Value::from(secrets).to_string())
@@ -119,18 +119,34 @@ fn apply_postgres(
              AND t.permission >= p.permission)",
         );
     }
+    source.push_str(" ORDER BY s.id, p.id");
+    let insert = upsert("$5", &source, "$4");
+    let [secrets, viewers, editors] = lists(conn, plan);
+    // Not kept statements: each is planned for the numbers that it runs with.
+    let query = |sql: String| {
+        diesel::sql_query(sql)
+            .bind::<Text, _>(secrets)
+            .bind::<Text, _>(viewers)
+            .bind::<Text, _>(editors)
+            .bind::<BigInt, _>(now)
+            .bind::<BigInt, _>(job.get())
+    };
+    if !gives_edit(plan) {
+        // A view upgrades nobody, and PostgreSQL counts new rows for nothing.
+        let granted = query(format!("{}{there} {insert}", pairs(conn))).execute(conn)?;
+        return Ok(Applied { granted: i64::try_from(granted).unwrap_or(i64::MAX), upgraded: 0 });
+    }
     let sql = format!(
-        "{}{there}, applied AS ({} RETURNING view_job, edit_job) \
+        "{}{there}, applied AS ({insert} RETURNING view_job, edit_job) \
          SELECT count(*) FILTER (WHERE view_job IS NULL OR edit_job IS NULL) AS granted, \
                 count(*) FILTER (WHERE view_job IS NOT NULL AND edit_job IS NOT NULL) AS upgraded FROM applied",
         pairs(conn),
-        upsert("$5", &source, "$4"),
     );
-    let [secrets, viewers, editors] = lists(conn, plan);
-    // Not a kept statement: this one is planned for the numbers that it runs with.
-    let query =
-        diesel::sql_query(sql).bind::<Text, _>(secrets).bind::<Text, _>(viewers).bind::<Text, _>(editors);
-    Ok(query.bind::<BigInt, _>(now).bind::<BigInt, _>(job.get()).get_result(conn)?)
+    Ok(query(sql).get_result(conn)?)
+}
+
+fn gives_edit(plan: &ChunkPlan) -> bool {
+    plan.recipients.iter().any(|(_, permission)| *permission == Permission::Edit)
 }
 
 /// SQLite has no statement that changes rows inside another. Nobody else writes during this
@@ -138,7 +154,7 @@ fn apply_postgres(
 fn apply_sqlite(conn: &mut Conn, job: JobKey, plan: &ChunkPlan, now: i64) -> Result<Applied, DbError> {
     let [secrets, viewers, editors] = lists(conn, plan);
     let mut upgraded = 0;
-    if plan.recipients.iter().any(|(_, permission)| *permission == Permission::Edit) {
+    if gives_edit(plan) {
         let sql = format!(
             "{}, a AS (SELECT s.id, p.id AS principal_id, p.permission {}) \
              SELECT 0 AS granted, count(*) AS upgraded FROM a \
@@ -180,13 +196,15 @@ fn all_but_owners(plan: &ChunkPlan) -> &'static str {
 }
 
 /// The statement itself: the pairs `s`, `p` of `source`, by `job`, at the time `now`.
+///
+/// Where others may write, `source` is in key order, so that two chunks that meet lock their rows in the
+/// same order.
 fn upsert(job: &str, source: &str, now: &str) -> String {
-    // In key order, so that two chunks that meet lock their rows in the same order.
     format!(
         "INSERT INTO grants (secret_id, principal_id, permission, view_job, edit_job, granted_at) \
          SELECT s.id, p.id, p.permission, CASE p.permission WHEN 1 THEN {job} END, \
                 CASE p.permission WHEN 2 THEN {job} END, {now} \
-         {source} ORDER BY s.id, p.id \
+         {source} \
          ON CONFLICT (secret_id, principal_id) DO UPDATE SET \
          permission = excluded.permission, view_job = COALESCE(grants.view_job, 0), \
          edit_job = excluded.edit_job, granted_at = excluded.granted_at \

@@ -309,14 +309,16 @@ fn move_on(
 }
 
 fn add_counts(conn: &mut Conn, work: &LaneWork, done: Counts) -> Result<(), DbError> {
-    diesel::update(lanes::table.filter(lanes::job.eq(work.job.key.get())).filter(lanes::lane.eq(work.lane)))
-        .set((
-            lanes::granted.eq(lanes::granted + stored(done.granted)),
-            lanes::upgraded.eq(lanes::upgraded + stored(done.upgraded)),
-            lanes::unchanged.eq(lanes::unchanged + stored(done.unchanged)),
-            lanes::rejected.eq(lanes::rejected + stored(done.rejected)),
-            lanes::progress_at.eq(work.progress_at),
-        ))
+    let sql = "UPDATE lanes SET granted = granted + $1, upgraded = upgraded + $2, unchanged = unchanged + $3, \
+               rejected = rejected + $4, progress_at = $5 WHERE job = $6 AND lane = $7";
+    statement(sql)
+        .bind::<BigInt, _>(stored(done.granted))
+        .bind::<BigInt, _>(stored(done.upgraded))
+        .bind::<BigInt, _>(stored(done.unchanged))
+        .bind::<BigInt, _>(stored(done.rejected))
+        .bind::<BigInt, _>(work.progress_at)
+        .bind::<BigInt, _>(work.job.key.get())
+        .bind::<Integer, _>(work.lane)
         .execute(conn)?;
     Ok(())
 }

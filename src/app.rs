@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::broker::{Broker, BrokerError, Embedded, Rabbit, RabbitOptions, Topology};
@@ -163,7 +163,7 @@ pub async fn start(settings: &Settings, roles: Roles, stop: &Stop) -> Result<Opt
     if let (Some((auth, address, listener)), Some(vault)) = (listener, vault) {
         tracing::info!(listen = %address, "the gateway listens");
         running.gateway = Some(address);
-        let (updates, _) = broadcast::channel(gateway::UPDATES);
+        let updates = gateway::Updates::default();
         let state = GatewayState::new(GatewayParts {
             store: store.clone(),
             vault,

@@ -1,57 +1,83 @@
-//! What is new, for the streams of a gateway: every gateway hears all events on a queue of its own.
+//! What is new, for the streams of a gateway: while a stream is open, the gateway hears all events on a
+//! queue of its own.
 //!
 //! A wake-up only. Whoever hears of a job reads its row; whoever may have missed something reads
 //! everything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
-
-use crate::broker::Broker;
-use crate::gateway::Update;
+use crate::broker::{Broker, Listener};
+use crate::gateway::{Hearing, Update, Updates};
 use crate::retry::Schedule;
 use crate::shutdown::Stop;
 use crate::store::Store;
 use crate::wire;
 
-/// How often it is looked whether somebody has a stream open, while nobody has: until then the broker is
-/// spared a copy of every event.
-const LOOK: Duration = Duration::from_millis(200);
+/// How long events are still heard after the last stream has ended: people reload pages.
+const LINGER: Duration = Duration::from_secs(30);
 
 /// Tells updates until `stop`.
-pub async fn run(store: Store, broker: Broker, updates: broadcast::Sender<Update>, stop: Stop) {
+pub async fn run(store: Store, broker: Broker, updates: Updates, stop: Stop) {
     let mut schedule = Schedule::reconnect();
-    while !stop.is_set() {
-        if updates.receiver_count() == 0 {
-            stop.sleep(LOOK).await;
-            continue;
+    loop {
+        tokio::select! {
+            () = updates.wanted() => {}
+            () = stop.wait() => return,
         }
         match broker.listen().await {
-            Ok(mut listener) => {
+            Ok(listener) => {
                 schedule.reset();
                 // What happened while nobody listened is not told: the streams look for themselves.
-                let _ = updates.send(Update::Missed);
-                while let Some(body) = next(&mut listener, &stop).await {
-                    if updates.receiver_count() == 0 {
-                        break;
-                    }
-                    hear(&store, &updates, &body).await;
+                updates.tell(Update::Missed);
+                updates.set_hearing(Hearing::All);
+                if hear(listener, &store, &updates, &stop).await == Heard::Enough {
+                    updates.set_hearing(Hearing::Not);
+                    continue;
                 }
             }
             Err(error) => tracing::debug!(%error, "no events are heard"),
         }
+        updates.set_hearing(Hearing::Away);
         stop.sleep(schedule.next_wait()).await;
     }
 }
 
-async fn next(listener: &mut crate::broker::Listener, stop: &Stop) -> Option<std::sync::Arc<[u8]>> {
-    tokio::select! {
-        body = listener.next() => body.ok(),
-        () = stop.wait() => None,
+/// Why the hearing has ended.
+#[derive(PartialEq, Eq)]
+enum Heard {
+    /// No stream has been open for a while, or it is time to stop.
+    Enough,
+    /// The broker is away.
+    Lost,
+}
+
+async fn hear(mut listener: Listener, store: &Store, updates: &Updates, stop: &Stop) -> Heard {
+    let mut look = tokio::time::interval(LINGER);
+    let mut alone = false;
+    loop {
+        tokio::select! {
+            body = listener.next() => match body {
+                Ok(body) if updates.has_streams() => pass_on(store, updates, &body).await,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "no more events are heard");
+                    return Heard::Lost;
+                }
+            },
+            _ = look.tick() => {
+                let now = !updates.has_streams();
+                if now && alone {
+                    return Heard::Enough;
+                }
+                alone = now;
+            }
+            () = stop.wait() => return Heard::Enough,
+        }
     }
 }
 
-async fn hear(store: &Store, updates: &broadcast::Sender<Update>, body: &[u8]) {
+async fn pass_on(store: &Store, updates: &Updates, body: &Arc<[u8]>) {
     let Ok(event) = wire::decode_event(body) else { return };
     if event.kind.is_terminal() {
         // So that the notice is there when the stream looks, whoever of the two is first. If it
@@ -60,6 +86,5 @@ async fn hear(store: &Store, updates: &broadcast::Sender<Update>, body: &[u8]) {
             tracing::debug!(%error, job_id = %event.job_id, "a notice is late");
         }
     }
-    // An error means that no stream is open.
-    let _ = updates.send(Update::Job { id: event.job_id, requested_by: event.requested_by });
+    updates.tell(Update::Job { id: event.job_id, requested_by: event.requested_by });
 }

@@ -19,23 +19,10 @@ use super::GatewayState;
 use super::auth::Me;
 use super::notices::notice_json;
 use super::problem::Problem;
+use super::updates::Update;
 use crate::db::DbError;
 use crate::domain::{JobId, PrincipalId};
 use crate::wire;
-
-/// Something that streams may want to tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Update {
-    /// A job has moved.
-    Job { id: JobId, requested_by: PrincipalId },
-    /// Some updates were not heard.
-    Missed,
-    /// The gateway stops: streams end, so that it can.
-    Stopping,
-}
-
-/// Updates that a slow stream may be behind before it reads everything again.
-pub const UPDATES: usize = 1_024;
 
 /// Polling is the truth: so often a stream looks for itself whether it missed something.
 const LOOK: Duration = Duration::from_secs(10);
@@ -51,7 +38,7 @@ pub(super) async fn stream(
     Me(me): Me,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     // Registered before the query, so that nothing falls between them.
-    let updates = state.updates.subscribe();
+    let updates = state.updates.subscribe().await;
     let snapshot = snapshot(&state, me.id).await?;
     let first = event("snapshot", &snapshot);
     let reader = Reader { state, me: me.id, updates, told: snapshot, look: Instant::now() + LOOK };

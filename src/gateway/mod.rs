@@ -17,6 +17,7 @@ mod recipients;
 mod secrets;
 mod security;
 mod share_jobs;
+mod updates;
 
 use std::sync::Arc;
 
@@ -26,12 +27,11 @@ use axum::routing::{delete, get, post, put};
 use axum::serve::ListenerExt;
 use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
 
 pub use auth::{Auth, ProxyAuth};
-pub use events::{UPDATES, Update};
 pub use health::worker_health;
 pub use security::HostList;
+pub use updates::{Hearing, Update, Updates};
 
 use crate::domain::Limits;
 use crate::shutdown::Stop;
@@ -53,7 +53,7 @@ pub struct GatewayParts {
     pub max_body_bytes: usize,
     pub broker: BrokerCheck,
     /// What is new, from whoever hears the events.
-    pub updates: broadcast::Sender<Update>,
+    pub updates: Updates,
 }
 
 /// The parts, shared by all requests. Cheap to clone.
@@ -117,8 +117,8 @@ pub async fn serve(listener: TcpListener, state: GatewayState, stop: Stop) {
     let ending = stop.clone();
     let streams = async move {
         ending.wait().await;
-        // Open streams would keep the server from ending. An error means that there are none.
-        let _ = updates.send(Update::Stopping);
+        // Open streams would keep the server from ending.
+        updates.tell(Update::Stopping);
     };
     tokio::join!(answer(listener, router(state), stop), streams);
 }

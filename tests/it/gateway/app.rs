@@ -70,7 +70,7 @@ impl App {
                 let there = broker.load(Ordering::Relaxed);
                 async move { there }.boxed()
             }),
-            updates: tokio::sync::broadcast::channel(8).0,
+            updates: batchshare::gateway::Updates::default(),
         });
         let (stopper, stop) = shutdown::channel();
         let server = tokio::spawn(gateway::serve(listener, state, stop));

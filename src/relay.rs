@@ -15,7 +15,7 @@ use crate::broker::topology::{
 use crate::broker::{Broker, BrokerError, Exchange, Outgoing};
 use crate::domain::event::EventKind;
 use crate::shutdown::Stop;
-use crate::store::{Letter, OutboxRow, Store};
+use crate::store::{Committed, Letter, OutboxRow, Store};
 use crate::wire;
 
 /// What a relay needs of the configuration.
@@ -32,7 +32,7 @@ pub struct RelayOptions {
 pub async fn run(
     store: Store,
     broker: Broker,
-    mut committed: mpsc::Receiver<OutboxRow>,
+    mut committed: mpsc::Receiver<Committed>,
     options: RelayOptions,
     stop: Stop,
 ) {
@@ -45,22 +45,22 @@ pub async fn run(
             // twice a second at most), then what was just committed.
             biased;
             _ = tick.tick() => relay.sweep().await,
-            Some(row) = committed.recv() => {
-                let mut rows = vec![row];
-                while rows.len() < options.batch && let Ok(row) = committed.try_recv() {
-                    rows.push(row);
+            Some(first) = committed.recv() => {
+                let mut taken = vec![first];
+                while taken.len() < options.batch && let Ok(next) = committed.try_recv() {
+                    taken.push(next);
                 }
-                relay.send(rows).await;
+                relay.take(taken).await;
             }
             () = stop.wait() => break,
         }
     }
     committed.close();
-    let mut rows = Vec::new();
-    while let Some(row) = committed.recv().await {
-        rows.push(row);
+    let mut taken = Vec::new();
+    while let Some(next) = committed.recv().await {
+        taken.push(next);
     }
-    relay.send(rows).await;
+    relay.take(taken).await;
     relay.sweep().await;
 }
 
@@ -79,6 +79,24 @@ impl Relay {
         Self { store, broker, options, away: false }
     }
 
+    /// Sends what was just committed. Whether all that was handed over was sent.
+    pub async fn take(&mut self, committed: Vec<Committed>) -> bool {
+        let taken = committed.len();
+        let rows: Vec<OutboxRow> = committed
+            .into_iter()
+            .filter_map(|next| match next {
+                Committed::Row(row) => Some(row),
+                Committed::InTable => None,
+            })
+            .collect();
+        let in_table = rows.len() < taken;
+        let all = self.send(rows).await;
+        if in_table {
+            self.sweep().await;
+        }
+        all
+    }
+
     /// Sends everything in the table that nobody else is about to send.
     pub async fn sweep(&mut self) {
         // While the broker is away, rows stay where they are instead of being leased and released.
@@ -90,8 +108,7 @@ impl Relay {
                 Ok(rows) => rows,
                 Err(error) => return tracing::debug!(%error, "could not read the outbox"),
             };
-            let full = rows.len() == self.options.batch;
-            if !self.send(rows).await || !full {
+            if rows.is_empty() || !self.send(rows).await {
                 return;
             }
         }

@@ -77,6 +77,18 @@ impl Conn {
         if self.is_pg() { "FOR UPDATE SKIP LOCKED" } else { "" }
     }
 
+    /// For this transaction: a lock that others hold is waited for a quarter of a second, where many would wait
+    /// for the one who needs it. SQLite's write transactions are alone anyway.
+    ///
+    /// # Errors
+    /// Where the server is gone.
+    pub fn wait_little_for_locks(&mut self) -> Result<(), DbError> {
+        if self.is_pg() {
+            self.batch_execute("SET LOCAL lock_timeout = 250")?;
+        }
+        Ok(())
+    }
+
     #[must_use]
     pub fn is_pg(&self) -> bool {
         matches!(self, Self::Pg(_))

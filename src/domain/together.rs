@@ -1,12 +1,13 @@
 //! Which small jobs may be worked on together, in one transaction.
 //!
-//! The result is that of one after the other: jobs of one group name no secret twice, so none can see
-//! what another changed (a right to share, or what a pair had before). Rights that come from groups
-//! and people are no job's to change.
+//! The result is that of one after the other: none of a group's jobs can see what another changed. No
+//! two have a pair in common, and whoever asks for a secret got nothing of it from a job before: neither
+//! by name nor, perhaps, as a member of a group. Who is a member is no job's to change.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::ids::{JobId, SecretId};
+use super::ids::{JobId, PrincipalId, SecretId};
+use super::permission::PrincipalKind;
 use super::share::{Selection, ShareRequest};
 
 /// Pairs that a job may have to be worked on with others: more would make the others wait.
@@ -40,24 +41,47 @@ pub fn groups<T>(jobs: Vec<T>, of: impl Fn(&T) -> (JobId, &ShareRequest)) -> Vec
     groups
 }
 
-/// What the jobs of a group name.
+/// What the jobs of a group are about.
 #[derive(Default)]
 struct Taken {
     jobs: HashSet<JobId>,
-    secrets: HashSet<SecretId>,
+    secrets: HashMap<SecretId, Receivers>,
     pairs: u64,
+}
+
+/// Who gets a secret from a group's jobs.
+#[derive(Default)]
+struct Receivers {
+    ids: HashSet<PrincipalId>,
+    /// One of them at least is a group, and anybody may be in it.
+    groups: bool,
+}
+
+impl Receivers {
+    fn touch(&self, request: &ShareRequest) -> bool {
+        self.groups
+            || self.ids.contains(&request.requested_by)
+            || request.recipients.iter().any(|recipient| self.ids.contains(&recipient.id))
+    }
 }
 
 impl Taken {
     fn admits(&self, id: JobId, request: &ShareRequest) -> bool {
+        let touched = |secret| self.secrets.get(secret).is_some_and(|receivers| receivers.touch(request));
         !self.jobs.contains(&id)
             && self.pairs + request.pairs().unwrap_or(u64::MAX / 2) <= GROUP_PAIRS
-            && !named(request).iter().any(|secret| self.secrets.contains(secret))
+            && !named(request).iter().any(touched)
     }
 
     fn add(&mut self, id: JobId, request: &ShareRequest) {
         self.jobs.insert(id);
-        self.secrets.extend(named(request));
+        for secret in named(request) {
+            let receivers = self.secrets.entry(*secret).or_default();
+            for recipient in &request.recipients {
+                receivers.ids.insert(recipient.id);
+                receivers.groups |= recipient.kind != PrincipalKind::User;
+            }
+        }
         self.pairs += request.pairs().unwrap_or(0);
     }
 }
@@ -74,49 +98,87 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{Permission, PrincipalId, PrincipalKind, Recipient};
+    use crate::domain::{Permission, Recipient};
 
     fn job(id: u128) -> JobId {
         uuid::Uuid::from_u128(id).to_string().parse().expect("an id")
     }
 
-    fn request(secrets: &[i64]) -> ShareRequest {
+    fn person(id: i64) -> PrincipalId {
+        PrincipalId::new(id).expect("an id")
+    }
+
+    fn asked(by: i64, secrets: &[i64], to: &[(PrincipalKind, i64)]) -> ShareRequest {
         let secret = |id: &i64| SecretId::new(*id).expect("an id");
-        let person = |id: i64| PrincipalId::new(id).expect("an id");
-        let recipient = Recipient { kind: PrincipalKind::User, id: person(2), permission: Permission::View };
-        ShareRequest::new(person(1), Selection::Ids(secrets.iter().map(secret).collect()), [recipient])
+        let to = to.iter().map(|(kind, id)| Recipient {
+            kind: *kind,
+            id: person(*id),
+            permission: Permission::View,
+        });
+        ShareRequest::new(person(by), Selection::Ids(secrets.iter().map(secret).collect()), to)
+    }
+
+    fn request(secrets: &[i64]) -> ShareRequest {
+        asked(1, secrets, &[(PrincipalKind::User, 2)])
+    }
+
+    /// Whether the later job could see what the earlier one changed.
+    fn meets(before: &ShareRequest, after: &ShareRequest) -> bool {
+        let receives = |to: &Recipient| {
+            to.kind != PrincipalKind::User
+                || to.id == after.requested_by
+                || after.recipients.iter().any(|other| other.id == to.id)
+        };
+        named(before).iter().any(|secret| named(after).contains(secret))
+            && before.recipients.iter().any(receives)
+    }
+
+    /// People have the ids 1 to 7, groups 11 and 12.
+    fn anybody() -> impl Strategy<Value = (PrincipalKind, i64)> {
+        let group = (11..13_i64).prop_map(|id| (PrincipalKind::UserGroup, id));
+        prop_oneof![4 => (1..8_i64).prop_map(|id| (PrincipalKind::User, id)), 1 => group]
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn groups_keep_the_order_and_name_nothing_twice(
-            jobs in prop::collection::vec((0..6_u128, prop::collection::vec(1..30_i64, 1..5)), 0..20),
+        fn groups_keep_the_order_and_none_sees_what_another_changed(
+            jobs in prop::collection::vec(
+                (
+                    0..12_u128,
+                    1..8_i64,
+                    prop::collection::vec(1..12_i64, 1..4),
+                    prop::collection::vec(anybody(), 1..3),
+                ),
+                0..20,
+            ),
         ) {
             let jobs: Vec<(JobId, ShareRequest)> = jobs
                 .iter()
-                .map(|(id, secrets)| (job(*id), request(secrets)))
+                .map(|(id, by, secrets, to)| (job(*id), asked(*by, secrets, to)))
                 .collect();
             let groups = groups(jobs.clone(), |(id, request)| (*id, request));
             prop_assert_eq!(&groups.concat(), &jobs);
             for group in &groups {
-                let mut ids = HashSet::new();
-                let mut secrets = HashSet::new();
-                for (id, request) in group {
-                    prop_assert!(ids.insert(*id));
-                    prop_assert!(named(request).iter().all(|secret| secrets.insert(*secret)));
+                for (place, (id, request)) in group.iter().enumerate() {
+                    for (other, before) in &group[..place] {
+                        prop_assert!(id != other && !meets(before, request));
+                    }
                 }
             }
             // No cut without a reason.
             for pair in groups.windows(2) {
-                let (before, first) = (&pair[0], &pair[1][0]);
-                let repeats = |(id, request): &(JobId, ShareRequest)| {
-                    *id == first.0 || named(request).iter().any(|secret| named(&first.1).contains(secret))
-                };
-                prop_assert!(before.iter().any(repeats));
+                let (before, (id, first)) = (&pair[0], &pair[1][0]);
+                prop_assert!(before.iter().any(|(other, request)| id == other || meets(request, first)));
             }
         }
+    }
+
+    #[test]
+    fn one_secret_for_many_people_is_one_group() {
+        let jobs = (2..=200).map(|to| (job(to), asked(1, &[7], &[(PrincipalKind::User, to as i64)])));
+        assert_eq!(groups(jobs.collect(), |(id, request)| (*id, request)).len(), 1);
     }
 
     #[test]

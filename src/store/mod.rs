@@ -68,13 +68,19 @@ pub struct Store {
     metrics: Metrics,
 }
 
-/// Bytes of a message that goes to this process's relay directly.
-const LARGEST_HANDED_OVER: usize = 64 * 1024;
+/// What this process's relay hears right after a commit.
+#[derive(Debug)]
+pub enum Committed {
+    /// This row is there and leased to it.
+    Row(OutboxRow),
+    /// A message is in the table that is too large to be handed over.
+    InTable,
+}
 
 /// How rows of the outbox reach this process's relay right after their commit.
 #[derive(Clone)]
 struct Handover {
-    sender: mpsc::Sender<OutboxRow>,
+    sender: mpsc::Sender<Committed>,
     lease: Duration,
 }
 
@@ -87,7 +93,7 @@ impl Store {
 
     /// A store whose outgoing messages are leased to this process for `lease` and sent to `relay`.
     #[must_use]
-    pub fn with_relay(db: Db, relay: mpsc::Sender<OutboxRow>, lease: Duration) -> Self {
+    pub fn with_relay(db: Db, relay: mpsc::Sender<Committed>, lease: Duration) -> Self {
         Self { relay: Some(Handover { sender: relay, lease }), ..Self::new(db) }
     }
 
@@ -135,8 +141,10 @@ impl Store {
             let mut left = Vec::new();
             for row in rows {
                 let id = row.id;
-                // Large bodies are not kept in memory twice; a relay reads them from the table.
-                if row.body.len() > LARGEST_HANDED_OVER || relay.sender.try_send(row).is_err() {
+                if !outbox::is_handed_over(&row.body) {
+                    // A wake-up: where the channel is full, the relay comes to the table by itself.
+                    let _ = relay.sender.try_send(Committed::InTable);
+                } else if relay.sender.try_send(Committed::Row(row)).is_err() {
                     left.push(id);
                 }
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, SmallInt, Text};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text};
 
 use crate::db::{Conn, DbError, statement};
 use crate::domain::event::EventKind;
@@ -79,7 +79,17 @@ pub(super) struct NewLetter {
     pub(super) leased_until: i64,
 }
 
-/// Inserts messages, each leased for `lease` by the database's clock (zero: free to take).
+/// Bytes of a message that goes to this process's relay directly. Larger ones are not kept in memory twice:
+/// a relay reads them from the table.
+const LARGEST_HANDED_OVER: usize = 64 * 1024;
+
+/// Whether a message of this body goes to this process's relay directly.
+pub(super) fn is_handed_over(body: &[u8]) -> bool {
+    body.len() <= LARGEST_HANDED_OVER
+}
+
+/// Inserts messages. Those that are handed over are leased for `lease` by the database's clock (zero: free to
+/// take, as the others are).
 pub(super) fn insert(
     conn: &mut Conn,
     letters: Vec<NewLetter>,
@@ -114,8 +124,10 @@ pub(super) fn insert(
 fn insert_postgres(conn: &mut PgConnection, letters: &[NewLetter], lease: i64) -> Result<Vec<i64>, DbError> {
     let sql = "INSERT INTO outbox (letter, message_id, traceparent, body, job, lane, created_at, leased_until) \
                SELECT l.letter, l.message_id, l.traceparent, l.body, l.job, l.lane, l.created_at, \
-               CASE WHEN $8 > 0 THEN now_ms() + $8 ELSE 0 END FROM unnest($1, $2, $3, $4, $5, $6, $7) WITH ORDINALITY \
-               AS l (letter, message_id, traceparent, body, job, lane, created_at, place) ORDER BY l.place RETURNING id";
+               CASE WHEN l.leased THEN now_ms() + $9 ELSE 0 END \
+               FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY \
+               AS l (letter, message_id, traceparent, body, job, lane, created_at, leased, place) \
+               ORDER BY l.place RETURNING id";
     let each = letters.iter();
     let rows: Vec<Id> = statement(sql)
         .bind::<Array<SmallInt>, _>(each.clone().map(|of| of.letter).collect::<Vec<_>>())
@@ -124,7 +136,8 @@ fn insert_postgres(conn: &mut PgConnection, letters: &[NewLetter], lease: i64) -
         .bind::<Array<Binary>, _>(each.clone().map(|of| of.body.as_slice()).collect::<Vec<_>>())
         .bind::<Array<Nullable<BigInt>>, _>(each.clone().map(|of| of.job).collect::<Vec<_>>())
         .bind::<Array<Nullable<Integer>>, _>(each.clone().map(|of| of.lane).collect::<Vec<_>>())
-        .bind::<Array<BigInt>, _>(each.map(|of| of.created_at).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(each.clone().map(|of| of.created_at).collect::<Vec<_>>())
+        .bind::<Array<Bool>, _>(each.map(|of| lease > 0 && is_handed_over(&of.body)).collect::<Vec<_>>())
         .bind::<BigInt, _>(lease)
         .load(conn)?;
     Ok(rows.into_iter().map(|row| row.id).collect())
@@ -143,7 +156,8 @@ fn insert_sqlite(
     letters
         .iter()
         .map(|letter| {
-            let row = NewLetter { leased_until: until, ..letter.clone() };
+            let leased_until = if is_handed_over(&letter.body) { until } else { 0 };
+            let row = NewLetter { leased_until, ..letter.clone() };
             Ok(diesel::insert_into(outbox::table).values(row).returning(outbox::id).get_result(conn)?)
         })
         .collect()
@@ -166,8 +180,40 @@ struct Id {
     id: i64,
 }
 
+#[derive(QueryableByName)]
+struct Due {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Integer)]
+    bytes: i32,
+}
+
+#[derive(QueryableByName)]
+#[diesel(table_name = outbox)]
+struct Columns {
+    id: i64,
+    letter: i16,
+    message_id: String,
+    traceparent: String,
+    body: Vec<u8>,
+    created_at: i64,
+}
+
+impl TryFrom<Columns> for OutboxRow {
+    type Error = DbError;
+
+    fn try_from(row: Columns) -> Result<Self, DbError> {
+        let Columns { id, letter, message_id, traceparent, body, created_at } = row;
+        Ok(Self { id, letter: Letter::from_code(letter)?, message_id, traceparent, body, created_at })
+    }
+}
+
+/// Bytes of messages that a relay reads from the table at once: its memory is not to grow with what waits.
+const BYTES_TAKEN: i64 = 4 * 1024 * 1024;
+
 impl Store {
-    /// Takes up to `limit` messages whose lease has run out, oldest first, and leases them anew.
+    /// Takes up to `limit` messages whose lease has run out, oldest first, and leases them anew. One at
+    /// least, if there is any, and no more than [`BYTES_TAKEN`] of them.
     ///
     /// # Errors
     /// Where the database fails.
@@ -177,39 +223,32 @@ impl Store {
         self.db
             .write(move |conn| {
                 let sql = format!(
-                    "WITH due AS MATERIALIZED (SELECT id FROM outbox WHERE leased_until <= now_ms() \
-                     ORDER BY id LIMIT $1 {}) UPDATE outbox SET leased_until = now_ms() + $2 FROM due \
-                     WHERE outbox.id = due.id RETURNING outbox.id AS id",
+                    "SELECT id, length(body) AS bytes FROM outbox WHERE leased_until <= now_ms() \
+                     ORDER BY id LIMIT $1 {}",
                     conn.skip_locked()
                 );
-                let ids: Vec<Id> =
-                    statement(sql).bind::<BigInt, _>(limit).bind::<BigInt, _>(lease).load(conn)?;
-                let ids: Vec<i64> = ids.into_iter().map(|row| row.id).collect();
-                type Columns = (i64, i16, String, String, Vec<u8>, i64);
-                let rows: Vec<Columns> = outbox::table
-                    .filter(outbox::id.eq_any(ids))
-                    .order(outbox::id)
-                    .select((
-                        outbox::id,
-                        outbox::letter,
-                        outbox::message_id,
-                        outbox::traceparent,
-                        outbox::body,
-                        outbox::created_at,
-                    ))
-                    .load(conn)?;
-                rows.into_iter()
-                    .map(|(id, letter, message_id, traceparent, body, created_at)| {
-                        Ok(OutboxRow {
-                            id,
-                            letter: Letter::from_code(letter)?,
-                            message_id,
-                            traceparent,
-                            body,
-                            created_at,
-                        })
-                    })
-                    .collect()
+                let due: Vec<Due> = statement(sql).bind::<BigInt, _>(limit).load(conn)?;
+                let mut bytes = 0;
+                let fits = |row: &&Due| {
+                    let first = bytes == 0;
+                    bytes += i64::from(row.bytes);
+                    first || bytes <= BYTES_TAKEN
+                };
+                let ids = conn.id_list(due.iter().take_while(fits).map(|row| row.id));
+                if due.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let sql = format!(
+                    "UPDATE outbox SET leased_until = now_ms() + $2 WHERE id IN ({}) \
+                     RETURNING id, letter, message_id, traceparent, body, created_at",
+                    conn.each_id("$1")
+                );
+                let rows: Vec<Columns> =
+                    statement(sql).bind::<Text, _>(ids).bind::<BigInt, _>(lease).load(conn)?;
+                let mut rows: Vec<OutboxRow> =
+                    rows.into_iter().map(OutboxRow::try_from).collect::<Result<_, _>>()?;
+                rows.sort_unstable_by_key(|row| row.id);
+                Ok(rows)
             })
             .await
     }

@@ -1,6 +1,6 @@
 //! Small requests together: many jobs in one transaction, each statement for all of them.
 //!
-//! The jobs of a call name no secret twice (`domain::together` sees to that), so that each ends as it
+//! The jobs of a call do not touch each other (`domain::together` sees to that), so that each ends as it
 //! would have one by one, in their order. What is out of the ordinary (another content, a job that
 //! waits, one that somebody holds) is left to [`Store::begin`].
 
@@ -38,7 +38,13 @@ impl Store {
         for job in &mut asked {
             job.traceparent.get_or_insert_with(wire::new_traceparent);
         }
-        self.transact(move |tx| begin_together(tx, &asked, &options).map(Flow::Commit)).await
+        self.transact(move |tx| {
+            if asked.len() > 1 {
+                tx.conn.wait_little_for_locks()?;
+            }
+            begin_together(tx, &asked, &options).map(Flow::Commit)
+        })
+        .await
     }
 }
 

@@ -40,14 +40,12 @@ impl Handler for Requests {
         }
         worker.bury(Queue::Jobs, &dead).await?;
         for group in together::groups(small, |small| (small.asked.job_id, &small.asked.request)) {
-            for left in worker.begin_together(group).await? {
-                worker.begin(left).await?;
-            }
+            // None of a group touches another: one that waits for a lock need not hold up the rest.
+            let left = worker.begin_together(group).await?;
+            worker.begin_each(left).await?;
         }
         // What is large waits for nobody, and nobody for it.
-        let at_once = worker.options.request_concurrency.max(1);
-        let others = futures_util::stream::iter(others.into_iter().map(Ok));
-        others.try_for_each_concurrent(at_once, |request| worker.begin(request)).await
+        worker.begin_each(others).await
     }
 }
 
@@ -104,6 +102,13 @@ impl Worker {
                 Ok(group)
             }
         }
+    }
+
+    /// Begins each by itself, several at once.
+    async fn begin_each(&self, requests: Vec<Request<'_>>) -> Result<(), Outage> {
+        let at_once = self.options.request_concurrency.max(1);
+        let requests = futures_util::stream::iter(requests.into_iter().map(Ok));
+        requests.try_for_each_concurrent(at_once, |request| self.begin(request)).await
     }
 
     async fn begin(&self, request: Request<'_>) -> Result<(), Outage> {

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use batchshare::broker::{Broker, Embedded};
+use batchshare::domain::Limits;
 use batchshare::relay::{self, RelayOptions};
 use batchshare::shutdown;
+use batchshare::store::{Committed, Store, Submission};
 use tokio::sync::mpsc;
 
 use crate::support::{Kind, eventually};
@@ -25,12 +27,55 @@ async fn a_stream_of_new_messages_does_not_keep_the_table_waiting() {
         RelayOptions { lease: Duration::from_secs(20), interval: Duration::from_millis(50), batch: 4 };
     let broker = Broker::Embedded(Embedded::new(world.test.db.clone()));
     let relay = tokio::spawn(relay::run(world.store.clone(), broker, committed, options, stop));
-    let feeder = tokio::spawn(async move { while sender.send(event.clone()).await.is_ok() {} });
+    let feeder =
+        tokio::spawn(async move { while sender.send(Committed::Row(event.clone())).await.is_ok() {} });
     eventually("the table is empty", 20, async || {
         (world.store.unsent().await.expect("outbox") == 0).then_some(())
     })
     .await;
     feeder.abort();
+    stopper.stop();
+    relay.await.expect("it ends");
+}
+
+fn submission(secrets: Vec<i64>) -> Submission {
+    Submission { request: share(secrets, &[BRUNO]).request, idempotency_key: None, traceparent: None }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_too_large_to_hand_over_leaves_at_once_and_in_small_batches() {
+    let world = World::new(Kind::Sqlite).await;
+    let large = "x".repeat(3 * 1024 * 1024);
+    let row = |number: usize| {
+        format!(
+            "INSERT INTO outbox (letter, message_id, traceparent, body, created_at, leased_until) \
+             VALUES (5, 'large-{number}', '', CAST('{large}' AS BLOB), 0, 0);"
+        )
+    };
+    world.test.sql(&(0..3).map(row).collect::<String>()).await;
+    let taken = world.store.take_unsent(200, Duration::from_secs(20)).await.expect("outbox");
+    assert_eq!(taken.len(), 1, "two of them are more than a relay takes at once");
+    world.test.sql("DELETE FROM outbox").await;
+
+    // Ids of sixteen digits: more than is handed over in memory.
+    let ids = (0..5_000).map(|number| 9_000_000_000_000_000 + number);
+    let (sender, committed) = mpsc::channel(16);
+    let (stopper, stop) = shutdown::channel();
+    // The table's own turn never comes: only the wake-up can be why it leaves.
+    let options =
+        RelayOptions { lease: Duration::from_secs(600), interval: Duration::from_secs(600), batch: 4 };
+    let store = Store::with_relay(world.test.db.clone(), sender, options.lease);
+    let broker = Broker::Embedded(Embedded::new(world.test.db.clone()));
+    let relay = tokio::spawn(relay::run(store.clone(), broker, committed, options, stop));
+    // Its first look at the table is over when this has left.
+    store.submit(submission([101].into()), Limits::default(), 1_000).await.expect("asked");
+    let sent = async |what| {
+        eventually(what, 20, async || (store.unsent().await.expect("outbox") == 0).then_some(())).await;
+    };
+    sent("the small request has left").await;
+    store.submit(submission(ids.collect()), Limits::default(), 1_000).await.expect("asked");
+    sent("the large request has left").await;
+    assert_eq!(world.test.number("SELECT COUNT(*) FROM queue_messages WHERE length(body) > 65536").await, 1);
     stopper.stop();
     relay.await.expect("it ends");
 }

@@ -1,14 +1,19 @@
 //! Small jobs together: the same results, in the same order, as one by one.
 
+use std::time::{Duration, Instant};
+
+use batchshare::db::{Conn, FailureClass, Flow};
 use batchshare::domain::together::{groups, is_small};
 use batchshare::domain::{JobState, Limits, Permission};
 use batchshare::store::{Begun, Submission};
 use batchshare::wire::JobRequested;
+use diesel::connection::SimpleConnection as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::on_both_stores;
 use crate::properties::Scenario;
+use crate::support::Kind;
 use crate::world::*;
 
 /// Each is a company and a row of jobs; a failure names its seed.
@@ -168,4 +173,37 @@ on_both_stores! {
         );
         assert_eq!(world.test.number("SELECT COUNT(*) FROM grants").await, 2);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_wait_only_a_moment_for_a_pair_that_somebody_holds() {
+    let world = World::new(Kind::Postgres).await;
+    world.secrets(ANA, 101..=103).await;
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let (tell, ready) = tokio::sync::oneshot::channel();
+    let other = world.test.db.clone();
+    let holder = tokio::spawn(async move {
+        let work = move |conn: &mut Conn| {
+            conn.batch_execute("INSERT INTO grants VALUES (102, 2, 1, NULL, NULL, 0)")?;
+            let _ = tell.send(());
+            let _ = held.recv();
+            Ok(Flow::Rollback(()))
+        };
+        other.write_or_not(work).await
+    });
+    ready.await.expect("held");
+    let jobs = [share([101], &[BRUNO]), share([102], &[BRUNO]), share([103], &[BRUNO])];
+    let began = Instant::now();
+    let failed =
+        world.store.begin_together(jobs.to_vec(), world.options.clone()).await.expect_err("it is held");
+    assert_eq!(failed.class(), FailureClass::Transient, "{failed}");
+    assert!(began.elapsed() < Duration::from_secs(5), "lock_timeout is ten seconds");
+    // By itself, each but the one in question goes on.
+    for job in [&jobs[0], &jobs[2]] {
+        assert!(matches!(world.begin(job).await, Begun::Ended(_)));
+    }
+    drop(hold);
+    holder.await.expect("a task").expect("rolled back");
+    assert!(matches!(world.begin(&jobs[1]).await, Begun::Ended(_)));
+    assert_eq!(world.test.number("SELECT COUNT(*) FROM grants").await, 3);
 }

@@ -9,7 +9,7 @@ use batchshare::db::{Clock, Db, Target};
 use batchshare::domain::Limits;
 use batchshare::relay::{Relay, RelayOptions};
 use batchshare::shutdown::{self, Stop, Stopper};
-use batchshare::store::{BeginOptions, DueOptions, LaneOptions, OutboxRow, Store, Submission};
+use batchshare::store::{BeginOptions, Committed, DueOptions, LaneOptions, OutboxRow, Store, Submission};
 use batchshare::take::Taken;
 use batchshare::worker::{Worker, WorkerOptions};
 use batchshare::{notifier, wire};
@@ -69,8 +69,8 @@ struct Task {
 
 /// What a process keeps in memory.
 struct Process {
-    committed: mpsc::Sender<OutboxRow>,
-    to_relay: Arc<Mutex<mpsc::Receiver<OutboxRow>>>,
+    committed: mpsc::Sender<Committed>,
+    to_relay: Arc<Mutex<mpsc::Receiver<Committed>>>,
 }
 
 impl Process {
@@ -385,18 +385,23 @@ impl Site {
         self.start(process, "relay", Vec::new(), move |parts| async move {
             let mut relay = Relay::new(parts.store.clone(), parts.broker, options);
             if !table || forgets {
-                let mut rows: Vec<OutboxRow> = {
+                let mut committed: Vec<Committed> = {
                     let mut received = received.lock().expect("a lock");
                     std::iter::from_fn(|| received.try_recv().ok()).collect()
                 };
                 if forgets {
-                    rows.extend(parts.store.take_unsent(10, LEASE).await.unwrap_or_default());
-                    let ids = rows.iter().map(|row| row.id).collect();
+                    let rows: Vec<OutboxRow> = parts.store.take_unsent(10, LEASE).await.unwrap_or_default();
+                    committed.extend(rows.into_iter().map(Committed::Row));
+                    let ids = committed.iter().filter_map(|next| match next {
+                        Committed::Row(row) => Some(row.id),
+                        Committed::InTable => None,
+                    });
+                    let ids = ids.collect();
                     if parts.store.remove_sent(ids).await.is_err() {
                         return false;
                     }
                 }
-                relay.send(rows).await
+                relay.take(committed).await
             } else {
                 relay.sweep().await;
                 true

@@ -254,6 +254,13 @@ impl Settings {
         self.broker.url == "embedded:"
     }
 
+    /// Lanes of a large job. SQLite has one writer: a second lane would only write between the first one's
+    /// rows, where an index grows slower than at its end.
+    #[must_use]
+    pub fn lanes(&self) -> u32 {
+        if self.database.url.starts_with("sqlite:") { 1 } else { self.worker.lanes }
+    }
+
     #[must_use]
     pub fn db_options(&self) -> DbOptions {
         let d = &self.database;

@@ -70,10 +70,15 @@ impl Pipeline {
         }
     }
 
-    /// Takes `count` messages off a queue; acknowledges what came together together.
-    async fn drain(&self, connection: usize, queue: &str, count: usize) {
+    /// A consumer of a queue, on a channel of its own.
+    async fn consumer(&self, connection: usize, queue: &str) -> (Channel, lapin::Consumer) {
         let channel = self.channel(connection).await;
         let consumer = consume(&channel, &format!("{}.{queue}", self.name)).await;
+        (channel, consumer)
+    }
+
+    /// Takes `count` messages; acknowledges what came together together.
+    async fn drain(&self, (channel, consumer): (Channel, lapin::Consumer), count: usize) {
         let (mut seen, mut batches) = (0, consumer.ready_chunks(WINDOW));
         while seen < count {
             let batch = batches.next().await.expect("the queue is there");
@@ -84,9 +89,13 @@ impl Pipeline {
     }
 
     /// The bare worker: for each request an event, confirmed before the request is acknowledged.
-    async fn forward(&self, count: usize, body: &[u8]) {
-        let (channel, publish) = (self.channel(1).await, confirming(&self.connections[2]).await);
-        let consumer = consume(&channel, &format!("{}.a", self.name)).await;
+    async fn forward(
+        &self,
+        (channel, consumer): (Channel, lapin::Consumer),
+        publish: Channel,
+        count: usize,
+        body: &[u8],
+    ) {
         let exchange = format!("{}.events", self.name);
         let (mut seen, mut batches) = (0, consumer.ready_chunks(WINDOW));
         while seen < count {
@@ -107,13 +116,24 @@ impl Pipeline {
     }
 }
 
-/// How long `count` jobs' messages take, from the first publish to the last event taken off both queues.
-pub async fn messages(url: String, name: String, count: usize, sizes: Sizes) -> Duration {
+/// How long the messages of some jobs take, from the first publish.
+pub struct Took {
+    /// To the last event that the client takes.
+    pub heard: Duration,
+    /// To the last event that the notifier takes, too.
+    pub noticed: Duration,
+}
+
+/// How long `count` jobs' messages take where everybody is ready before the first is published.
+pub async fn messages(url: String, name: String, count: usize, sizes: Sizes) -> Took {
     let pipeline = Pipeline::new(&url, &name).await;
     let publish = confirming(&pipeline.connections[0]).await;
     let (request, event) = (vec![b'x'; sizes.request], vec![b'x'; sizes.event]);
     let queue = format!("{name}.a");
     let window = vec![request; WINDOW];
+    let (a, b, c) =
+        (pipeline.consumer(1, "a").await, pipeline.consumer(2, "b").await, pipeline.consumer(3, "c").await);
+    let events = confirming(&pipeline.connections[2]).await;
     let began = Instant::now();
     let sending = async {
         let mut left = count;
@@ -123,19 +143,18 @@ pub async fn messages(url: String, name: String, count: usize, sizes: Sizes) -> 
             left -= now;
         }
     };
-    tokio::join!(
-        sending,
-        pipeline.forward(count, &event),
-        pipeline.drain(2, "b", count),
-        pipeline.drain(3, "c", count)
-    );
-    let took = began.elapsed();
+    let drained = async |from| {
+        pipeline.drain(from, count).await;
+        began.elapsed()
+    };
+    let ((), (), heard, noticed) =
+        tokio::join!(sending, pipeline.forward(a, events, count, &event), drained(b), drained(c));
     pipeline.close().await;
-    took
+    Took { heard, noticed: noticed.max(heard) }
 }
 
 /// The same on a thread and a single-threaded runtime of its own, which suits lapin better at times.
-pub async fn messages_alone(url: String, name: String, count: usize, sizes: Sizes) -> Duration {
+pub async fn messages_alone(url: String, name: String, count: usize, sizes: Sizes) -> Took {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(messages(url, name, count, sizes))

@@ -100,8 +100,12 @@ pub struct Request {
 
 /// Some secrets (the first id and how many) with some users, likewise.
 pub fn request(secrets: (i64, i64), users: (i64, i64)) -> Request {
+    asked(&share(secrets, users))
+}
+
+/// The request that asks for what HTTP takes.
+pub fn asked(data: &Value) -> Request {
     let id = Uuid::now_v7();
-    let data = share(secrets, users);
     let event = json!({
         "specversion": "1.0", "id": id.to_string(), "source": "/bench", "type": "batchshare.job.requested.v1",
         "data": {"requested_by": REQUESTER, "secrets": data["secrets"], "recipients": data["recipients"]},

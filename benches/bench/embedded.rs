@@ -99,7 +99,7 @@ fn raw(file: &Path, pairs: Pairs) -> Duration {
 
 pub fn embedded(bench: &mut Bench) {
     let secrets = if bench.full { 5_000 } else { 1_000 };
-    let pairs = Pairs { first_secret: FIRST_SECRET, secrets, users: 200 };
+    let pairs = Pairs { first_secret: FIRST_SECRET, secrets, users: 200, step: 1 };
     let folder = tempfile::tempdir().expect("a folder");
     let template = folder.path().join("template.db");
     run(&["migrate"], &env(&template));

@@ -37,6 +37,14 @@ impl Samples {
         sorted[rank.clamp(1, sorted.len()) - 1]
     }
 
+    /// A percentile of all samples; the range is that of `blocks` equal parts, in the order of measuring.
+    pub fn percentile_of_blocks(&self, part: f64, blocks: usize) -> Summary {
+        let each = self.0.len().div_ceil(blocks.max(1)).max(1);
+        let of_block = |block: &[f64]| Self(block.to_vec()).percentile(part);
+        let of_blocks = Self(self.0.chunks(each).map(of_block).collect());
+        Summary { median: self.percentile(part), ..of_blocks.summary() }
+    }
+
     pub fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);

@@ -19,7 +19,7 @@ const TARGET: &str = "the ratio stays within ± 15 % from 10k to 10M pairs";
 pub async fn growth(bench: &mut Bench) {
     // Secrets of a job, and how often.
     let sizes: &[(i64, usize)] =
-        if bench.full { &[(50, 5), (500, 5), (5_000, 5), (50_000, 3)] } else { &[(50, 3), (500, 3)] };
+        if bench.full { &[(50, 5), (500, 5), (5_000, 5), (50_000, 5)] } else { &[(50, 3), (500, 3)] };
     let most = sizes.iter().map(|(secrets, _)| *secrets).max().expect("some");
     let site = Site::new(&bench.servers, most.max(5_000));
     site.make_raw();
@@ -29,15 +29,25 @@ pub async fn growth(bench: &mut Bench) {
     client.one(&request((FIRST_SECRET, 1), (FIRST_USER, 1))).await;
     let mut jobs = 1;
     for (secrets, runs) in sizes {
-        let pairs = Pairs { first_secret: FIRST_SECRET, secrets: *secrets, users: USERS };
-        let (mut ours, mut limit) = (Samples::default(), Samples::default());
+        let pairs = Pairs { first_secret: FIRST_SECRET, secrets: *secrets, users: USERS, step: 1 };
+        let (mut ours, mut limit, mut alone) = (Samples::default(), Samples::default(), Samples::default());
         for _ in 0..*runs {
             site.empty("raw, grants");
             one(&site, &mut client, pairs, (&mut ours, &mut limit), pairs.count()).await;
             jobs += 1;
+            if pairs.count() <= CHUNK {
+                site.empty("raw");
+                alone.add(speed(pairs, raw::run_alone(&site.url, pairs).await));
+            }
         }
         site.check_jobs(jobs);
-        line(bench, &format!("one job of {} pairs, empty table", pairs.count()), &ours, &limit);
+        let what = format!("one job of {} pairs, empty table", pairs.count());
+        if alone.len() > 0 {
+            // One chunk is one transaction, whatever two connections could do with its halves.
+            let line = bench.report.line(CASE, &what, "grants/s", &ours);
+            line.limit("raw upsert, 1 connection, one transaction", &alone).add();
+        }
+        line(bench, &what, &ours, &limit);
     }
     if bench.full {
         jobs += filled(bench, &site, &mut client).await;
@@ -68,7 +78,7 @@ fn line(bench: &mut Bench, what: &str, ours: &Samples, limit: &Samples) {
 /// A million pairs into tables that hold five million others on the same secrets. Says how many jobs.
 async fn filled(bench: &mut Bench, site: &Site, client: &mut Client) -> usize {
     const OTHERS: i64 = 5_000_000;
-    const RUNS: i64 = 3;
+    const RUNS: i64 = 5;
     site.empty("raw, grants");
     for table in ["raw", "grants"] {
         let (last, user) = (FIRST_SECRET + OTHERS / USERS - 1, FIRST_USER + 300);
@@ -82,7 +92,7 @@ async fn filled(bench: &mut Bench, site: &Site, client: &mut Client) -> usize {
     }
     let (mut ours, mut limit) = (Samples::default(), Samples::default());
     for run in 0..RUNS {
-        let pairs = Pairs { first_secret: FIRST_SECRET + run * 5_000, secrets: 5_000, users: USERS };
+        let pairs = Pairs { first_secret: FIRST_SECRET + run * 5_000, secrets: 5_000, users: USERS, step: 1 };
         site.sql("CHECKPOINT");
         one(site, client, pairs, (&mut ours, &mut limit), OTHERS + (run + 1) * pairs.count()).await;
     }
@@ -92,11 +102,12 @@ async fn filled(bench: &mut Bench, site: &Site, client: &mut Client) -> usize {
 
 /// Jobs that wait: how fast the first of them are done, by how many wait behind them.
 async fn backlog(bench: &mut Bench) {
-    let (measured, many) = if bench.full { (1_000, 20_000) } else { (300, 2_000) };
-    let rounds = if bench.full { 3 } else { 1 };
+    let (measured, some, many) = if bench.full { (2_000, 4_000, 40_000) } else { (500, 1_000, 4_000) };
+    let rounds = if bench.full { 5 } else { 1 };
     let (mut few, mut behind) = (Samples::default(), Samples::default());
     for _ in 0..rounds {
-        for (waiting, samples) in [(measured, &mut few), (many, &mut behind)] {
+        // In both, the worker is busy with the next ones when the last that is measured ends.
+        for (waiting, samples) in [(some, &mut few), (many, &mut behind)] {
             let site = Site::new(&bench.servers, i64::try_from(waiting).expect("small"));
             let serve = site.serve();
             let mut client = Client::new(&site).await;
@@ -116,7 +127,7 @@ async fn backlog(bench: &mut Bench) {
     }
     let what = format!("the first {measured} jobs of 1 x 1 while {many} wait");
     let line = bench.report.line(CASE, &what, "jobs/s", &behind);
-    line.limit(&format!("while only they wait ({measured})"), &few)
+    line.limit(&format!("while {some} wait"), &few)
         .target("a backlog of jobs does not slow the running ones")
         .add();
 }

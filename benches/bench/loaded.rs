@@ -68,7 +68,7 @@ pub async fn loaded(bench: &mut Bench) {
     let what = format!("one job of 1 x 1 beside one of {} pairs", secrets * USERS);
     let limits = [("bare, two hops and a one-row commit, same load", &bare)];
     let target = "p99 ≤ 60 ms, or ≤ 3 x the bare one under the same load";
-    bench.report.latency("loaded", &what, &ours, &limits, target);
+    bench.report.latency("loaded", &what, &ours, &limits, target, rounds);
     hops.close().await;
     site.close([serve, work]).await;
 }
@@ -110,7 +110,7 @@ pub async fn fairness(bench: &mut Bench) {
         site.check_jobs(jobs);
     }
     let what = format!("one job of 1 x 1 beside {LARGE} of {} pairs", secrets * USERS);
-    bench.report.latency("fairness", &what, &small, &[], "");
+    bench.report.latency("fairness", &what, &small, &[], "", rounds);
     for (what, samples) in [
         ("the first of ten has ended after", &first),
         ("the last of ten has ended after", &last),

@@ -30,6 +30,7 @@ mod scale;
 mod servers;
 mod small;
 mod statements;
+mod tune;
 
 use std::path::Path;
 use std::time::Instant;
@@ -53,8 +54,15 @@ struct Args {
     bench: bool,
 }
 
+impl Args {
+    /// All but the settings' where none is named: those are no target's.
+    fn wants(&self, name: &str) -> bool {
+        if self.cases.is_empty() { name != "tune" } else { self.cases.iter().any(|case| case == name) }
+    }
+}
+
 /// All cases, in the order in which they run.
-const CASES: [&str; 12] = [
+const CASES: [&str; 13] = [
     "large",
     "repeat",
     "small",
@@ -67,6 +75,7 @@ const CASES: [&str; 12] = [
     "scale",
     "fairness",
     "growth",
+    "tune",
 ];
 
 /// What every case gets.
@@ -98,6 +107,7 @@ impl Bench {
             "scale" => scale::scale(self).await,
             "fairness" => loaded::fairness(self).await,
             "growth" => growth::growth(self).await,
+            "tune" => tune::tune(self).await,
             other => unreachable!("no case {other}"),
         }
         println!("  ({:.1} s)", began.elapsed().as_secs_f64());
@@ -117,9 +127,7 @@ fn main() {
     }
     // On this thread, which starts all processes and which they do not outlive.
     runtime.block_on(async {
-        for name in
-            CASES.iter().filter(|name| args.cases.is_empty() || args.cases.iter().any(|of| of == *name))
-        {
+        for name in CASES.iter().filter(|name| args.wants(name)) {
             bench.case(name).await;
         }
     });

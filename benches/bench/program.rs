@@ -1,24 +1,22 @@
 //! The real program as processes, and what `/proc` says of processes.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
 
 /// The settings of a process, on top of the defaults.
 pub type Env = Vec<(&'static str, String)>;
 
-/// Start-up lines are waited for; everything else but warnings would only cost time.
-const LOG: &str = "warn,batchshare::app=info,lapin=off";
-
-/// A running `batchshare`. Killed with the value, and with the benchmark.
+/// A running `batchshare`, which logs as it does by default, to a file. Killed with the value, and with the
+/// benchmark.
 pub struct Program {
     child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
+    log: NamedTempFile,
 }
 
 /// The release build that cargo made with the benchmark.
@@ -59,7 +57,7 @@ fn command(program: &Path, args: &[&str], env: &Env) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BATCHSHARE")) {
         command.env_remove(name);
     }
-    command.env("RUST_LOG", LOG).args(args).stdin(Stdio::null());
+    command.env_remove("RUST_LOG").args(args).stdin(Stdio::null());
     command.envs(env.iter().map(|(name, value)| (name, value)));
     command
 }
@@ -78,23 +76,20 @@ impl Program {
     }
 
     fn spawn(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (output, kept) = (child.stderr.take().expect("stderr"), Arc::clone(&lines));
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                kept.lock().expect("lines").push(line);
-            }
-        });
-        Self { child, lines }
+        let log = NamedTempFile::new().expect("a file");
+        let output = log.reopen().expect("the file");
+        let child = command.stdout(Stdio::null()).stderr(output).spawn().expect("it starts");
+        Self { child, log }
     }
 
     /// What stands behind `key` in the first line that has `text`, once there is one.
     pub fn logged(&mut self, text: &str, key: &str) -> String {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
-            let found = self.lines.lock().expect("lines").iter().find(|line| line.contains(text)).cloned();
-            if let Some(line) = found {
+            let log = self.log();
+            // The last line may not be whole yet.
+            let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            if let Some(line) = whole.lines().find(|line| line.contains(text)) {
                 let rest = line.split_once(key).map_or("", |(_, rest)| rest);
                 return rest.split_whitespace().next().unwrap_or_default().to_owned();
             }
@@ -105,7 +100,7 @@ impl Program {
     }
 
     pub fn log(&self) -> String {
-        self.lines.lock().expect("lines").join("\n")
+        std::fs::read_to_string(self.log.path()).expect("its log")
     }
 
     pub fn pid(&self) -> u32 {

@@ -19,6 +19,8 @@ pub struct Pairs {
     pub first_secret: i64,
     pub secrets: i64,
     pub users: i64,
+    /// From one user's id to the next.
+    pub step: i64,
 }
 
 impl Pairs {
@@ -28,25 +30,25 @@ impl Pairs {
 }
 
 /// A statement for these secrets, which is a transaction.
-type Statement = fn(Range<i64>, i64) -> String;
+type Statement = fn(Range<i64>, Pairs) -> String;
 
 /// All pairs are new: the upsert.
-pub fn upsert(secrets: Range<i64>, users: i64) -> String {
+pub fn upsert(secrets: Range<i64>, of: Pairs) -> String {
     format!(
         "INSERT INTO raw (secret_id, principal_id, permission, view_job, edit_job, granted_at) \
          SELECT s, p, 1, 1, NULL, 1 {} ORDER BY s, p {CONFLICT}",
-        pairs(secrets, users)
+        pairs(secrets, of)
     )
 }
 
 /// All pairs are there: looked up first, and only what is missing would be written.
-pub fn anti_join(secrets: Range<i64>, users: i64) -> String {
+pub fn anti_join(secrets: Range<i64>, of: Pairs) -> String {
     format!(
         "INSERT INTO raw (secret_id, principal_id, permission, view_job, edit_job, granted_at) \
          SELECT s, p, 1, 1, NULL, 1 {} \
          WHERE NOT EXISTS (SELECT 1 FROM raw r WHERE r.secret_id = s AND r.principal_id = p \
                            AND r.permission >= 1) ORDER BY s, p {CONFLICT}",
-        pairs(secrets, users)
+        pairs(secrets, of)
     )
 }
 
@@ -54,22 +56,22 @@ const CONFLICT: &str = "ON CONFLICT (secret_id, principal_id) DO UPDATE SET perm
                         view_job = COALESCE(raw.view_job, 0), edit_job = excluded.edit_job, \
                         granted_at = excluded.granted_at WHERE raw.permission < excluded.permission";
 
-fn pairs(secrets: Range<i64>, users: i64) -> String {
+fn pairs(secrets: Range<i64>, of: Pairs) -> String {
     let (first, last) = (secrets.start, secrets.end - 1);
-    let last_user = FIRST_USER + users - 1;
+    let last_user = FIRST_USER + (of.users - 1) * of.step;
     format!(
         "FROM generate_series({first}::bigint, {last}::bigint) s \
-         CROSS JOIN generate_series({FIRST_USER}::bigint, {last_user}::bigint) p"
+         CROSS JOIN generate_series({FIRST_USER}::bigint, {last_user}::bigint, {}::bigint) p",
+        of.step
     )
 }
 
-/// Runs the statements over two connections on disjoint secrets; how long until both are done.
-pub fn run(url: &str, setup: &str, statement: Statement, pairs: Pairs, chunk: i64) -> Duration {
+/// Runs the statements over so many connections on disjoint secrets; how long until all are done.
+fn run(url: &str, on: i64, setup: &str, statement: Statement, pairs: Pairs, chunk: i64) -> Duration {
     let step = (chunk / pairs.users).max(1);
-    let middle = pairs.first_secret + pairs.secrets / 2;
-    let end = pairs.first_secret + pairs.secrets;
-    let mut halves: Vec<_> = [pairs.first_secret..middle, middle..end]
-        .into_iter()
+    let at = |part: i64| pairs.first_secret + pairs.secrets * part / on;
+    let mut parts: Vec<_> = (0..on)
+        .map(|part| at(part)..at(part + 1))
         .map(|secrets| {
             let mut conn = connect(url);
             conn.batch_execute(setup).expect("settings");
@@ -78,12 +80,12 @@ pub fn run(url: &str, setup: &str, statement: Statement, pairs: Pairs, chunk: i6
         .collect();
     let began = Instant::now();
     std::thread::scope(|scope| {
-        for (conn, secrets) in &mut halves {
+        for (conn, secrets) in &mut parts {
             scope.spawn(move || {
                 let mut from = secrets.start;
                 while from < secrets.end {
                     let to = (from + step).min(secrets.end);
-                    conn.batch_execute(&statement(from..to, pairs.users)).expect("a chunk");
+                    conn.batch_execute(&statement(from..to, pairs)).expect("a chunk");
                     from = to;
                 }
             });
@@ -92,7 +94,7 @@ pub fn run(url: &str, setup: &str, statement: Statement, pairs: Pairs, chunk: i6
     began.elapsed()
 }
 
-/// Without the main thread, which drives the rest.
+/// Over two connections. Without the main thread, which drives the rest.
 pub async fn run_beside(
     url: &str,
     setup: &'static str,
@@ -101,5 +103,13 @@ pub async fn run_beside(
     chunk: i64,
 ) -> Duration {
     let url = url.to_owned();
-    tokio::task::spawn_blocking(move || run(&url, setup, statement, pairs, chunk)).await.expect("raw SQL")
+    let run = move || run(&url, 2, setup, statement, pairs, chunk);
+    tokio::task::spawn_blocking(run).await.expect("raw SQL")
+}
+
+/// The upsert of all pairs in one transaction on one connection.
+pub async fn run_alone(url: &str, pairs: Pairs) -> Duration {
+    let url = url.to_owned();
+    let run = move || run(&url, 1, AS_IT_IS, upsert, pairs, pairs.count());
+    tokio::task::spawn_blocking(run).await.expect("raw SQL")
 }

@@ -60,12 +60,16 @@ impl Report {
     }
 
     pub fn line(&mut self, case: &'static str, what: &str, unit: &'static str, ours: &Samples) -> Line<'_> {
-        let figure =
-            Figure { case, what: what.to_owned(), unit, ours: ours.summary(), limit: None, target: "" };
+        self.summed(case, what, unit, ours.summary())
+    }
+
+    fn summed(&mut self, case: &'static str, what: &str, unit: &'static str, ours: Summary) -> Line<'_> {
+        let figure = Figure { case, what: what.to_owned(), unit, ours, limit: None, target: "" };
         Line { report: self, figure }
     }
 
-    /// p50, p99 and the largest of many, compared with those of the limits where there are any.
+    /// p50, p99 and the largest of many, compared with those of the limits where there are any. The range is
+    /// that of so many parts of the samples, the runs.
     pub fn latency(
         &mut self,
         case: &'static str,
@@ -73,18 +77,20 @@ impl Report {
         ours: &Samples,
         limits: &[(&str, &Samples)],
         target: &'static str,
+        runs: usize,
     ) {
         let parts: [(&str, f64); 3] = [("p50", 0.5), ("p99", 0.99), ("max", 1.0)];
         for (name, part) in parts {
-            let measured = Samples::from(ours.percentile(part));
+            let measured = ours.percentile_of_blocks(part, runs);
             let said = format!("{what}, {name} of {}", ours.len());
             if limits.is_empty() {
-                self.line(case, &said, "ms", &measured).target(target).add();
+                self.summed(case, &said, "ms", measured).target(target).add();
             }
             for (limit, samples) in limits {
                 let limit = format!("{limit}, {name} of {}", samples.len());
-                let samples = Samples::from(samples.percentile(part));
-                self.line(case, &said, "ms", &measured).limit(&limit, &samples).target(target).add();
+                let mut line = self.summed(case, &said, "ms", measured).target(target);
+                line.figure.limit = Some((limit, samples.percentile_of_blocks(part, runs)));
+                line.add();
             }
         }
     }

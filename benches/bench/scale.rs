@@ -21,7 +21,7 @@ struct Of {
 
 pub async fn scale(bench: &mut Bench) {
     let (jobs, secrets, singles_count) = if bench.full { (8, 1_250, 5_000) } else { (4, 250, 500) };
-    let rounds = if bench.full { 3 } else { 1 };
+    let rounds = if bench.full { 5 } else { 1 };
     let site = Site::new(&bench.servers, (jobs * secrets).max(singles_count));
     let serve = site.serve();
     let mut client = Client::new(&site).await;

@@ -16,7 +16,7 @@ use crate::program::{Env, Program, cpu_seconds, own_cpu_seconds, run};
 /// Who shares in every case.
 pub const REQUESTER: i64 = 1;
 /// Users have the ids 1 to this; all but the first are recipients.
-const USERS: i64 = 1_100;
+const USERS: i64 = 10_100;
 /// Secrets have this id and the following.
 pub const FIRST_SECRET: i64 = 100_001;
 /// The first recipient.
@@ -206,6 +206,13 @@ impl Site {
             "{completed} of {jobs} jobs completed, not {expected}"
         );
         self.await_notices(expected);
+    }
+
+    /// Panics unless the last job granted so many pairs, each to view.
+    pub fn check_granted(&self, expected: i64) {
+        let granted = self.number("SELECT granted FROM jobs ORDER BY id DESC LIMIT 1");
+        let view = self.number("SELECT count(*) FROM grants WHERE permission = 1 AND view_job IS NOT NULL");
+        assert_eq!((granted, view), (expected, expected), "pairs of the last job, and grants");
     }
 
     /// Notices come just after the events.

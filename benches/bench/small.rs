@@ -36,14 +36,14 @@ pub async fn small(bench: &mut Bench) {
     let mut client = Client::new(&site).await;
     let sizes = sizes(&mut client).await;
     let (mut ours, mut noticed) = (Samples::default(), Samples::default());
-    let (mut shared, mut alone) = (Samples::default(), Samples::default());
-    let mut cpu = String::new();
-    for run in 0..bench.repetitions() {
+    let (mut one_secret, mut cpu) = (Samples::default(), String::new());
+    let (mut shared, mut alone) = (Bare::default(), Bare::default());
+    let per_second = |took: Duration| float(count) / took.as_secs_f64();
+    let mut jobs_now = 1;
+    for _ in 0..bench.repetitions() {
         let (url, name) = (site.servers.amqp.clone(), format!("{}_bare", site.prefix));
-        let took = bare::messages(url.clone(), name.clone(), count, sizes).await;
-        shared.add(float(count) / took.as_secs_f64());
-        let took = bare::messages_alone(url, name, count, sizes).await;
-        alone.add(float(count) / took.as_secs_f64());
+        shared.add(count, &bare::messages(url.clone(), name.clone(), count, sizes).await);
+        alone.add(count, &bare::messages_alone(url, name, count, sizes).await);
 
         site.empty("grants");
         let jobs = singles(count);
@@ -51,26 +51,53 @@ pub async fn small(bench: &mut Bench) {
         let began = Instant::now();
         let (took, _) = client.all(&jobs).await;
         cpu = site.cpu(&[&serve, &work]).since(&before);
-        ours.add(float(count) / took.as_secs_f64());
-        let jobs_now = 1 + count * (run + 1);
+        ours.add(per_second(took));
+        jobs_now += count;
         site.await_notices(i64::try_from(jobs_now).expect("small"));
         noticed.add(rate(count, began));
         site.check_rows("grants", rows);
         site.check_jobs(jobs_now);
+
+        site.empty("grants");
+        let jobs: Vec<Request> =
+            (0..USERS).map(|user| request((FIRST_SECRET, 1), (FIRST_USER + user, 1))).collect();
+        let (took, _) = client.all(&jobs).await;
+        one_secret.add(float(jobs.len()) / took.as_secs_f64());
+        jobs_now += jobs.len();
+        site.check_rows("grants", USERS);
+        site.check_jobs(jobs_now);
     }
-    let limit = if shared.median() > alone.median() { &shared } else { &alone };
+    let limit = if shared.heard.median() > alone.heard.median() { &shared } else { &alone };
     let what = format!("{count} jobs of 1 x 1");
     let line = bench.report.line("small", &what, "jobs/s", &ours);
-    line.limit("the bare broker, same messages", limit)
+    line.limit("the bare broker, same messages", &limit.heard)
         .target("≥ 0.5 of the bare broker; ≥ 10 x Celery with confirms (209 jobs/s in the targets' text)")
         .add();
-    bench.report.line("small", "the same, until every notice is there", "jobs/s", &noticed).add();
+    let what = "the same, until every notice is there";
+    let line = bench.report.line("small", what, "jobs/s", &noticed);
+    line.limit("the bare broker, both queues", &limit.noticed).add();
+    let what = format!("{USERS} jobs of 1 x 1, all of one secret");
+    bench.report.line("small", &what, "jobs/s", &one_secret).add();
     for (what, samples) in [("two threads", &shared), ("one thread", &alone)] {
         let what = format!("bare broker, a client of {what}");
-        bench.report.line("small", &what, "jobs/s", samples).add();
+        bench.report.line("small", &what, "jobs/s", &samples.heard).add();
     }
     bench.report.note("small", format!("the last {count} jobs: {cpu}"));
     site.close([serve, work]).await;
+}
+
+/// What the bare broker does in jobs a second.
+#[derive(Default)]
+struct Bare {
+    heard: Samples,
+    noticed: Samples,
+}
+
+impl Bare {
+    fn add(&mut self, count: usize, took: &bare::Took) {
+        self.heard.add(float(count) / took.heard.as_secs_f64());
+        self.noticed.add(float(count) / took.noticed.as_secs_f64());
+    }
 }
 
 /// Between two samples, so that what follows an event (acknowledging, the notice) is over.
@@ -118,6 +145,7 @@ pub async fn idle(bench: &mut Bench) {
         &ours,
         &limits,
         "p50 ≤ 6 ms, p99 ≤ 20 ms (1,000 samples)",
+        blocks,
     );
     hops.close().await;
     commit.close().await;

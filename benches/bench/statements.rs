@@ -1,6 +1,6 @@
 //! Statements and transactions that a job costs the database.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Bench;
 use crate::client::{Client, Request, request};
@@ -57,24 +57,29 @@ pub async fn statements(bench: &mut Bench) {
             (Samples::default(), Samples::default(), Samples::default());
         for group in &groups {
             let before = counts(&site, &work, &serve);
+            let began = Instant::now();
             client.all(group).await;
             jobs += group.len();
             site.await_notices(i64::try_from(jobs).expect("small"));
             site.await_outbox();
             tokio::time::sleep(SETTLED).await;
+            let took = began.elapsed();
             let after = counts(&site, &work, &serve);
+            // What a process does anyway in that time, and what asking costs, is not the job's.
+            tokio::time::sleep(took).await;
+            let idle = counts(&site, &work, &serve);
             let each = float(group.len());
-            writes.add((after.writes - before.writes - 1.0) / each);
-            let both = after.worker.zip(before.worker).zip(after.serve.zip(before.serve));
-            if let Some(((after_work, before_work), (after_serve, before_serve))) = both {
-                worker.add((after_work - before_work) / each);
-                gateway.add((after_serve - before_serve) / each);
-            }
+            let more = |of: fn(&Counts) -> f64| {
+                ((of(&after) - of(&before)) - (of(&idle) - of(&after))).max(0.0) / each
+            };
+            writes.add(more(|counts| counts.writes));
+            counted &= after.worker.is_some() && after.serve.is_some();
+            worker.add(more(|counts| counts.worker.unwrap_or(0.0)));
+            gateway.add(more(|counts| counts.serve.unwrap_or(0.0)));
         }
         let report = &mut bench.report;
         let unit = "a job";
         report.line("statements", &format!("{what}: transactions that write"), unit, &writes).add();
-        counted &= worker.len() > 0;
         if counted {
             report.line("statements", &format!("{what}: statements of the worker"), unit, &worker).add();
             report.line("statements", &format!("{what}: statements of serve"), unit, &gateway).add();

@@ -47,7 +47,7 @@ impl WorkerOptions {
             begin: BeginOptions {
                 limits: settings.limits(),
                 chunk_pairs: w.chunk_pairs,
-                lanes: w.lanes,
+                lanes: settings.lanes(),
                 lane,
             },
             due: DueOptions {

@@ -35,26 +35,32 @@ async fn next_step(world: &World) -> Vec<Step> {
 
 on_both_stores! {
     async fn a_repeated_job_finds_what_is_there_and_adds_what_is_not(kind: Kind) {
-        let world = World::with_chunks(kind, 6).await;
-        world.secrets(ANA, 101..=140).await;
-        let ids = || Selection::Ids((101..=140).map(secret).collect());
-        let first = vec![to(BRUNO, Permission::View), to(EVA, Permission::Edit), to(PAYMENTS, Permission::View)];
-        let job = world.run(&share_as(ANA, ids(), first.clone())).await;
-        assert_eq!(job.counts, counts(120, 0, 0, 0));
-        // What is there is found by secret, however many others have it, too.
-        let crowd: String = (500..520)
-            .map(|id| format!("INSERT INTO grants (secret_id, principal_id, permission, granted_at) \
-                SELECT id, {id}, 1, 0 FROM secrets;"))
-            .collect();
-        world.test.sql(&crowd).await;
-        world.test.sql("DELETE FROM grants WHERE secret_id IN (110, 125, 140) AND principal_id = 2").await;
-        let mut again = first;
-        again[2].permission = Permission::Edit;
-        world.test.sql("DELETE FROM grants WHERE principal_id = 10 AND secret_id > 105").await;
-        let job = world.run(&share_as(ANA, ids(), again.clone())).await;
-        assert_eq!(job.counts, counts(3 + 35, 5, 120 - 43, 0));
-        let job = world.run(&share_as(ANA, ids(), again)).await;
-        assert_eq!(job.counts, counts(0, 0, 120, 0));
+        // Ids that are close together are read in another way than those that are not.
+        for third in [6, PAYMENTS] {
+            let world = World::with_chunks(kind, 6).await;
+            world.secrets(ANA, 101..=140).await;
+            world.test.sql("INSERT INTO principals (id, kind, name, active, has_account, visible_to_members, search_text) \
+                            VALUES (6, 1, 'close', true, true, false, 'close')").await;
+            let ids = || Selection::Ids((101..=140).map(secret).collect());
+            let first = vec![to(BRUNO, Permission::View), to(EVA, Permission::Edit), to(third, Permission::View)];
+            let job = world.run(&share_as(ANA, ids(), first.clone())).await;
+            assert_eq!(job.counts, counts(120, 0, 0, 0));
+            // What is there is found by secret, however many others have it, too.
+            let crowd: String = (3..5)
+                .chain(500..520)
+                .map(|id| format!("INSERT INTO grants (secret_id, principal_id, permission, granted_at) \
+                    SELECT id, {id}, 1, 0 FROM secrets;"))
+                .collect();
+            world.test.sql(&crowd).await;
+            world.test.sql("DELETE FROM grants WHERE secret_id IN (110, 125, 140) AND principal_id = 2").await;
+            let mut again = first;
+            again[2].permission = Permission::Edit;
+            world.test.sql(&format!("DELETE FROM grants WHERE principal_id = {third} AND secret_id > 105")).await;
+            let job = world.run(&share_as(ANA, ids(), again.clone())).await;
+            assert_eq!(job.counts, counts(3 + 35, 5, 120 - 43, 0));
+            let job = world.run(&share_as(ANA, ids(), again)).await;
+            assert_eq!(job.counts, counts(0, 0, 120, 0));
+        }
     }
 
     async fn a_large_job_ends_with_the_same_counts_as_a_small_one(kind: Kind) {

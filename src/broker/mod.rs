@@ -53,6 +53,20 @@ pub struct Delivery {
     pub body: Vec<u8>,
 }
 
+impl Delivery {
+    /// A text header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The W3C trace that its sender names, unchecked.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.header(topology::HEADER_TRACEPARENT)
+    }
+}
+
 /// What can go wrong at the broker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {

@@ -57,9 +57,7 @@ impl Handler for DeadLetters {
 }
 
 fn letter_of(delivery: &Delivery, now: i64) -> DeadLetter {
-    let header = |name: &str| {
-        delivery.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
-    };
+    let header = |name: &str| delivery.header(name);
     let ours = header(HEADER_DEAD_ID).zip(header(HEADER_DEAD_REASON).and_then(DeadReason::from_name));
     let (dead_id, reason, detail, queue) = match ours {
         Some((dead_id, reason)) => (

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use futures_util::stream::TryStreamExt as _;
 use tracing::{Instrument as _, Span};
 
-use crate::broker::topology::HEADER_TRACEPARENT;
 use crate::broker::{Delivery, Queue};
 use crate::bury::Burial;
 use crate::domain::{DeadReason, JobSnapshot, together};
@@ -52,8 +51,7 @@ impl Handler for Requests {
 }
 
 fn trace_of(delivery: &Delivery) -> Option<String> {
-    let header = delivery.headers.iter().find(|(name, _)| name == HEADER_TRACEPARENT);
-    header.map(|(_, value)| value.clone()).filter(|value| wire::is_traceparent(value))
+    delivery.traceparent().filter(|value| wire::is_traceparent(value)).map(ToOwned::to_owned)
 }
 
 impl Worker {

@@ -95,7 +95,8 @@ impl Worker {
     }
 }
 
-/// Works until `stop`; then finishes the work in hand and returns.
+/// Works until `stop`; then finishes the work in hand and returns. Returns before only if a part of it
+/// ended by a bug: alone, the others would look well.
 pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Stop) {
     let (db, metrics) = (store.db().clone(), store.metrics().clone());
     let takes = |queue, concurrency| Takes { queue, prefetch: options.prefetch, concurrency, together: 1 };
@@ -114,8 +115,8 @@ pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Sto
     tasks.spawn(take(broker.clone(), db.clone(), metrics.clone(), steps, stepper, stop.clone()));
     let burier = Arc::new(dead::DeadLetters(Arc::clone(&worker)));
     tasks.spawn(take(broker, db, metrics, dead, burier, stop.clone()));
-    tasks.spawn(due::run(worker, stop));
-    while tasks.join_next().await.is_some() {}
+    tasks.spawn(due::run(worker, stop.clone()));
+    while tasks.join_next().await.is_some() && stop.is_set() {}
 }
 
 /// How often a failure that may be gone in a moment is retried before it is recorded.

@@ -113,12 +113,13 @@ impl Relay {
             match result {
                 Ok(()) => sent.push(*id),
                 Err(error) => {
-                    if !self.away {
-                        tracing::warn!(message_id = message.message_id, traceparent = message.traceparent, %error, "a message stays in the outbox");
+                    let is_its_own = is_its_own(&error);
+                    if !self.away || is_its_own {
+                        tracing::warn!(job_id = job_of(message), message_id = message.message_id, traceparent = message.traceparent, %error, "a message stays in the outbox");
                     }
                     self.away = true;
-                    // What the broker has no queue for keeps its lease, so that others go first.
-                    if !matches!(error, BrokerError::Unroutable { .. }) {
+                    // What others are not to wait for keeps its lease.
+                    if !is_its_own {
                         kept.push(*id);
                     }
                     all = false;
@@ -137,6 +138,21 @@ impl Relay {
         }
         all
     }
+}
+
+/// Whether others may be sent where this message was not.
+fn is_its_own(error: &BrokerError) -> bool {
+    matches!(error, BrokerError::Unroutable { .. } | BrokerError::NotTaken | BrokerError::Rejected(_))
+}
+
+/// The job that a message is of, for the log.
+fn job_of(message: &Outgoing) -> Option<String> {
+    let job = match message.exchange {
+        Exchange::Jobs => wire::decode_request(&message.body, usize::MAX).map(|asked| asked.job_id).ok(),
+        Exchange::Internal => wire::decode_step(&message.body).map(|step| step.job_id).ok(),
+        Exchange::Events => wire::decode_event(&message.body).map(|event| event.job_id).ok(),
+    };
+    job.map(|job| job.to_string())
 }
 
 /// Where each message goes.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::broker::{Acker, Broker, Consumer, Delivery, Queue};
-use crate::db::Db;
+use crate::db::{Db, DbError, FailureClass};
 use crate::metrics::{Class, Metrics};
 use crate::retry::Schedule;
 use crate::shutdown::Stop;
@@ -369,6 +369,35 @@ async fn give_back(acker: &Acker, delivery: &Delivery) -> Result<(), Outage> {
     // Not at once: the broker counts deliveries, and a bug is rarely gone in a moment.
     tokio::time::sleep(Duration::from_secs(1)).await;
     acker.requeue(delivery.tag).await.map_err(|error| Outage(error.to_string()))
+}
+
+/// How often a failure that may be gone in a moment is retried before it is recorded.
+const TRIES_IN_PLACE: usize = 3;
+
+/// For handlers: runs `work`, again a few times where its failure is transient.
+pub async fn in_place<T, F: Future<Output = Result<T, DbError>>>(
+    mut work: impl FnMut() -> F,
+) -> Result<T, DbError> {
+    let mut schedule = Schedule::in_place();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match work().await {
+            Err(error) if error.class() == FailureClass::Transient && tries < TRIES_IN_PLACE => {
+                tracing::debug!(%error, tries, "trying again in place");
+                tokio::time::sleep(schedule.next_wait()).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// For handlers: either the failure is an outage, or it is to be recorded with these words.
+pub fn outage_or_words(error: &DbError) -> Result<String, Outage> {
+    match error.class() {
+        FailureClass::Outage => Err(Outage(error.to_string())),
+        FailureClass::Transient => Ok(error.to_string()),
+    }
 }
 
 fn finished(done: Result<Result<(), Outage>, tokio::task::JoinError>) -> Result<(), Outage> {

@@ -151,12 +151,6 @@ impl LaneWork {
         self.job.job_id
     }
 
-    /// The trace of its job.
-    #[must_use]
-    pub fn traceparent(&self) -> &str {
-        &self.job.traceparent
-    }
-
     pub(super) fn stand(&self) -> LaneStand {
         LaneStand {
             job: self.job.key,

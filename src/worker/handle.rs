@@ -10,10 +10,10 @@ use crate::broker::{Delivery, Queue};
 use crate::bury::Burial;
 use crate::domain::{DeadReason, JobSnapshot, together};
 use crate::store::{Begun, Recorded};
-use crate::take::{Handler, Outage, Taken};
+use crate::take::{Handler, Outage, Taken, in_place, outage_or_words};
 use crate::wire::{self, JobRequested};
 
-use super::{Worker, in_place, not_recorded, outage_or_words};
+use super::{Worker, not_recorded};
 
 /// Handles the queue of requests.
 pub(super) struct Requests(pub(super) Arc<Worker>);
@@ -37,16 +37,22 @@ impl Handler for Requests {
                 Err(burial) => dead.push(burial),
             }
         }
-        worker.bury(Queue::Jobs, &dead).await?;
         for group in together::groups(small, |small| (small.asked.job_id, &small.asked.request)) {
             for left in worker.begin_together(group).await? {
-                worker.begin(left).await?;
+                dead.extend(worker.begin(left).await?);
             }
         }
         // What is large waits for nobody, and nobody for it.
         let at_once = worker.options.request_concurrency.max(1);
-        let others = futures_util::stream::iter(others.into_iter().map(Ok));
-        others.try_for_each_concurrent(at_once, |request| worker.begin(request)).await
+        let mut begun = Vec::new();
+        for request in others {
+            begun.push(Ok(worker.begin(request)));
+        }
+        let begun = futures_util::stream::iter(begun).try_buffer_unordered(at_once);
+        dead.extend(begun.try_collect::<Vec<_>>().await?.into_iter().flatten());
+        // Last: where something before it fails, all come again. To begin twice does nothing; to bury twice
+        // would be two letters.
+        worker.bury(Queue::Jobs, &dead).await
     }
 }
 
@@ -104,17 +110,21 @@ impl Worker {
         }
     }
 
-    async fn begin(&self, request: Request<'_>) -> Result<(), Outage> {
+    /// Begins a job. Its message, where it is one for the dead letters.
+    async fn begin<'a>(&self, request: Request<'a>) -> Result<Option<Burial<'a>>, Outage> {
         let span = request.span.clone();
         self.begin_alone(request).instrument(span).await
     }
 
-    async fn begin_alone(&self, Request { asked, delivery, .. }: Request<'_>) -> Result<(), Outage> {
+    async fn begin_alone<'a>(
+        &self,
+        Request { asked, delivery, .. }: Request<'a>,
+    ) -> Result<Option<Burial<'a>>, Outage> {
         match in_place(|| self.store.begin(asked.clone(), self.options.begin.clone())).await {
-            Ok(Begun::Conflict) => self.conflict(delivery).await,
+            Ok(Begun::Conflict) => Ok(Some(conflict(delivery))),
             Ok(begun) => {
                 log_begun(&begun);
-                Ok(())
+                Ok(None)
             }
             Err(error) => {
                 let words = outage_or_words(&error)?;
@@ -125,19 +135,18 @@ impl Worker {
                     .await
                     .map_err(not_recorded)?;
                 if recorded == Recorded::Conflict {
-                    return self.conflict(delivery).await;
+                    return Ok(Some(conflict(delivery)));
                 }
                 log_failure(recorded, &words);
-                Ok(())
+                Ok(None)
             }
         }
     }
+}
 
-    async fn conflict(&self, delivery: &Delivery) -> Result<(), Outage> {
-        let detail = "a job of this id was asked for with other content".to_owned();
-        let burial = Burial { delivery, reason: DeadReason::IdConflict, detail, job: None };
-        self.bury(Queue::Jobs, &[burial]).await
-    }
+fn conflict(delivery: &Delivery) -> Burial<'_> {
+    let detail = "a job of this id was asked for with other content".to_owned();
+    Burial { delivery, reason: DeadReason::IdConflict, detail, job: None }
 }
 
 /// One line for what became of a request.

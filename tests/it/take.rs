@@ -76,8 +76,10 @@ async fn a_server_that_answers_and_does_not_work_costs_no_message_its_deliveries
     let takes = Takes { queue: Queue::Jobs, prefetch: 5, concurrency: 1, together: 1 };
     let taking =
         tokio::spawn(take(broker.clone(), test.db.clone(), Metrics::default(), takes, handler, stop));
-    // All were held once, when the first failed. From then on only the one that is tried, all the time.
-    assert_eq!(told.recv().await, Some((1, 2)));
+    // All were held once, when the first failed. From then on only the one that is tried, all the time (it
+    // may have been on its way before to the consumer that took the very first).
+    let (least, most) = told.recv().await.expect("told");
+    assert!(least == 1 && most <= 3, "delivered {least} to {most} times");
     crate::support::eventually("every message is handled", 20, async || {
         (test.number("SELECT COUNT(*) FROM queue_messages").await == 0).then_some(())
     })

@@ -5,7 +5,7 @@
 //! lease ran out). A row is deleted only after the broker has confirmed it, so a message may be sent
 //! twice, with the same id, and never not at all.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -107,7 +107,14 @@ impl Relay {
         let mut sent = Vec::with_capacity(ids.len());
         let mut kept = Vec::new();
         let mut all = true;
-        for ((id, message), result) in ids.iter().zip(&batch).zip(self.broker.publish(&batch).await) {
+        let began = Instant::now();
+        let results = self.broker.publish(&batch).await;
+        let (took, failed) = (began.elapsed(), results.iter().find_map(|result| result.as_ref().err()));
+        let failed = failed.map_or("", BrokerError::kind);
+        for exchange in Exchange::ALL.into_iter().filter(|one| batch.iter().any(|of| of.exchange == *one)) {
+            self.store.metrics().waited("publish", exchange.suffix(), took, failed);
+        }
+        for ((id, message), result) in ids.iter().zip(&batch).zip(results) {
             let error = result.as_ref().err().map_or("", BrokerError::kind);
             self.store.metrics().sent(message.exchange.suffix(), error);
             match result {

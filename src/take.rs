@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::broker::{Acker, Broker, Consumer, Delivery, Queue};
+use crate::broker::{Acker, Broker, BrokerError, Consumer, Delivery, Queue};
 use crate::db::{Db, DbError, FailureClass};
 use crate::metrics::{Class, Metrics};
 use crate::retry::Schedule;
@@ -175,7 +175,7 @@ async fn one<H: Handler>(
     loop {
         let outage = match run(handler, Arc::clone(&taken)).await {
             Ok(Ok(())) => {
-                acknowledge(&consumer.acker(), &taken).await?;
+                acknowledge(handler, &consumer.acker(), &taken).await?;
                 health.handled(handler.queue);
                 return Ok(());
             }
@@ -310,7 +310,7 @@ fn start<H: Handler>(
                     match run(&handler, Arc::clone(&alone)).await {
                         Ok(handled) => {
                             handled?;
-                            acknowledge(&acker, &alone).await?;
+                            acknowledge(&handler, &acker, &alone).await?;
                         }
                         Err(Panicked) => give_back(&acker, delivery).await?,
                     }
@@ -319,7 +319,7 @@ fn start<H: Handler>(
             }
             Err(Panicked) => return give_back(&acker, &taken[0]).await,
         }
-        acknowledge(&acker, &taken).await
+        acknowledge(&handler, &acker, &taken).await
     });
 }
 
@@ -335,7 +335,7 @@ async fn run<H: Handler>(
     // OpenTelemetry's names.
     let span = tracing::info_span!(
         "process",
-        messaging.destination.name = queue.suffix(),
+        messaging.destination.name = metrics.full_name(queue.suffix()),
         messaging.batch.message_count = (count > 1).then_some(count),
         messaging.message.id = taken.first().filter(|_| count == 1).and_then(|only| only.message_id.clone())
     );
@@ -354,9 +354,17 @@ async fn run<H: Handler>(
     handled.map_err(|_| Panicked)
 }
 
-async fn acknowledge(acker: &Acker, done: &[Delivery]) -> Result<(), Outage> {
+async fn acknowledge<H>(
+    Counting { queue, metrics, .. }: &Counting<H>,
+    acker: &Acker,
+    done: &[Delivery],
+) -> Result<(), Outage> {
     let tags: Vec<u64> = done.iter().map(|delivery| delivery.tag).collect();
-    acker.ack(&tags).await.map_err(|error| Outage(error.to_string()))
+    let began = std::time::Instant::now();
+    let acked = acker.ack(&tags).await;
+    let error = acked.as_ref().err().map_or("", BrokerError::kind);
+    metrics.waited("ack", queue.suffix(), began.elapsed(), error);
+    acked.map_err(|error| Outage(error.to_string()))
 }
 
 /// Gives a message back over which a handler panicked.

@@ -15,7 +15,7 @@ use crate::wire::Step;
 use super::facts::id;
 use super::outbox::{FIRST_TERMINAL, Letter};
 use super::tx::Tx;
-use super::{Store, jobs, notices, replay};
+use super::{Store, jobs, millis, notices, replay};
 
 /// Rows taken at a time; what is left is due a second later.
 const BATCH: i64 = 100;
@@ -54,10 +54,6 @@ struct DueLane {
     lane: i32,
     #[diesel(sql_type = Integer)]
     turn: i32,
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Store {

@@ -21,7 +21,7 @@ use super::lane_rows::LaneStand;
 use super::rejections::Rejected;
 use super::schema::{jobs as jobs_table, lanes};
 use super::tx::Tx;
-use super::{Store, ending, facts, grants, outbox, rejections};
+use super::{Store, ending, facts, grants, millis, outbox, rejections};
 
 /// What lanes need to know of the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ pub struct LaneOptions {
 
 impl LaneOptions {
     fn lease_ms(&self) -> i64 {
-        i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX)
+        millis(self.lease)
     }
 }
 

@@ -90,6 +90,12 @@ fn both_roles_tell_what_was_done_and_name_nobody() {
         ] {
             assert_eq!(value(&text, name, labels), Some(expected), "{name} {labels:?} in\n{text}");
         }
+        for (operation, name) in [("publish", "batchshare.events"), ("ack", "batchshare.jobs")] {
+            let labels = [format!("\"{operation}\""), format!("\"{name}\"")];
+            let labels = labels.each_ref().map(String::as_str);
+            let waited = value(&text, "messaging_client_operation_duration_seconds_count", &labels);
+            assert!(waited >= Some(1.0), "{labels:?} in\n{text}");
+        }
         let steps = value(&text, "messaging_client_consumed_messages_total", &["\"batchshare.steps\""]);
         assert!(steps >= Some(2.0), "{text}");
         for hidden in [id, "4711", "ana", "bruno", "prod"] {
@@ -148,7 +154,8 @@ fn every_line_of_a_job_has_its_id_and_its_trace() {
         let spans = line["spans"].as_array().cloned().unwrap_or_default();
         let Some(message) = spans.iter().find(|span| span["name"] == "process") else { continue };
         assert!(
-            ["jobs", "steps"].contains(&message["messaging.destination.name"].as_str().unwrap_or_default())
+            ["batchshare.jobs", "batchshare.steps"]
+                .contains(&message["messaging.destination.name"].as_str().unwrap_or_default())
         );
         assert!(message["messaging.message.id"].as_str().is_some_and(|of| of.contains(id)), "{line}");
         let of_job =
@@ -191,10 +198,9 @@ async fn a_job_that_a_dead_letter_fails_is_told_with_its_id_and_its_trace() {
     for line in log.lines().filter(|line| line.contains(&id)) {
         let line: Value = serde_json::from_str(line).expect("a line of JSON");
         let spans = line["spans"].as_array().cloned().unwrap_or_default();
-        let has =
-            |key: &str, value: &str| spans.iter().chain([&line["fields"]]).any(|fields| fields[key] == value);
+        let has = |key: &str, value: &str| spans.iter().chain([&line]).any(|fields| fields[key] == value);
         assert!(has("job_id", &id) && has("traceparent", trace), "{line}");
-        messages.push(line["fields"]["message"].as_str().unwrap_or_default().to_owned());
+        messages.push(line["message"].as_str().unwrap_or_default().to_owned());
     }
     assert_eq!(messages, ["dead letter", "job ended"], "{log}");
     assert_eq!(program.stop(), 0);

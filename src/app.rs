@@ -46,7 +46,7 @@ pub enum AppError {
         "{path} is in use by another batchshare (process {holder}); stop it, or set database.url to another file"
     )]
     Locked { path: PathBuf, holder: String },
-    /// A bug, or what only looks like one (a thread that could not be made).
+    /// A bug: a role runs until it is told to stop.
     #[error("the {0} ended by itself; what it had in hand comes again")]
     Ended(&'static str),
     #[error("{0}")]

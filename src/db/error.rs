@@ -173,6 +173,17 @@ mod tests {
     }
 
     #[test]
+    fn only_what_may_work_in_a_moment_is_busy() {
+        use DatabaseErrorKind::{SerializationFailure, Unknown};
+        for text in ["deadlock detected", "canceling statement due to lock timeout", "database is locked"] {
+            assert!(with_text(Unknown, text).is_busy(), "{text}");
+        }
+        assert!(with_text(SerializationFailure, "").is_busy());
+        assert!(!with_text(Unknown, "something never seen").is_busy());
+        assert!(!DbError::Corrupt(String::new()).is_busy());
+    }
+
+    #[test]
     fn a_commit_without_an_answer_is_an_outage() {
         let DbError::Query(error) = with_text(DatabaseErrorKind::Unknown, "something never seen") else {
             unreachable!("it is a query's")

@@ -45,6 +45,26 @@ on_both_stores! {
         assert_eq!(asked, [request]);
     }
 
+    /// An event that comes again is in another's hands, too, and in another order.
+    async fn two_notifiers_with_the_same_jobs_never_deadlock(kind: Kind) {
+        let world = World::new(kind).await;
+        world.secrets(ANA, [101]).await;
+        let mut ended = Vec::new();
+        for _ in 0..60 {
+            let asked = share([101], &[BRUNO]);
+            world.begin(&asked).await;
+            ended.push((asked.job_id, 1));
+        }
+        let other_way: Vec<_> = ended.iter().rev().copied().collect();
+        for _ in 0..20 {
+            let [one, other] = [&ended, &other_way].map(|jobs| world.store.make_notices(jobs.clone()));
+            let (one, other) = tokio::join!(one, other);
+            one.and(other).expect("both");
+            assert_eq!(world.test.number("SELECT COUNT(*) FROM notices").await, 60);
+            world.test.sql("DELETE FROM notices; UPDATE jobs SET notice_due = true").await;
+        }
+    }
+
     /// Nobody works for two hours, and every message waits in its queue: what due work adds is little.
     async fn two_hours_of_backlog_are_no_flood(kind: Kind) {
         const EACH: usize = 10;

@@ -51,14 +51,15 @@ async fn one_by_one(
         if !matches!(result, Err(BrokerError::Rejected(_))) {
             continue;
         }
-        if stopped.is_none() {
-            let (alone, error) = one_window(inner, std::slice::from_ref(message), deadline).await;
-            stopped = error.filter(|error| !matches!(error, BrokerError::Rejected(_)));
-            *result = alone.into_iter().next().unwrap_or(Ok(()));
-        }
         if let Some(error) = &stopped {
-            *result = Err(error.clone());
+            *result = Err(BrokerError::clone(error));
+            continue;
         }
+        let (alone, error) = one_window(inner, std::slice::from_ref(message), deadline).await;
+        if let Some(answer) = alone.into_iter().next().or(error.clone().map(Err)) {
+            *result = answer;
+        }
+        stopped = error.filter(|error| !matches!(error, BrokerError::Rejected(_)));
     }
     stopped
 }
@@ -109,9 +110,9 @@ async fn one_window(
         // One message can close the channel: tell the same of all that were lost with it.
         share_reason(&mut results);
     }
-    let reason =
+    let closed =
         results.iter().filter_map(|result| result.as_ref().err()).find(|error| closes_the_channel(error));
-    let reason = error.or(reason.cloned());
+    let reason = error.or(closed.cloned());
     (results, reason)
 }
 

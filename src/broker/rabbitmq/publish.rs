@@ -52,7 +52,7 @@ async fn one_by_one(
             continue;
         }
         if let Some(error) = &stopped {
-            *result = Err(BrokerError::clone(error));
+            *result = Err(error.clone());
             continue;
         }
         let (alone, error) = one_window(inner, std::slice::from_ref(message), deadline).await;

@@ -46,7 +46,7 @@ async fn one_by_one(
     results: &mut [Result<(), BrokerError>],
     deadline: Instant,
 ) -> Option<BrokerError> {
-    let mut stopped = None;
+    let mut stopped: Option<BrokerError> = None;
     for (message, result) in window.iter().zip(results) {
         if !matches!(result, Err(BrokerError::Rejected(_))) {
             continue;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::broker::{Broker, BrokerError, Embedded, Rabbit, RabbitOptions, Topology};
 use crate::config::{AuthMode, ConfigError, Settings};
@@ -21,7 +21,7 @@ use crate::gateway::{self, Auth, BrokerCheck, GatewayParts, GatewayState, HostLi
 use crate::metrics::Metrics;
 use crate::relay::{self, RelayOptions};
 use crate::retry::Schedule;
-use crate::shutdown::{self, Stop, Stopper};
+use crate::shutdown::{self, Signals, Stopper};
 use crate::store::{Sealer, Store};
 use crate::vault::VaultKey;
 use crate::worker::{self, WorkerOptions};
@@ -46,6 +46,9 @@ pub enum AppError {
         "{path} is in use by another batchshare (process {holder}); stop it, or set database.url to another file"
     )]
     Locked { path: PathBuf, holder: String },
+    /// A bug: a role runs until it is told to stop.
+    #[error("the {0} ended by itself; what it had in hand comes again")]
+    Ended(&'static str),
     #[error("{0}")]
     Other(String),
 }
@@ -84,19 +87,38 @@ pub struct Running {
     pub health: Option<SocketAddr>,
     pub store: Store,
     broker: Broker,
-    roles: Vec<JoinHandle<()>>,
-    relay: JoinHandle<()>,
+    roles: Tasks,
+    relay: Tasks,
     stopper: Stopper,
     relay_stopper: Stopper,
     _lock: Option<File>,
 }
 
-/// Builds everything and starts the roles. Waits for ever for servers that are away, unless `stop`.
+/// Tasks that tell their names when they end, by a panic too.
+type Tasks = JoinSet<&'static str>;
+
+fn spawn(tasks: &mut Tasks, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(async move {
+        let _ = tokio::spawn(task).await;
+        name
+    });
+}
+
+/// The first of them to end.
+async fn first_end(roles: &mut Tasks, relay: &mut Tasks) -> &'static str {
+    tokio::select! {
+        Some(Ok(name)) = roles.join_next() => name,
+        Some(Ok(name)) = relay.join_next() => name,
+        else => "program",
+    }
+}
+
+/// Builds everything and starts the roles. Waits for ever for servers that are away.
 ///
 /// # Errors
 /// What a person has to change: configuration, a taken port, a wrong password, an old database, a
 /// topology that contradicts.
-pub async fn start(settings: &Settings, roles: Roles, stop: &Stop) -> Result<Option<Running>, AppError> {
+pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppError> {
     if settings.is_embedded() && !(roles.serve && roles.work) {
         let why = "broker.url is embedded:, which one process has alone: run `batchshare up`, \
                    or set broker.url to amqp://… and database.url to postgres://…";
@@ -121,13 +143,9 @@ pub async fn start(settings: &Settings, roles: Roles, stop: &Stop) -> Result<Opt
     let vault = if roles.serve { Some(vault_key(settings, &target, roles.demo)?) } else { None };
 
     let db = Db::new(target, settings.db_options(), Clock::default());
-    if !ready_database(&db, roles.migrate, stop).await? {
-        return Ok(None);
-    }
+    ready_database(&db, roles.migrate).await?;
     let broker = broker(settings, &db);
-    if !ready_broker(&broker, stop).await? {
-        return Ok(None);
-    }
+    ready_broker(&broker).await?;
     let is_demo = roles.demo && settings.auth.mode == AuthMode::Demo;
     if let (true, Some(vault)) = (is_demo, &vault) {
         demo_data(&db, vault).await?;
@@ -147,14 +165,16 @@ pub async fn start(settings: &Settings, roles: Roles, stop: &Stop) -> Result<Opt
         Metrics::new("rabbitmq", &settings.broker.prefix)
     };
     let store = Store::with_relay(db, sender, relay_options.lease).counting(metrics);
-    let relay = tokio::spawn(relay::run(store.clone(), broker.clone(), committed, relay_options, relay_stop));
+    let mut relay = Tasks::new();
+    let relaying = relay::run(store.clone(), broker.clone(), committed, relay_options, relay_stop);
+    spawn(&mut relay, "relay", relaying);
 
     let mut running = Running {
         gateway: None,
         health: None,
         store: store.clone(),
         broker: broker.clone(),
-        roles: Vec::new(),
+        roles: Tasks::new(),
         relay,
         stopper,
         relay_stopper,
@@ -176,42 +196,36 @@ pub async fn start(settings: &Settings, roles: Roles, stop: &Stop) -> Result<Opt
             updates: updates.clone(),
         });
         let heard = updates::run(store.clone(), broker.clone(), updates, role_stop.clone());
-        running.roles.push(tokio::spawn(heard));
-        running.roles.push(tokio::spawn(gateway::serve(listener, state, role_stop.clone())));
+        spawn(&mut running.roles, "listener for events", heard);
+        spawn(&mut running.roles, "gateway", gateway::serve(listener, state, role_stop.clone()));
         let notices =
             notifier::run(store.clone(), broker.clone(), settings.broker.prefetch, role_stop.clone());
-        running.roles.push(tokio::spawn(notices));
+        spawn(&mut running.roles, "notifier", notices);
     }
     if roles.work {
         let options = WorkerOptions::from_settings(settings);
-        running.roles.push(tokio::spawn(worker::run(
-            store.clone(),
-            broker.clone(),
-            options,
-            role_stop.clone(),
-        )));
+        let working = worker::run(store.clone(), broker.clone(), options, role_stop.clone());
+        spawn(&mut running.roles, "worker", working);
     }
     if let Some(listener) = health {
         running.health = listener.local_addr().ok();
         tracing::info!(listen = ?running.health, "the worker's health is told");
         let health = gateway::worker_health(store, broker_check(&broker));
-        running.roles.push(tokio::spawn(gateway::answer(listener, health, role_stop)));
+        spawn(&mut running.roles, "worker's health", gateway::answer(listener, health, role_stop));
     }
-    Ok(Some(running))
+    Ok(running)
 }
 
 impl Running {
     /// Stops taking, finishes the work in hand, sends what is in the outbox, closes. Ends after the
     /// deadline all the same: what was not finished comes again.
-    pub async fn stop(self, deadline: Duration) {
+    pub async fn stop(mut self, deadline: Duration) {
         let work = async {
             self.stopper.stop();
-            for role in self.roles {
-                let _ = role.await;
-            }
+            while self.roles.join_next().await.is_some() {}
             // After the roles: what they committed last is sent too.
             self.relay_stopper.stop();
-            let _ = self.relay.await;
+            while self.relay.join_next().await.is_some() {}
             self.broker.close().await;
         };
         if tokio::time::timeout(deadline, work).await.is_err() {
@@ -225,25 +239,31 @@ impl Running {
 /// # Errors
 /// As [`start`].
 pub async fn run(settings: Settings, roles: Roles, ready: impl FnOnce(&Running)) -> Result<(), AppError> {
-    let (stopper, stop) = shutdown::channel();
-    let signals = tokio::spawn(async move {
-        let heard = shutdown::signal().await;
-        stopper.stop();
-        heard
-    });
-    if let Some(running) = start(&settings, roles, &stop).await? {
-        ready(&running);
-        stop.wait().await;
-        tracing::info!("stopping");
-        let stopped = running.stop(Duration::from_millis(settings.shutdown.deadline_ms));
-        tokio::select! {
-            () = stopped => {}
-            // A second signal ends at once.
-            _ = shutdown::signal() => tracing::warn!("stopped at once; what is left comes again"),
+    let mut signals = Signals::listen().map_err(|error| AppError::Other(error.to_string()))?;
+    let mut running = tokio::select! {
+        running = start(&settings, roles) => running?,
+        // Nothing has been taken yet: there is nothing to finish.
+        () = signals.next() => {
+            tracing::info!("stopped before it was ready");
+            return Ok(());
         }
+    };
+    ready(&running);
+    let result = tokio::select! {
+        () = signals.next() => Ok(()),
+        // With a part of it gone, the others would look well and jobs would wait for ever.
+        name = first_end(&mut running.roles, &mut running.relay) => Err(AppError::Ended(name)),
+    };
+    match &result {
+        Ok(()) => tracing::info!("stopping"),
+        Err(error) => tracing::error!(%error, "stopping"),
     }
-    signals.abort();
-    Ok(())
+    tokio::select! {
+        () = running.stop(Duration::from_millis(settings.shutdown.deadline_ms)) => {}
+        // A second signal ends at once.
+        () = signals.next() => tracing::warn!("stopped at once; what is left comes again"),
+    }
+    result
 }
 
 /// The broker of a process, not yet connected.
@@ -330,8 +350,8 @@ pub fn key_file_beside(database: &Path) -> PathBuf {
     path.into()
 }
 
-/// Waits for the database and brings it up to date, or says that it is too old. False: told to stop.
-async fn ready_database(db: &Db, migrate: bool, stop: &Stop) -> Result<bool, AppError> {
+/// Waits for the database and brings it up to date, or says that it is too old.
+async fn ready_database(db: &Db, migrate: bool) -> Result<(), AppError> {
     let mut patience = Patience::new("the database");
     loop {
         let result = if migrate {
@@ -340,7 +360,7 @@ async fn ready_database(db: &Db, migrate: bool, stop: &Stop) -> Result<bool, App
             db::migration_state(db).await
         };
         match result {
-            Ok(MigrationState::Current) => return Ok(true),
+            Ok(MigrationState::Current) => return Ok(()),
             Ok(MigrationState::Pending(missing)) => {
                 return Err(AppError::OldDatabase {
                     target: db.target().clone(),
@@ -348,17 +368,15 @@ async fn ready_database(db: &Db, migrate: bool, stop: &Stop) -> Result<bool, App
                 });
             }
             Err(error) if error.class() == FailureClass::Outage && !error.is_refusal() => {
-                if !patience.wait(&error.to_string(), stop).await {
-                    return Ok(false);
-                }
+                patience.wait(&error.to_string()).await;
             }
             Err(error) => return Err(error.into()),
         }
     }
 }
 
-/// Waits for the broker and declares its topology. False: told to stop.
-async fn ready_broker(broker: &Broker, stop: &Stop) -> Result<bool, AppError> {
+/// Waits for the broker and declares its topology.
+async fn ready_broker(broker: &Broker) -> Result<(), AppError> {
     if let Broker::Embedded(embedded) = broker {
         // What a process that is gone held comes again.
         embedded.recover().await?;
@@ -366,12 +384,8 @@ async fn ready_broker(broker: &Broker, stop: &Stop) -> Result<bool, AppError> {
     let mut patience = Patience::new("the broker");
     loop {
         match broker.declare().await {
-            Ok(()) => return Ok(true),
-            Err(error @ BrokerError::Unavailable(_)) => {
-                if !patience.wait(&error.to_string(), stop).await {
-                    return Ok(false);
-                }
-            }
+            Ok(()) => return Ok(()),
+            Err(error @ BrokerError::Unavailable(_)) => patience.wait(&error.to_string()).await,
             Err(error) => return Err(error.into()),
         }
     }
@@ -389,12 +403,12 @@ impl Patience {
         Self { what, schedule: Schedule::reconnect(), told: None }
     }
 
-    async fn wait(&mut self, reason: &str, stop: &Stop) -> bool {
+    async fn wait(&mut self, reason: &str) {
         if self.told.is_none_or(|told| told.elapsed() >= Duration::from_secs(60)) {
             tracing::warn!(reason, "waiting for {}", self.what);
             self.told = Some(Instant::now());
         }
-        stop.sleep(self.schedule.next_wait()).await
+        tokio::time::sleep(self.schedule.next_wait()).await;
     }
 }
 
@@ -418,4 +432,18 @@ async fn demo_data(db: &Db, vault: &VaultKey) -> Result<(), AppError> {
         tracing::info!("the database was empty: it has demo data now");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_role_that_panics_is_told_by_its_name() {
+        let (mut roles, mut relay) = (Tasks::new(), Tasks::new());
+        spawn(&mut roles, "gateway", std::future::pending());
+        spawn(&mut roles, "worker", async { assert_eq!(1 + 1, 3, "on purpose") });
+        spawn(&mut relay, "relay", std::future::pending());
+        assert_eq!(first_end(&mut roles, &mut relay).await, "worker");
+    }
 }

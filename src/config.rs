@@ -228,7 +228,9 @@ impl Settings {
             ("worker.together", self.worker.together),
             ("worker.request_concurrency", self.worker.request_concurrency),
             ("worker.step_concurrency", self.worker.step_concurrency),
+            ("worker.due_interval_ms", usize::try_from(self.worker.due_interval_ms).unwrap_or(1)),
             ("relay.batch", self.relay.batch),
+            ("relay.interval_ms", usize::try_from(self.relay.interval_ms).unwrap_or(1)),
         ] {
             if value == 0 {
                 return Err(ConfigError(format!("{key} must be 1 or more")));

@@ -67,6 +67,7 @@ struct Inner {
     failures: Counter,
     consumed: Counter,
     sent: Counter,
+    operation_duration: Histogram,
     process_duration: Histogram,
     http_duration: Histogram,
 }
@@ -96,6 +97,11 @@ impl Metrics {
             sent: Counter::new(
                 "messaging_client_sent_messages_total",
                 "Messages published and confirmed, or not.",
+            ),
+            operation_duration: Histogram::new(
+                "messaging_client_operation_duration_seconds",
+                "Waiting for the broker, for messages published or acknowledged together.",
+                SHORT,
             ),
             process_duration: Histogram::new(
                 "messaging_process_duration_seconds",
@@ -158,11 +164,24 @@ impl Metrics {
         self.0.sent.add(labels, 1);
     }
 
+    /// Counts how long the broker was waited for. `error` is empty where it did what was asked.
+    pub fn waited(&self, operation: &'static str, name: &'static str, took: Duration, error: &'static str) {
+        let mut labels = self.at_broker(operation, name);
+        labels.push(("error_type", error.into()));
+        self.0.operation_duration.observe(labels, took.as_secs_f64());
+    }
+
+    /// The name at the broker of one of our exchanges or queues.
+    #[must_use]
+    pub fn full_name(&self, suffix: &str) -> String {
+        format!("{}.{suffix}", self.0.prefix)
+    }
+
     fn at_broker(&self, operation: &'static str, name: &'static str) -> text::Labels {
         vec![
             ("messaging_system", self.0.system.into()),
             ("messaging_operation_name", operation.into()),
-            ("messaging_destination_name", format!("{}.{name}", self.0.prefix).into()),
+            ("messaging_destination_name", self.full_name(name).into()),
         ]
     }
 
@@ -185,6 +204,7 @@ impl Metrics {
         m.failures.write(text);
         m.consumed.write(text);
         m.sent.write(text);
+        m.operation_duration.write(text);
         m.process_duration.write(text);
         m.http_duration.write(text);
     }

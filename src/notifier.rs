@@ -7,7 +7,7 @@ use crate::bury::{Burial, bury};
 use crate::domain::DeadReason;
 use crate::shutdown::Stop;
 use crate::store::Store;
-use crate::take::{Handler, Outage, Taken, Takes, take};
+use crate::take::{Handler, Outage, Taken, Takes, in_place, take};
 use crate::wire;
 
 /// Makes notices until `stop`.
@@ -45,8 +45,10 @@ pub async fn handle(store: &Store, broker: &Broker, taken: &[Delivery]) -> Resul
             }
         }
     }
-    bury(broker, store.metrics(), Queue::Notices, &dead).await?;
     // An event is a hint: the notice is built from the job's row. If making it fails, the event comes
     // again; if it dies, due work makes the notice.
-    store.make_notices(ended).await.map_err(|error| Outage(error.to_string()))
+    let made = in_place(|| store.make_notices(ended.clone())).await;
+    made.map_err(|error| Outage(error.to_string()))?;
+    // Last: to make a notice twice does nothing.
+    bury(broker, store.metrics(), Queue::Notices, &dead).await
 }

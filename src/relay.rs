@@ -5,7 +5,7 @@
 //! lease ran out). A row is deleted only after the broker has confirmed it, so a message may be sent
 //! twice, with the same id, and never not at all.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -124,18 +124,26 @@ impl Relay {
         let mut sent = Vec::with_capacity(ids.len());
         let mut kept = Vec::new();
         let mut all = true;
-        for ((id, message), result) in ids.iter().zip(&batch).zip(self.broker.publish(&batch).await) {
+        let began = Instant::now();
+        let results = self.broker.publish(&batch).await;
+        let (took, failed) = (began.elapsed(), results.iter().find_map(|result| result.as_ref().err()));
+        let failed = failed.map_or("", BrokerError::kind);
+        for exchange in Exchange::ALL.into_iter().filter(|one| batch.iter().any(|of| of.exchange == *one)) {
+            self.store.metrics().waited("publish", exchange.suffix(), took, failed);
+        }
+        for ((id, message), result) in ids.iter().zip(&batch).zip(results) {
             let error = result.as_ref().err().map_or("", BrokerError::kind);
             self.store.metrics().sent(message.exchange.suffix(), error);
             match result {
                 Ok(()) => sent.push(*id),
                 Err(error) => {
-                    if !self.away {
-                        tracing::warn!(message_id = message.message_id, traceparent = message.traceparent, %error, "a message stays in the outbox");
+                    let is_its_own = is_its_own(&error);
+                    if !self.away || is_its_own {
+                        tracing::warn!(job_id = job_of(message), message_id = message.message_id, traceparent = message.traceparent, %error, "a message stays in the outbox");
                     }
                     self.away = true;
-                    // What the broker has no queue for keeps its lease, so that others go first.
-                    if !matches!(error, BrokerError::Unroutable { .. }) {
+                    // What others are not to wait for keeps its lease.
+                    if !is_its_own {
                         kept.push(*id);
                     }
                     all = false;
@@ -154,6 +162,21 @@ impl Relay {
         }
         all
     }
+}
+
+/// Whether others may be sent where this message was not.
+fn is_its_own(error: &BrokerError) -> bool {
+    matches!(error, BrokerError::Unroutable { .. } | BrokerError::NotTaken | BrokerError::Rejected(_))
+}
+
+/// The job that a message is of, for the log.
+fn job_of(message: &Outgoing) -> Option<String> {
+    let job = match message.exchange {
+        Exchange::Jobs => wire::decode_request(&message.body, usize::MAX).map(|asked| asked.job_id).ok(),
+        Exchange::Internal => wire::decode_step(&message.body).map(|step| step.job_id).ok(),
+        Exchange::Events => wire::decode_event(&message.body).map(|event| event.job_id).ok(),
+    };
+    job.map(|job| job.to_string())
 }
 
 /// Where each message goes.

@@ -1,5 +1,6 @@
 //! Stopping: a signal that is passed as an argument to whoever takes work.
 
+use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 
 /// Tells that it is time to stop. Only *taking* work is raced with it; work in hand is finished.
@@ -48,17 +49,29 @@ impl Stop {
     }
 }
 
-/// Returns at SIGTERM or SIGINT.
-///
-/// # Errors
-/// Where the signals cannot be listened to.
-pub async fn signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT of this process, from when it is made to its end: none between is missed.
+pub struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// Where the signals cannot be listened to.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: unix::signal(SignalKind::terminate())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    /// Returns at the next one. Safe to cancel.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! A message is acknowledged after its handler has returned, and so after its commit. When a server
 //! is away the consumer is dropped (what it held goes back once), and taking starts again when both
-//! servers answer. No attempt is counted for that.
+//! servers answer, with one message that is held and tried until it is handled. No attempt is counted for
+//! that, here or by the broker.
 //!
 //! Messages of some queues are handled together. The first of an idle queue is handled at once; what
 //! comes while others are in work is gathered, for a few milliseconds or until it is many.
@@ -15,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::broker::{Acker, Broker, Delivery, Queue};
-use crate::db::Db;
+use crate::broker::{Acker, Broker, BrokerError, Consumer, Delivery, Queue};
+use crate::db::{Db, DbError, FailureClass};
 use crate::metrics::{Class, Metrics};
 use crate::retry::Schedule;
 use crate::shutdown::Stop;
@@ -41,6 +42,10 @@ pub struct Takes {
 /// Messages taken together are handled once the first has waited so long, even if others are in work.
 /// Measured (docs/performance.md): with 5 ms transactions are smaller, and small jobs a fifth slower.
 const WINDOW: Duration = Duration::from_millis(10);
+/// A message that cannot be handled is held no longer than this: RabbitMQ closes a channel over what is
+/// not acknowledged within 30 minutes. It counts as delivered three times an hour, of the hundred times
+/// that the broker allows.
+const HELD: Duration = Duration::from_secs(20 * 60);
 /// Bytes of messages handled together, but for one that is larger by itself.
 const TOGETHER_BYTES: usize = 1024 * 1024;
 
@@ -59,6 +64,12 @@ struct Counting<H> {
     handler: Arc<H>,
     queue: Queue,
     metrics: Metrics,
+}
+
+impl<H> Clone for Counting<H> {
+    fn clone(&self) -> Self {
+        Self { handler: Arc::clone(&self.handler), queue: self.queue, metrics: self.metrics.clone() }
+    }
 }
 
 /// How taking goes, from one consumer to the next.
@@ -97,6 +108,13 @@ impl Health {
     fn handler_failed(&mut self) {
         (self.proven, self.failing) = (false, true);
     }
+
+    fn outage(&mut self, queue: Queue, metrics: &Metrics, outage: &Outage) {
+        if !std::mem::replace(&mut self.away, true) {
+            tracing::warn!(queue = queue.suffix(), reason = %outage, "taking no messages until the servers work");
+            metrics.failures(Class::Outage, 1);
+        }
+    }
 }
 
 /// Takes and handles messages until `stop`; then finishes those in hand.
@@ -112,11 +130,7 @@ pub async fn take<H: Handler>(
     let mut health = Health { proven: false, failing: false, away: false, schedule: Schedule::reconnect() };
     while !stop.is_set() {
         if let Err(outage) = session(&broker, &db, takes, handler, &stop, &mut health).await {
-            if !health.away {
-                tracing::warn!(queue = takes.queue.suffix(), reason = %outage, "taking no messages until the servers answer");
-                handler.metrics.failures(Class::Outage, 1);
-                health.away = true;
-            }
+            health.outage(takes.queue, &handler.metrics, &outage);
             stop.sleep(health.schedule.next_wait()).await;
         }
     }
@@ -134,11 +148,73 @@ async fn session<H: Handler>(
     db.ping().await.map_err(|error| Outage(error.to_string()))?;
     // A broker that lost its data, or a new one, has no queues: declaring is safe to repeat.
     broker.declare().await.map_err(|error| Outage(error.to_string()))?;
-    let careful = !health.proven;
-    let takes = if careful { Takes { prefetch: 1, concurrency: 1, together: 1, ..takes } } else { takes };
-    let mut consumer =
-        broker.consume(takes.queue, takes.prefetch).await.map_err(|error| Outage(error.to_string()))?;
+    let prefetch = if health.proven { takes.prefetch } else { 1 };
+    let consumer = broker.consume(takes.queue, prefetch).await.map_err(|error| Outage(error.to_string()))?;
     health.consuming(takes.queue);
+    if health.proven {
+        many(consumer, takes, handler, stop, health).await
+    } else {
+        one(consumer, db, handler, stop, health).await
+    }
+}
+
+/// Takes one message and tries it until it is handled: it is delivered once, however long the servers
+/// answer and do not work.
+async fn one<H: Handler>(
+    mut consumer: Consumer,
+    db: &Db,
+    handler: &Counting<H>,
+    stop: &Stop,
+    health: &mut Health,
+) -> Result<(), Outage> {
+    let delivery = tokio::select! {
+        () = stop.wait() => return Ok(()),
+        next = consumer.next() => next.map_err(|error| Outage(error.to_string()))?,
+    };
+    let (taken, since): (Taken, _) = ([delivery].into(), Instant::now());
+    loop {
+        let outage = match run(handler, Arc::clone(&taken)).await {
+            Ok(Ok(())) => {
+                acknowledge(handler, &consumer.acker(), &taken).await?;
+                health.handled(handler.queue);
+                return Ok(());
+            }
+            Ok(Err(outage)) => outage,
+            Err(Panicked) => {
+                give_back(&consumer.acker(), &taken[0]).await?;
+                // It does not hold up the others: taken with them, it alone goes back again.
+                health.handled(handler.queue);
+                return Ok(());
+            }
+        };
+        health.handler_failed();
+        if since.elapsed() >= HELD {
+            return Err(outage);
+        }
+        health.outage(handler.queue, &handler.metrics, &outage);
+        loop {
+            tokio::select! {
+                waited = stop.sleep(health.schedule.next_wait()) => if !waited {
+                    return Ok(());
+                },
+                // No other message comes: this tells that the consumer is gone, and the message with it.
+                Err(error) = consumer.next() => return Err(Outage(error.to_string())),
+            }
+            if db.ping().await.is_ok() {
+                break;
+            }
+        }
+    }
+}
+
+/// Takes and handles messages as wide as it may.
+async fn many<H: Handler>(
+    mut consumer: Consumer,
+    takes: Takes,
+    handler: &Counting<H>,
+    stop: &Stop,
+    health: &mut Health,
+) -> Result<(), Outage> {
     let mut gathered = Gathered::default();
     let mut tasks = JoinSet::new();
     let mut result = Ok(());
@@ -164,12 +240,7 @@ async fn session<H: Handler>(
             }
             () = tokio::time::sleep_until(gathered.until), if waiting => {}
             Some(done) = tasks.join_next() => match finished(done) {
-                Ok(()) => {
-                    health.handled(takes.queue);
-                    if careful {
-                        break;
-                    }
-                }
+                Ok(()) => health.handled(takes.queue),
                 Err(outage) => {
                     health.handler_failed();
                     result = Err(outage);
@@ -228,43 +299,43 @@ fn start<H: Handler>(
     handler: &Counting<H>,
     taken: Taken,
 ) {
-    let Counting { handler, queue, metrics } = handler;
-    let (handler, queue, metrics) = (Arc::clone(handler), *queue, metrics.clone());
+    let handler = handler.clone();
     tasks.spawn(async move {
-        match handle(&handler, queue, &metrics, &acker, Arc::clone(&taken)).await {
+        match run(&handler, Arc::clone(&taken)).await {
+            Ok(handled) => handled?,
             // It was one of them, and nobody knows which: only that one is to go back to the queue.
             Err(Panicked) if taken.len() > 1 => {
                 for delivery in taken.iter() {
-                    let alone = [delivery.clone()].into();
-                    match handle(&handler, queue, &metrics, &acker, alone).await {
-                        Ok(done) => done?,
-                        Err(Panicked) => give_back(&acker, delivery.tag).await?,
+                    let alone: Taken = [delivery.clone()].into();
+                    match run(&handler, Arc::clone(&alone)).await {
+                        Ok(handled) => {
+                            handled?;
+                            acknowledge(&handler, &acker, &alone).await?;
+                        }
+                        Err(Panicked) => give_back(&acker, delivery).await?,
                     }
                 }
-                Ok(())
+                return Ok(());
             }
-            Err(Panicked) => give_back(&acker, taken[0].tag).await,
-            Ok(done) => done,
+            Err(Panicked) => return give_back(&acker, &taken[0]).await,
         }
+        acknowledge(&handler, &acker, &taken).await
     });
 }
 
 /// A handler panicked.
 struct Panicked;
 
-/// Handles messages and acknowledges them.
-async fn handle<H: Handler>(
-    handler: &Arc<H>,
-    queue: Queue,
-    metrics: &Metrics,
-    acker: &Acker,
+/// Handles messages.
+async fn run<H: Handler>(
+    Counting { handler, queue, metrics }: &Counting<H>,
     taken: Taken,
 ) -> Result<Result<(), Outage>, Panicked> {
-    let (count, tags) = (taken.len(), taken.iter().map(|delivery| delivery.tag).collect::<Vec<_>>());
+    let count = taken.len();
     // OpenTelemetry's names.
     let span = tracing::info_span!(
         "process",
-        messaging.destination.name = queue.suffix(),
+        messaging.destination.name = metrics.full_name(queue.suffix()),
         messaging.batch.message_count = (count > 1).then_some(count),
         messaging.message.id = taken.first().filter(|_| count == 1).and_then(|only| only.message_id.clone())
     );
@@ -280,19 +351,61 @@ async fn handle<H: Handler>(
     if !(error == "panic" && count > 1) {
         metrics.handled(queue.suffix(), count, began.elapsed(), error);
     }
-    match handled {
-        Ok(Ok(())) => Ok(acker.ack(&tags).await.map_err(|error| Outage(error.to_string()))),
-        Ok(Err(outage)) => Ok(Err(outage)),
-        Err(_) => Err(Panicked),
-    }
+    handled.map_err(|_| Panicked)
+}
+
+async fn acknowledge<H>(
+    Counting { queue, metrics, .. }: &Counting<H>,
+    acker: &Acker,
+    done: &[Delivery],
+) -> Result<(), Outage> {
+    let tags: Vec<u64> = done.iter().map(|delivery| delivery.tag).collect();
+    let began = std::time::Instant::now();
+    let acked = acker.ack(&tags).await;
+    let error = acked.as_ref().err().map_or("", BrokerError::kind);
+    metrics.waited("ack", queue.suffix(), began.elapsed(), error);
+    acked.map_err(|error| Outage(error.to_string()))
 }
 
 /// Gives a message back over which a handler panicked.
-async fn give_back(acker: &Acker, tag: u64) -> Result<(), Outage> {
-    tracing::error!("a handler panicked; its message goes back to the queue");
+async fn give_back(acker: &Acker, delivery: &Delivery) -> Result<(), Outage> {
+    tracing::error!(
+        message_id = delivery.message_id,
+        traceparent = delivery.traceparent(),
+        "a handler panicked; its message goes back to the queue"
+    );
     // Not at once: the broker counts deliveries, and a bug is rarely gone in a moment.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    acker.requeue(tag).await.map_err(|error| Outage(error.to_string()))
+    acker.requeue(delivery.tag).await.map_err(|error| Outage(error.to_string()))
+}
+
+/// How often a failure that may be gone in a moment is retried before it is recorded.
+const TRIES_IN_PLACE: usize = 3;
+
+/// For handlers: runs `work`, again a few times where its failure is transient.
+pub async fn in_place<T, F: Future<Output = Result<T, DbError>>>(
+    mut work: impl FnMut() -> F,
+) -> Result<T, DbError> {
+    let mut schedule = Schedule::in_place();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match work().await {
+            Err(error) if error.class() == FailureClass::Transient && tries < TRIES_IN_PLACE => {
+                tracing::debug!(%error, tries, "trying again in place");
+                tokio::time::sleep(schedule.next_wait()).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// For handlers: either the failure is an outage, or it is to be recorded with these words.
+pub fn outage_or_words(error: &DbError) -> Result<String, Outage> {
+    match error.class() {
+        FailureClass::Outage => Err(Outage(error.to_string())),
+        FailureClass::Transient => Ok(error.to_string()),
+    }
 }
 
 fn finished(done: Result<Result<(), Outage>, tokio::task::JoinError>) -> Result<(), Outage> {

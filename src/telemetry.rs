@@ -4,12 +4,6 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
-/// Names of the fields in log lines, so that one search finds a job everywhere.
-pub mod field {
-    pub const JOB: &str = "job_id";
-    pub const TRACE: &str = "traceparent";
-}
-
 /// Starts logging. `RUST_LOG` wins over the configuration.
 ///
 /// # Errors

@@ -53,6 +53,20 @@ pub struct Delivery {
     pub body: Vec<u8>,
 }
 
+impl Delivery {
+    /// A text header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The W3C trace that its sender names, unchecked.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.header(topology::HEADER_TRACEPARENT)
+    }
+}
+
 /// What can go wrong at the broker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
@@ -68,6 +82,9 @@ pub enum BrokerError {
     /// A mandatory message had nowhere to go.
     #[error("no queue takes a message for {exchange} with key {routing_key}")]
     Unroutable { exchange: String, routing_key: String },
+    /// The broker closed the channel over the message: it is larger than it may be there.
+    #[error("the broker rejects the message: {0}")]
+    Rejected(String),
     /// The broker did not take the message (a negative confirm).
     #[error("the broker did not take the message")]
     NotTaken,
@@ -82,6 +99,7 @@ impl BrokerError {
             Self::Refused(_) => "refused",
             Self::Topology(_) => "topology",
             Self::Unroutable { .. } => "unroutable",
+            Self::Rejected(_) => "rejected",
             Self::NotTaken => "not_taken",
         }
     }

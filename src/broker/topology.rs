@@ -1,6 +1,6 @@
 //! Every name at the broker, in one place: exchanges, queues, routing keys, headers.
 
-/// An exchange. The number is what the outbox keeps.
+/// An exchange. The number is what the embedded broker keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exchange {
     /// Direct: requests, from any UI.

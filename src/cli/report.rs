@@ -7,7 +7,7 @@ use super::{Failure, out};
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::{FailReason, JobSnapshot, JobState, RejectReason};
 use crate::store::Store;
-use crate::wire::{job_json, rejection_json};
+use crate::wire::{job_json, rejection_json, rfc3339};
 
 /// How many rejections the notice names.
 const REJECTIONS_IN_WORDS: i64 = 20;
@@ -46,6 +46,9 @@ pub(super) async fn notice(store: &Store, job: &JobSnapshot) -> Result<(), Failu
     let by = store.principal_names([job.requested_by]).await?;
     let by = by.get(&job.requested_by).map_or_else(|| format!("user {}", job.requested_by), Clone::clone);
     out::line(headline(job, &by))?;
+    if let Some(line) = attempts(job) {
+        out::line(line)?;
+    }
     for line in counts(job) {
         out::line(line)?;
     }
@@ -102,6 +105,13 @@ fn headline(job: &JobSnapshot, by: &str) -> String {
     format!("Job {} of {by} {state}{reason}{retry}", job.job_id)
 }
 
+/// How often an attempt failed, and when the next one is.
+fn attempts(job: &JobSnapshot) -> Option<String> {
+    let next = job.retry.as_ref().and_then(|retry| retry.next_attempt_at);
+    let next = next.map_or(String::new(), |at| format!(", next at {}", rfc3339(at)));
+    (job.attempts > 0).then(|| format!("  attempts {}{next}", job.attempts))
+}
+
 fn why(reason: FailReason) -> &'static str {
     match reason {
         FailReason::RequesterNotValid => "the requester does not exist, is not active or has no account",
@@ -155,6 +165,7 @@ fn reason(reason: RejectReason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::Retry;
     use crate::domain::{Counts, JobId, PrincipalId, PrincipalKind, SecretId};
 
     fn job(state: JobState, counts: Counts, pairs: u64) -> JobSnapshot {
@@ -190,6 +201,18 @@ mod tests {
         };
         assert!(counts(&failed).contains(&"       6,410 not touched".to_owned()));
         assert!(headline(&failed, "Ana Souza").ends_with(" of Ana Souza failed: it was tried too often"));
+    }
+
+    #[test]
+    fn a_job_that_waits_for_another_try_says_how_often_and_until_when() {
+        let retry = Some(Retry { last_error: "a deadlock".to_owned(), next_attempt_at: Some(1_000) });
+        let job = job(JobState::Running, Counts::default(), 4);
+        assert_eq!(attempts(&job), None);
+        let waiting = JobSnapshot { state: JobState::Retrying, attempts: 2, retry, ..job };
+        assert!(headline(&waiting, "Ana").ends_with("waits for another try (a deadlock)"));
+        assert_eq!(attempts(&waiting).as_deref(), Some("  attempts 2, next at 1970-01-01T00:00:01Z"));
+        let failed = JobSnapshot { state: JobState::Failed, attempts: 5, retry: None, ..waiting };
+        assert_eq!(attempts(&failed).as_deref(), Some("  attempts 5"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Code, Failure, open, out, report};
+use super::{Code, Failure, open, out, report, safe};
 use crate::domain::{JobId, JobSnapshot, JobState};
 use crate::store::Store;
 
@@ -78,7 +78,7 @@ impl Bar {
 
     fn words(&self, job: &JobSnapshot) -> String {
         match (&job.retry, job.state) {
-            (Some(retry), _) => format!("waiting for another try: {}", retry.last_error.replace('\n', " ")),
+            (Some(retry), _) => format!("waiting for another try: {}", safe::one_line(&retry.last_error)),
             (None, JobState::Queued) if self.since.elapsed() > HINT_AFTER => {
                 "queued: is `batchshare up` or `batchshare work` running?".to_owned()
             }

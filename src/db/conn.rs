@@ -139,8 +139,15 @@ impl Target {
     /// # Errors
     /// A sentence that says what is wrong with the text, without the text (it may hold a password).
     pub fn parse(url: &str) -> Result<Self, String> {
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return Ok(Self::Postgres { url: url.to_owned() });
+        if let Some((_, rest)) =
+            url.split_once("://").filter(|(name, _)| ["postgres", "postgresql"].contains(name))
+        {
+            return match is_plain(rest) {
+                true => Ok(Self::Postgres { url: url.to_owned() }),
+                false => Err("database.url must look like postgres://user:password@host:port/database; \
+                              percent-encode what is special in user and password (/ as %2F, @ as %40)"
+                    .to_owned()),
+            };
         }
         match url.strip_prefix("sqlite://") {
             Some("") => Err("database.url names no file: sqlite://path/to/file.db".to_owned()),
@@ -162,11 +169,9 @@ impl Target {
                     .map_err(|error| failed(error.to_string().trim().replace('\n', "; ")))?;
                 connection
                     .batch_execute(&format!(
-                        "SET statement_timeout = {}; SET lock_timeout = {}; \
-                         SET idle_in_transaction_session_timeout = {}; SET timezone = 'UTC'; \
+                        "{}; SET idle_in_transaction_session_timeout = {}; SET timezone = 'UTC'; \
                          SET application_name = 'batchshare'",
-                        options.statement_timeout.as_millis(),
-                        options.lock_timeout.as_millis(),
+                        options.limits(),
                         options.idle_in_transaction_timeout.as_millis(),
                     ))
                     .map_err(|error| failed(error.to_string()))?;
@@ -194,6 +199,26 @@ impl Target {
     }
 }
 
+/// Whether libpq can read what stands behind `postgres://` only as it was meant. It quotes what it cannot
+/// read, or asks for a host of that name: that could be a part of a password which is not encoded.
+fn is_plain(rest: &str) -> bool {
+    let (place, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let hosts = place.rsplit_once('@').map_or(place, |(_, hosts)| hosts);
+    let query = path.split_once('?').map_or("", |(_, query)| query);
+    let has_port = |host: &str| match host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
+        Some((_, port)) => port.chars().all(|c| c.is_ascii_digit()),
+        None => true,
+    };
+    let is_encoded = |after: &str| {
+        after.get(..2).is_some_and(|code| code != "00" && code.chars().all(|c| c.is_ascii_hexdigit()))
+    };
+    rest.matches('@').count() == place.matches('@').count().min(1)
+        && !rest.contains(|c: char| c == '#' || c.is_whitespace() || c.is_control())
+        && hosts.split(',').all(has_port)
+        && (query.is_empty() || query.split('&').all(|part| part.contains('=')))
+        && rest.split('%').skip(1).all(is_encoded)
+}
+
 /// Adds libpq's timeouts where the URL does not set them itself, so that no call waits for ever on a
 /// peer that is gone.
 fn with_timeouts(url: &str, options: &DbOptions) -> String {
@@ -218,15 +243,11 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite { path } => write!(f, "sqlite://{}", path.display()),
-            Self::Postgres { url } => match url::Url::parse(url) {
-                Ok(url) => {
-                    write!(f, "postgres://{}", url.host_str().unwrap_or_default())?;
-                    url.port().map_or(Ok(()), |port| write!(f, ":{port}"))?;
-                    f.write_str(url.path())
-                }
-                // libpq may still read it. What cannot be told apart from a password is not shown.
-                Err(_) => f.write_str("postgres://…"),
-            },
+            Self::Postgres { url } => {
+                let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+                let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+                write!(f, "postgres://{}", rest.rsplit_once('@').map_or(rest, |(_, place)| place))
+            }
         }
     }
 }
@@ -244,15 +265,39 @@ mod tests {
     #[test]
     fn a_target_never_prints_its_password() {
         for url in [
-            "postgres://me:se@cret@db:5432/vault?password=hidden",
-            "postgres://me@db:5432/vault?password=se@cret",
-            "postgres://me:se%3Fcret@db:5432/vault",
+            "postgres://me:secret@db:5432/vault?password=hidden",
+            "postgres://me@db:5432/vault?password=se%40cret",
+            "postgresql://me:se%3Fcret@db:5432/vault",
         ] {
             let target = Target::parse(url).expect("valid");
             assert_eq!(target.to_string(), "postgres://db:5432/vault");
             assert_eq!(format!("{target:?}"), "postgres://db:5432/vault");
         }
-        let odd = Target::parse("postgres://me:se?cr/et@db/vault").expect("kept for libpq");
-        assert!(!odd.to_string().contains("cr"), "{odd}");
+        for url in [
+            "postgres://me:x@[::1]:5432/vault",
+            "postgres://a:5432,b:5433/vault?target_session_attrs=primary",
+        ] {
+            Target::parse(url).expect("valid");
+        }
+    }
+
+    /// libpq would quote a part of it, or look for a host of that name.
+    #[test]
+    fn a_password_that_is_not_encoded_is_refused_and_not_shown() {
+        for url in [
+            "postgres://me:secr/et@db/vault",
+            "postgres://me:123/secret@db/vault",
+            "postgres://me:secr?et@db/vault",
+            "postgres://me:123?secret@db/vault",
+            "postgres://me:123?x=secret@db/vault",
+            "postgres://me:secr#et@db/vault",
+            "postgres://me:secr@et@db/vault",
+            "postgres://me:secr%et@db/vault",
+            "postgres://me:secr et@db/vault",
+            "postgres://me@db/vault?secret",
+        ] {
+            let error = Target::parse(url).expect_err(url);
+            assert!(error.contains("percent-encode") && !error.contains("secr"), "{error}");
+        }
     }
 }

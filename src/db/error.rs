@@ -2,7 +2,8 @@
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-/// How a failure is treated (ARCHITECTURE.md, "Failures").
+/// How a failure of the database is treated (ARCHITECTURE.md, "Failures"). The third class, permanent, is
+/// of messages: `wire` and `worker/handle` find it, and no database tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureClass {
     /// The server is away or cannot work: wait for it, count no attempt.
@@ -42,10 +43,12 @@ impl From<DieselError> for DbError {
 /// codes, so the classes 53 and 57P01-57P03 and SQLite's result codes are told by their texts; a
 /// server that speaks another language is caught by [`DbError::connection_lost`] in most cases.
 const OUTAGE_WORDS: &[&str] = &[
-    // 53100, 53200, 53300
+    // 53100, 53200, 53300, 53400
     "No space left on device",
     "could not extend file",
     "out of memory",
+    "out of shared memory",
+    "temporary file size exceeds",
     "too many clients",
     "too many connections",
     "remaining connection slots",
@@ -95,6 +98,19 @@ impl DbError {
         matches!(self, Self::Panicked) || self.class() == FailureClass::Outage
     }
 
+    /// It is there and too busy: a lock, a deadlock, a time-out. The same may work in a moment.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        const WORDS: &[&str] = &["deadlock detected", "canceling statement due to", "database is locked"];
+        match self {
+            Self::Query(DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => true,
+            Self::Query(DieselError::DatabaseError(_, information)) => {
+                WORDS.iter().any(|word| information.message().contains(word))
+            }
+            _ => false,
+        }
+    }
+
     /// A unique key was violated.
     #[must_use]
     pub fn is_unique_violation(&self) -> bool {
@@ -139,6 +155,8 @@ mod tests {
             (Unknown, "terminating connection due to administrator command", Outage),
             (Unknown, "the database system is shutting down", Outage),
             (Unknown, "could not extend file \"base/1\": No space left on device", Outage),
+            (Unknown, "out of shared memory", Outage),
+            (Unknown, "temporary file size exceeds temp_file_limit (1024kB)", Outage),
             (Unknown, "sorry, too many clients already", Outage),
             (Unknown, "database or disk is full", Outage),
             (Unknown, "disk I/O error", Outage),
@@ -152,6 +170,17 @@ mod tests {
         for (kind, text, class) in table {
             assert_eq!(with_text(kind, text).class(), class, "{text}");
         }
+    }
+
+    #[test]
+    fn only_what_may_work_in_a_moment_is_busy() {
+        use DatabaseErrorKind::{SerializationFailure, Unknown};
+        for text in ["deadlock detected", "canceling statement due to lock timeout", "database is locked"] {
+            assert!(with_text(Unknown, text).is_busy(), "{text}");
+        }
+        assert!(with_text(SerializationFailure, "").is_busy());
+        assert!(!with_text(Unknown, "something never seen").is_busy());
+        assert!(!DbError::Corrupt(String::new()).is_busy());
     }
 
     #[test]

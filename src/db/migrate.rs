@@ -3,7 +3,9 @@
 //! They only add, so that a binary works with a database one release newer.
 
 use diesel::backend::Backend;
+use diesel::connection::SimpleConnection as _;
 use diesel::migration::Migration;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::conn::{Conn, Target};
@@ -21,8 +23,16 @@ pub enum MigrationState {
     Pending(Vec<String>),
 }
 
+/// Keeps what tells the class: a server that stops meanwhile, or is a replica still, is waited for.
 fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> DbError {
-    DbError::Corrupt(format!("a migration failed: {error}"))
+    DbError::Query(match error.downcast::<DieselError>() {
+        Ok(error) => *error,
+        // The type of what fails within a migration is private: its text tells.
+        Err(error) => {
+            let text = format!("a migration failed: {error}");
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(text))
+        }
+    })
 }
 
 /// What is still to be applied.
@@ -59,7 +69,8 @@ fn names<DB: Backend>(list: Vec<Box<dyn Migration<DB>>>) -> Vec<String> {
 /// # Errors
 /// Where a migration fails; what was applied before it stays.
 pub async fn apply(db: &Db) -> Result<Vec<String>, DbError> {
-    db.read_on_writer(|conn| {
+    let limits = db.options().limits();
+    db.read_on_writer(move |conn| {
         // Two processes that migrate at once take turns.
         lock(conn)?;
         let applied = pending(conn).and_then(|names| {
@@ -70,7 +81,7 @@ pub async fn apply(db: &Db) -> Result<Vec<String>, DbError> {
             .map_err(failed)?;
             Ok(names)
         });
-        unlock(conn)?;
+        unlock(conn, &limits)?;
         applied
     })
     .await
@@ -94,18 +105,19 @@ pub async fn revert_all(db: &Db) -> Result<(), DbError> {
 /// An arbitrary number that only our migrations use as an advisory lock.
 const LOCK: &str = "7220230";
 
+/// Without the limits of everyday statements: a migration takes as long as it takes, and so does whoever
+/// migrates before us.
 fn lock(conn: &mut Conn) -> Result<(), DbError> {
-    advisory(conn, "pg_advisory_lock")
-}
-
-fn unlock(conn: &mut Conn) -> Result<(), DbError> {
-    advisory(conn, "pg_advisory_unlock")
-}
-
-fn advisory(conn: &mut Conn, function: &str) -> Result<(), DbError> {
-    use diesel::connection::SimpleConnection;
     if conn.is_pg() {
-        conn.batch_execute(&format!("SELECT {function}({LOCK})"))?;
+        conn.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")?;
+        conn.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))?;
+    }
+    Ok(())
+}
+
+fn unlock(conn: &mut Conn, limits: &str) -> Result<(), DbError> {
+    if conn.is_pg() {
+        conn.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK}); {limits}"))?;
     }
     Ok(())
 }

@@ -5,13 +5,14 @@
 //! dropped together instead of failing one after the other.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use diesel::connection::{Connection as _, InstrumentationEvent};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use super::conn::{Conn, Target};
 use super::error::DbError;
@@ -61,6 +62,14 @@ pub struct DbOptions {
     /// The longest wait for an answer, whatever the reason: a peer that accepts and never answers
     /// is found out by nothing else.
     pub call_timeout: Duration,
+}
+
+impl DbOptions {
+    /// SQL that sets the limits of everyday statements (PostgreSQL).
+    pub(super) fn limits(&self) -> String {
+        let (statement, lock) = (self.statement_timeout.as_millis(), self.lock_timeout.as_millis());
+        format!("SET statement_timeout = {statement}; SET lock_timeout = {lock}")
+    }
 }
 
 /// How a transaction that did not fail ends.
@@ -144,6 +153,10 @@ impl Db {
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.inner.target
+    }
+
+    pub(super) fn options(&self) -> &DbOptions {
+        &self.inner.options
     }
 
     #[must_use]
@@ -243,29 +256,48 @@ impl Db {
         reading: bool,
         work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        let call = Arc::clone(&self.inner).on_connection(reading, work);
-        match self.deadline {
-            Some(deadline) => {
-                tokio::time::timeout(deadline, call).await.unwrap_or(Err(DbError::Deadline(deadline)))
+        let inner = Arc::clone(&self.inner);
+        let permits = Arc::clone(&inner.pool(reading).permits);
+        let Some(deadline) = self.deadline else {
+            let permit = permits.acquire_owned().await;
+            return inner.spawn(reading, Arc::new(Mutex::new(permit.ok())), work).await;
+        };
+        let ends = Instant::now() + deadline;
+        let late = || DbError::Deadline(deadline);
+        let permit = timeout_at(ends, permits.acquire_owned()).await.map_err(|_| late())?;
+        // The semaphore is never closed.
+        let permit = Arc::new(Mutex::new(permit.ok()));
+        let call = Arc::clone(&inner).spawn(reading, Arc::clone(&permit), work);
+        timeout_at(ends, call).await.unwrap_or_else(|_| {
+            // A server that is silent for ever must not keep a place in the pool for ever. SQLite has no
+            // silent server, and its one writer must stay one.
+            if !inner.target.is_sqlite() {
+                inner.generation.fetch_add(1, Ordering::Relaxed);
+                drop(locked(&permit).take());
             }
-            None => call.await,
-        }
+            Err(late())
+        })
     }
 }
 
+/// A place in a pool, which a call has until it ends or is given up.
+type Place = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Inner {
-    async fn on_connection<T: Send + 'static>(
+    async fn spawn<T: Send + 'static>(
         self: Arc<Self>,
         reading: bool,
+        place: Place,
         work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        let permits = Arc::clone(&self.pool(reading).permits);
-        // The semaphore is never closed.
-        let permit = permits.acquire_owned().await.map_err(|_| DbError::Panicked)?;
-        // The closure owns permit and connection: if the caller is gone, the work still ends and the
+        // The closure owns place and connection: if the caller is gone, the work still ends and the
         // connection comes back.
         tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _place = place;
             let (born, mut conn) = self.take(reading)?;
             let result = work(&mut conn);
             match &result {
@@ -286,7 +318,7 @@ impl Inner {
 
     fn take(&self, reading: bool) -> Result<(u64, Conn), DbError> {
         let generation = self.generation.load(Ordering::Relaxed);
-        let mut idle = self.pool(reading).idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = locked(&self.pool(reading).idle);
         idle.retain(|(born, _)| *born == generation);
         if let Some(found) = idle.pop() {
             return Ok(found);
@@ -303,6 +335,9 @@ impl Inner {
     }
 
     fn give_back(&self, reading: bool, born: u64, conn: Conn) {
-        self.pool(reading).idle.lock().unwrap_or_else(PoisonError::into_inner).push((born, conn));
+        // One of before an outage is dropped here: it may be one too many.
+        if born == self.generation.load(Ordering::Relaxed) {
+            locked(&self.pool(reading).idle).push((born, conn));
+        }
     }
 }

@@ -27,8 +27,9 @@ pub(super) struct Scrape(Arc<Inner>);
 struct Inner {
     store: Store,
     broker: BrokerCheck,
-    /// The last numbers and when they were read. Locked while reading: who comes meanwhile waits for them.
-    last: Mutex<Option<(Instant, Figures)>>,
+    /// The last numbers and when they were read; none where that failed, since what took too long runs on
+    /// for a while. Locked while reading: who comes meanwhile waits for them.
+    last: Mutex<Option<(Instant, Option<Figures>)>>,
 }
 
 impl Scrape {
@@ -62,13 +63,10 @@ impl Scrape {
     async fn figures(&self) -> Option<Figures> {
         let mut last = self.0.last.lock().await;
         if let Some((_, figures)) = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
-            return Some(figures.clone());
+            return figures.clone();
         }
-        match timeout(DEADLINE, self.0.store.figures()).await {
-            Ok(Ok(figures)) => {
-                *last = Some((Instant::now(), figures.clone()));
-                Some(figures)
-            }
+        let figures = match timeout(DEADLINE, self.0.store.figures()).await {
+            Ok(Ok(figures)) => Some(figures),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "metrics without the numbers of the database");
                 None
@@ -77,7 +75,9 @@ impl Scrape {
                 tracing::warn!("metrics without the numbers of the database: they took too long");
                 None
             }
-        }
+        };
+        *last = Some((Instant::now(), figures.clone()));
+        figures
     }
 }
 

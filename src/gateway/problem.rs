@@ -141,7 +141,7 @@ impl Problem {
     }
 
     pub(crate) fn unavailable() -> Self {
-        let detail = "the database does not answer; nothing is lost, try again";
+        let detail = "the database does not answer or is busy; nothing is lost, try again";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available at the moment", detail)
             .retry_after(5)
     }
@@ -164,6 +164,10 @@ impl From<DbError> for Problem {
         match error.class() {
             FailureClass::Outage => {
                 tracing::warn!(%error, "a request was not served: the database is away");
+                Self::unavailable()
+            }
+            FailureClass::Transient if error.is_busy() => {
+                tracing::warn!(%error, "a request was not served: the database is busy");
                 Self::unavailable()
             }
             FailureClass::Transient => {

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use crate::db::{Conn, DbError, Flow};
 use crate::domain::job::Move;
 use crate::domain::permission::names;
-use crate::domain::{Counts, DeadReason, DeadState, FailReason, JobId, JobState, PrincipalId};
+use crate::domain::{Counts, DeadReason, DeadState, FailReason, JobId, JobSnapshot, JobState, PrincipalId};
 use crate::wire::{self, JobRequested, Step};
 
 use super::jobs::{self, Fresh, JobRow};
@@ -84,22 +84,21 @@ impl Store {
     }
 
     /// Keeps a dead letter and does to its job what its reason says, in one transaction. A letter
-    /// that is there already does nothing.
+    /// that is there already does nothing. Returns the job, if that failed it.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn bury(&self, mut letter: DeadLetter) -> Result<(), DbError> {
+    pub async fn bury(&self, mut letter: DeadLetter) -> Result<Option<JobSnapshot>, DbError> {
         self.transact(move |tx| {
             let effect = effect(&letter);
             letter.job_id = letter.job_id.or(effect.job());
             letter.run = letter.run.or(effect.run());
-            if insert(tx, &letter)?
-                && let Some(run) = apply(tx, &effect, &letter)?
-            {
+            let failed = if insert(tx, &letter)? { apply(tx, &effect, &letter)? } else { None };
+            if let Some(job) = &failed {
                 let this = dead_letters::table.filter(dead_letters::dead_id.eq(clean(&letter.dead_id)));
-                diesel::update(this).set(dead_letters::run.eq(run)).execute(tx.conn)?;
+                diesel::update(this).set(dead_letters::run.eq(job.run)).execute(tx.conn)?;
             }
-            Ok(Flow::Commit(()))
+            Ok(Flow::Commit(failed))
         })
         .await
     }
@@ -181,8 +180,8 @@ fn request_effect(letter: &DeadLetter) -> Effect {
     }
 }
 
-/// Does to the job what the letter does. The run that it failed, if it failed one.
-fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option<i32>, DbError> {
+/// Does to the job what the letter does. The job, if that failed it.
+fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option<JobSnapshot>, DbError> {
     match effect {
         Effect::None { .. } => Ok(None),
         Effect::Invalid(job, requester) => {
@@ -241,14 +240,18 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
     }
 }
 
-/// Fails a locked job; what was granted stays and is counted. Returns its run.
-fn fail(tx: &mut Tx<'_>, row: &JobRow, reason: FailReason, detail: &str) -> Result<Option<i32>, DbError> {
+/// Fails a locked job; what was granted stays and is counted.
+fn fail(
+    tx: &mut Tx<'_>,
+    row: &JobRow,
+    reason: FailReason,
+    detail: &str,
+) -> Result<Option<JobSnapshot>, DbError> {
     use super::schema::jobs::dsl;
     diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
         .set(dsl::last_error.eq(clean(detail)))
         .execute(tx.conn)?;
     let counts =
         if row.state == JobState::Running { ending::close_lanes(tx.conn, row)? } else { Counts::default() };
-    ending::end(tx, row, Move::Fail(reason), counts)?;
-    Ok(Some(row.run))
+    ending::end(tx, row, Move::Fail(reason), counts).map(Some)
 }

@@ -15,7 +15,7 @@ use crate::wire::Step;
 use super::facts::id;
 use super::outbox::{FIRST_TERMINAL, Letter};
 use super::tx::Tx;
-use super::{Store, jobs, notices, replay};
+use super::{Store, jobs, millis, notices, replay};
 
 /// Rows taken at a time; what is left is due a second later.
 const BATCH: i64 = 100;
@@ -56,10 +56,6 @@ struct DueLane {
     turn: i32,
 }
 
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
 impl Store {
     /// Whether a job that has not begun is overdue: only then the broker is asked whether its queue
     /// is empty.
@@ -81,11 +77,22 @@ impl Store {
     /// # Errors
     /// Where the database fails; what was not woken is found again.
     pub async fn wake_due(&self, queue_empty: bool, options: DueOptions) -> Result<DueWork, DbError> {
-        let lanes = self.transact(move |tx| wake_lanes(tx, &options).map(Flow::Commit)).await?;
-        let requests =
-            self.transact(move |tx| ask_again(tx, queue_empty, &options).map(Flow::Commit)).await?;
-        let notices = self.transact(|tx| make_notices(tx).map(Flow::Commit)).await?;
-        Ok(DueWork { lanes, requests, notices })
+        // Each by itself: what is wrong with one kind is not to hold up the others.
+        let lanes = self.transact(move |tx| wake_lanes(tx, &options).map(Flow::Commit)).await;
+        let requests = self.transact(move |tx| ask_again(tx, queue_empty, &options).map(Flow::Commit)).await;
+        let notices = self.transact(|tx| make_notices(tx).map(Flow::Commit)).await;
+        Ok(DueWork { lanes: lanes?, requests: requests?, notices: notices? })
+    }
+}
+
+/// A row that nobody can read is told and left out, so that the others go on.
+fn readable<T>(what: &str, key: JobKey, row: Result<T, DbError>) -> Result<Option<T>, DbError> {
+    match row {
+        Err(error @ (DbError::Corrupt(_) | DbError::Query(diesel::result::Error::NotFound))) => {
+            tracing::error!(job = key.get(), %error, "{what} is due and cannot be read");
+            Ok(None)
+        }
+        row => row.map(Some),
     }
 }
 
@@ -108,7 +115,7 @@ fn wake_lanes(tx: &mut Tx<'_>, options: &DueOptions) -> Result<usize, DbError> {
         .load(tx.conn)?;
     for lane in &due {
         let key: JobKey = id(lane.job)?;
-        let job = jobs::read(tx.conn, key)?;
+        let Some(job) = readable("the job of a lane", key, jobs::read(tx.conn, key))? else { continue };
         let step = Step { job_id: job.job_id, run: job.run, lane: lane.lane, turn: lane.turn };
         tracing::info!(job_id = %job.job_id, lane = lane.lane, turn = lane.turn, traceparent = job.traceparent, "waking a lane that is due");
         tx.wake(key, &step, &job.traceparent);
@@ -127,7 +134,10 @@ fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result
     let mut asked = 0;
     for key in due {
         let key: JobKey = id(key.id)?;
-        let job = jobs::read(tx.conn, key)?;
+        let Some(job) = readable("a job not begun", key, jobs::read(tx.conn, key))? else {
+            look_later(tx.conn, key, i64::MAX, options)?;
+            continue;
+        };
         let waited = tx.now - job.requested_at >= millis(options.unbegun_patience);
         let time = job.attempts > 0 || queue_empty || waited;
         if time && !on_its_way(tx.conn, key)? && replay::ask_again(tx, &job)? {

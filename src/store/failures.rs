@@ -16,7 +16,7 @@ use super::jobs::{self, JobRow};
 use super::lane_rows::{self, LaneStand};
 use super::lanes::LaneWork;
 use super::tx::Tx;
-use super::{Store, ending, facts};
+use super::{Store, ending, facts, millis};
 
 /// What a recorded failure led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,10 +34,6 @@ pub enum Recorded {
 /// The wait before the next attempt; `None` where there is none.
 fn wait(attempts: i32, delays: &[Duration]) -> Option<Duration> {
     usize::try_from(attempts - 1).ok().and_then(|index| delays.get(index)).copied()
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Store {

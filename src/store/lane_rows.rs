@@ -132,7 +132,7 @@ pub(super) fn reopen_all(conn: &mut Conn, job: JobKey, lease: Duration) -> Resul
     let sql = "UPDATE lanes SET open = position < end_position, turn = turn + 1, attempts = 0, failures = 0, \
                not_before = NULL, last_error = NULL, lease_ms = $1, due_at = now_ms() + $2 \
                WHERE job = $3 RETURNING lane, turn, open";
-    let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
+    let lease = super::millis(lease);
     let mut lanes: Vec<Reopened> = statement(sql)
         .bind::<BigInt, _>(lease)
         .bind::<BigInt, _>(lease)

@@ -21,7 +21,7 @@ use super::lane_rows::LaneStand;
 use super::rejections::Rejected;
 use super::schema::{jobs as jobs_table, lanes};
 use super::tx::Tx;
-use super::{Store, ending, facts, grants, outbox, rejections};
+use super::{Store, ending, facts, grants, millis, outbox, rejections};
 
 /// What lanes need to know of the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ pub struct LaneOptions {
 
 impl LaneOptions {
     fn lease_ms(&self) -> i64 {
-        i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX)
+        millis(self.lease)
     }
 }
 
@@ -149,12 +149,6 @@ impl LaneWork {
     #[must_use]
     pub fn job_id(&self) -> crate::domain::JobId {
         self.job.job_id
-    }
-
-    /// The trace of its job.
-    #[must_use]
-    pub fn traceparent(&self) -> &str {
-        &self.job.traceparent
     }
 
     pub(super) fn stand(&self) -> LaneStand {

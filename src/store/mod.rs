@@ -58,6 +58,11 @@ use crate::metrics::{Metrics, Tally};
 use tx::Tx;
 
 pub use import::{ImportError, Imported, Sealer};
+
+/// A duration as the database counts it.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
 pub use names::{Match, Named};
 
 /// A handle on everything that is kept. Cheap to clone.

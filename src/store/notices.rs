@@ -76,10 +76,12 @@ struct Ended {
 /// runs anew, or whose requester is unknown, gets none. A newer run's notice takes the older one's place.
 pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)], now: i64) -> Result<(), DbError> {
     let rows: Vec<Value> = ended.iter().map(|(job, run)| json!([job, run])).collect();
+    // Locked in order: two notifiers at once may have the same jobs (an event that comes again).
     let sql = format!(
-        "UPDATE jobs SET notice_due = false FROM ({}) AS e \
-         WHERE jobs.job_id = e.job_id AND jobs.run = e.run AND jobs.notice_due RETURNING jobs.id, jobs.run",
+        "UPDATE jobs SET notice_due = false WHERE id IN (SELECT j.id FROM jobs j JOIN ({}) AS e \
+         ON j.job_id = e.job_id AND j.run = e.run WHERE j.notice_due ORDER BY j.id {}) RETURNING id, run",
         conn.each_row("$1", &[("job_id", "text"), ("run", "integer")]),
+        conn.for_update(),
     );
     let ended: Vec<Ended> = statement(sql).bind::<Text, _>(Value::from(rows).to_string()).load(conn)?;
     for row in ended.iter().filter(|row| row.run > 1) {

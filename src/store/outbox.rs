@@ -8,8 +8,8 @@ use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, SmallInt
 use crate::db::{Conn, DbError, statement};
 use crate::domain::event::EventKind;
 
-use super::Store;
 use super::schema::outbox;
+use super::{Store, millis};
 
 /// What a message is. The relay knows where each goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub(super) fn insert(
     if letters.is_empty() {
         return Ok(Vec::new());
     }
-    let lease = i64::try_from(lease.as_millis()).unwrap_or(0);
+    let lease = millis(lease);
     let mut ids = match conn {
         Conn::Pg(conn) => insert_postgres(conn, &letters, lease)?,
         Conn::Sqlite(conn) => insert_sqlite(conn, &letters, lease)?,
@@ -218,7 +218,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn take_unsent(&self, limit: usize, lease: Duration) -> Result<Vec<OutboxRow>, DbError> {
-        let lease = i64::try_from(lease.as_millis()).unwrap_or(0);
+        let lease = millis(lease);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.db
             .write(move |conn| {

@@ -15,9 +15,10 @@ use crate::broker::{Delivery, Queue};
 use crate::bury::{Burial, bury};
 use crate::domain::DeadReason;
 use crate::store::{DeadLetter, Origin};
-use crate::take::{Handler, Outage, Taken};
+use crate::take::{Handler, Outage, Taken, in_place, outage_or_words};
 
-use super::{Worker, in_place, not_recorded, outage_or_words};
+use super::handle::log_ended;
+use super::{Worker, not_recorded};
 
 impl Worker {
     /// Sends messages that can never be handled to the dead letters.
@@ -29,7 +30,13 @@ impl Worker {
         let store = &self.store;
         let letter = letter_of(delivery, store.db().clock().now_ms());
         match in_place(|| store.bury(letter.clone())).await {
-            Ok(()) => Ok(()),
+            Ok(None) => Ok(()),
+            Ok(Some(job)) => {
+                let trace = delivery.traceparent();
+                let span = tracing::info_span!("dead letter", job_id = %job.job_id, traceparent = trace);
+                span.in_scope(|| log_ended(&job));
+                Ok(())
+            }
             Err(error) => {
                 // Nothing may hold up this queue for ever: without its effect the letter is still kept.
                 let words = outage_or_words(&error)?;
@@ -57,9 +64,7 @@ impl Handler for DeadLetters {
 }
 
 fn letter_of(delivery: &Delivery, now: i64) -> DeadLetter {
-    let header = |name: &str| {
-        delivery.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
-    };
+    let header = |name: &str| delivery.header(name);
     let ours = header(HEADER_DEAD_ID).zip(header(HEADER_DEAD_REASON).and_then(DeadReason::from_name));
     let (dead_id, reason, detail, queue) = match ours {
         Some((dead_id, reason)) => (

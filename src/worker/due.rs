@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::broker::Queue;
-use crate::db::DbError;
+use crate::db::{DbError, FailureClass};
 use crate::shutdown::Stop;
 use crate::store::DueWork;
 
@@ -16,7 +16,10 @@ pub(super) async fn run(worker: Arc<Worker>, stop: Stop) {
             Ok(found) if found == DueWork::default() => {}
             Ok(found) => tracing::info!(?found, "woke due work"),
             // The consumers tell of an outage; what was not woken is found again.
-            Err(error) => tracing::debug!(%error, "could not look for due work"),
+            Err(error) if error.class() == FailureClass::Outage => {
+                tracing::debug!(%error, "could not look for due work");
+            }
+            Err(error) => tracing::error!(%error, "could not look for all due work"),
         }
     }
 }

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use futures_util::stream::TryStreamExt as _;
 use tracing::{Instrument as _, Span};
 
-use crate::broker::topology::HEADER_TRACEPARENT;
 use crate::broker::{Delivery, Queue};
 use crate::bury::Burial;
 use crate::domain::{DeadReason, JobSnapshot, together};
 use crate::store::{Begun, Recorded};
-use crate::take::{Handler, Outage, Taken};
+use crate::take::{Handler, Outage, Taken, in_place, outage_or_words};
 use crate::wire::{self, JobRequested};
 
-use super::{Worker, in_place, not_recorded, outage_or_words};
+use super::{Worker, not_recorded};
 
 /// Handles the queue of requests.
 pub(super) struct Requests(pub(super) Arc<Worker>);
@@ -38,20 +37,21 @@ impl Handler for Requests {
                 Err(burial) => dead.push(burial),
             }
         }
-        worker.bury(Queue::Jobs, &dead).await?;
         for group in together::groups(small, |small| (small.asked.job_id, &small.asked.request)) {
             // None of a group touches another: one that waits for a lock need not hold up the rest.
             let left = worker.begin_together(group).await?;
-            worker.begin_each(left).await?;
+            dead.extend(worker.begin_each(left).await?);
         }
         // What is large waits for nobody, and nobody for it.
-        worker.begin_each(others).await
+        dead.extend(worker.begin_each(others).await?);
+        // Last: where something before it fails, all come again. To begin twice does nothing; to bury twice
+        // would be two letters.
+        worker.bury(Queue::Jobs, &dead).await
     }
 }
 
 fn trace_of(delivery: &Delivery) -> Option<String> {
-    let header = delivery.headers.iter().find(|(name, _)| name == HEADER_TRACEPARENT);
-    header.map(|(_, value)| value.clone()).filter(|value| wire::is_traceparent(value))
+    delivery.traceparent().filter(|value| wire::is_traceparent(value)).map(ToOwned::to_owned)
 }
 
 impl Worker {
@@ -104,24 +104,32 @@ impl Worker {
         }
     }
 
-    /// Begins each by itself, several at once.
-    async fn begin_each(&self, requests: Vec<Request<'_>>) -> Result<(), Outage> {
+    /// Begins each by itself, several at once. The messages among them that are for the dead letters.
+    async fn begin_each<'a>(&self, requests: Vec<Request<'a>>) -> Result<Vec<Burial<'a>>, Outage> {
         let at_once = self.options.request_concurrency.max(1);
-        let requests = futures_util::stream::iter(requests.into_iter().map(Ok));
-        requests.try_for_each_concurrent(at_once, |request| self.begin(request)).await
+        let mut begun = Vec::with_capacity(requests.len());
+        for request in requests {
+            begun.push(Ok(self.begin(request)));
+        }
+        let begun = futures_util::stream::iter(begun).try_buffer_unordered(at_once);
+        Ok(begun.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 
-    async fn begin(&self, request: Request<'_>) -> Result<(), Outage> {
+    /// Begins a job. Its message, where it is one for the dead letters.
+    async fn begin<'a>(&self, request: Request<'a>) -> Result<Option<Burial<'a>>, Outage> {
         let span = request.span.clone();
         self.begin_alone(request).instrument(span).await
     }
 
-    async fn begin_alone(&self, Request { asked, delivery, .. }: Request<'_>) -> Result<(), Outage> {
+    async fn begin_alone<'a>(
+        &self,
+        Request { asked, delivery, .. }: Request<'a>,
+    ) -> Result<Option<Burial<'a>>, Outage> {
         match in_place(|| self.store.begin(asked.clone(), self.options.begin.clone())).await {
-            Ok(Begun::Conflict) => self.conflict(delivery).await,
+            Ok(Begun::Conflict) => Ok(Some(conflict(delivery))),
             Ok(begun) => {
                 log_begun(&begun);
-                Ok(())
+                Ok(None)
             }
             Err(error) => {
                 let words = outage_or_words(&error)?;
@@ -132,19 +140,18 @@ impl Worker {
                     .await
                     .map_err(not_recorded)?;
                 if recorded == Recorded::Conflict {
-                    return self.conflict(delivery).await;
+                    return Ok(Some(conflict(delivery)));
                 }
                 log_failure(recorded, &words);
-                Ok(())
+                Ok(None)
             }
         }
     }
+}
 
-    async fn conflict(&self, delivery: &Delivery) -> Result<(), Outage> {
-        let detail = "a job of this id was asked for with other content".to_owned();
-        let burial = Burial { delivery, reason: DeadReason::IdConflict, detail, job: None };
-        self.bury(Queue::Jobs, &[burial]).await
-    }
+fn conflict(delivery: &Delivery) -> Burial<'_> {
+    let detail = "a job of this id was asked for with other content".to_owned();
+    Burial { delivery, reason: DeadReason::IdConflict, detail, job: None }
 }
 
 /// One line for what became of a request.

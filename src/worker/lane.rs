@@ -9,11 +9,11 @@ use crate::broker::{Delivery, Queue};
 use crate::bury::Burial;
 use crate::domain::DeadReason;
 use crate::store::{ChunkDone, LaneFound, LaneWork};
-use crate::take::{Handler, Outage, Taken};
-use crate::wire;
+use crate::take::{Handler, Outage, Taken, in_place, outage_or_words};
+use crate::wire::{self, Step};
 
 use super::handle::{log_ended, log_failure};
-use super::{Worker, in_place, not_recorded, outage_or_words};
+use super::{Worker, not_recorded};
 
 /// Handles the queue of steps.
 pub(super) struct Steps(pub(super) Arc<Worker>);
@@ -36,19 +36,20 @@ impl Worker {
                 return self.bury(Queue::Steps, &[Burial { delivery, reason, detail, job: None }]).await;
             }
         };
-        let found = in_place(|| self.store.lane(step.clone(), self.options.begin.lane)).await;
-        match found {
+        let span = tracing::info_span!(
+            "step",
+            job_id = %step.job_id,
+            lane = step.lane,
+            turn = step.turn,
+            traceparent = delivery.traceparent()
+        );
+        self.lane(step, delivery).instrument(span).await
+    }
+
+    async fn lane(&self, step: Step, delivery: &Delivery) -> Result<(), Outage> {
+        match in_place(|| self.store.lane(step.clone(), self.options.begin.lane)).await {
             Ok(LaneFound::Stale) => Ok(()),
-            Ok(LaneFound::Work(work)) => {
-                let span = tracing::info_span!(
-                    "step",
-                    job_id = %step.job_id,
-                    lane = step.lane,
-                    turn = step.turn,
-                    traceparent = work.traceparent()
-                );
-                self.slice(*work, delivery).instrument(span).await
-            }
+            Ok(LaneFound::Work(work)) => self.slice(*work, delivery).await,
             Err(error) => {
                 let words = outage_or_words(&error)?;
                 let delays = self.options.retry_delays.clone();

@@ -15,8 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::broker::{Broker, Queue};
 use crate::config::Settings;
-use crate::db::{DbError, FailureClass};
-use crate::retry::Schedule;
+use crate::db::DbError;
 use crate::shutdown::Stop;
 use crate::store::{BeginOptions, DueOptions, LaneOptions, Store};
 use crate::take::{Handler as _, Outage, Taken, Takes, take};
@@ -95,7 +94,8 @@ impl Worker {
     }
 }
 
-/// Works until `stop`; then finishes the work in hand and returns.
+/// Works until `stop`; then finishes the work in hand and returns. Returns before only if a part of it
+/// ended by a bug: alone, the others would look well.
 pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Stop) {
     let (db, metrics) = (store.db().clone(), store.metrics().clone());
     let takes = |queue, concurrency| Takes { queue, prefetch: options.prefetch, concurrency, together: 1 };
@@ -114,37 +114,8 @@ pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Sto
     tasks.spawn(take(broker.clone(), db.clone(), metrics.clone(), steps, stepper, stop.clone()));
     let burier = Arc::new(dead::DeadLetters(Arc::clone(&worker)));
     tasks.spawn(take(broker, db, metrics, dead, burier, stop.clone()));
-    tasks.spawn(due::run(worker, stop));
-    while tasks.join_next().await.is_some() {}
-}
-
-/// How often a failure that may be gone in a moment is retried before it is recorded.
-const TRIES_IN_PLACE: usize = 3;
-
-/// Runs `work`, again a few times where its failure is transient.
-async fn in_place<T, F: Future<Output = Result<T, DbError>>>(
-    mut work: impl FnMut() -> F,
-) -> Result<T, DbError> {
-    let mut schedule = Schedule::in_place();
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match work().await {
-            Err(error) if error.class() == FailureClass::Transient && tries < TRIES_IN_PLACE => {
-                tracing::debug!(%error, tries, "trying again in place");
-                tokio::time::sleep(schedule.next_wait()).await;
-            }
-            result => return result,
-        }
-    }
-}
-
-/// Either the failure is an outage, or it is to be recorded with these words.
-fn outage_or_words(error: &DbError) -> Result<String, Outage> {
-    match error.class() {
-        FailureClass::Outage => Err(Outage(error.to_string())),
-        FailureClass::Transient => Ok(error.to_string()),
-    }
+    tasks.spawn(due::run(worker, stop.clone()));
+    while tasks.join_next().await.is_some() && stop.is_set() {}
 }
 
 /// A failure while recording: the message comes again, and with it another chance to record.

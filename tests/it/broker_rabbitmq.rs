@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use batchshare::broker::{Broker, BrokerError, Queue, Rabbit, RabbitOptions};
@@ -99,6 +100,41 @@ async fn a_server_that_says_nothing_is_unavailable_in_time_and_found_again() {
     }
     relay.flowing.send_replace(true);
     eventually("connected", 20, async || broker.ping().await.ok()).await;
+}
+
+/// lapin's attempt goes on in a thread of its own, whoever waits for it: one is enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_give_up_on_a_silent_server_leave_one_attempt_behind() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its number");
+    let (made, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counts = (Arc::clone(&made), Arc::clone(&open));
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (made, open) = counts.clone();
+            open.fetch_add(1, Ordering::SeqCst);
+            made.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                while let Ok(1..) = client.read(&mut [0; 64]).await {}
+                open.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    });
+    let options = options();
+    let broker = rabbit(&RabbitOptions {
+        url: at(&options.url, address),
+        connect_timeout: Duration::from_secs(60),
+        ..options
+    });
+    for attempts in 1..=5 {
+        tokio::select! {
+            answer = broker.ping() => panic!("{answer:?} of a server that says nothing"),
+            () = eventually("an attempt", 20, async || {
+                (made.load(Ordering::SeqCst) >= attempts).then_some(())
+            }) => {}
+        }
+    }
+    eventually("all but one are closed", 20, async || (open.load(Ordering::SeqCst) == 1).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

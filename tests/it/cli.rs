@@ -102,6 +102,11 @@ fn wrong_settings_are_one_line_and_exit_code_2() {
     let ran = folder.run_with(&["migrate"], "BATCHSHARE__DATABASE__COLOUR", "red");
     assert!(ran.refused(2).contains("colour"), "{}", ran.stderr);
 
+    for key in ["RELAY__INTERVAL_MS", "WORKER__DUE_INTERVAL_MS"] {
+        let ran = folder.run_with(&["migrate"], &format!("BATCHSHARE__{key}"), "0");
+        assert!(ran.refused(2).contains("must be 1 or more"), "{}", ran.stderr);
+    }
+
     folder.write("wrong.toml", "[gateway]\nport = 80\n");
     let ran = folder.run(&["--config", "wrong.toml", "migrate"]);
     assert!(ran.refused(2).contains("port"), "{}", ran.stderr);

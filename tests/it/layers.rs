@@ -25,7 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Hears what is new for the gateway's streams.
     ("updates", &["broker", "gateway", "retry", "shutdown", "store", "wire"]),
     ("gateway", &["config", "db", "domain", "metrics", "shutdown", "store", "vault", "wire"]),
-    ("worker", &["broker", "bury", "config", "db", "domain", "retry", "shutdown", "store", "take", "wire"]),
+    ("worker", &["broker", "bury", "config", "db", "domain", "shutdown", "store", "take", "wire"]),
     ("notifier", &["broker", "bury", "domain", "shutdown", "store", "take", "wire"]),
     ("relay", &["broker", "domain", "shutdown", "store", "wire"]),
     ("bury", &["broker", "domain", "metrics", "take"]),

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use batchshare::broker::{Broker, Embedded, Exchange, Outgoing, Queue, topology};
 use batchshare::db::{Clock, Db, Target};
 use batchshare::domain::{DeadReason, DeadState, JobState};
 use batchshare::store::{Origin, Store};
@@ -89,6 +90,12 @@ fn both_roles_tell_what_was_done_and_name_nobody() {
         ] {
             assert_eq!(value(&text, name, labels), Some(expected), "{name} {labels:?} in\n{text}");
         }
+        for (operation, name) in [("publish", "batchshare.events"), ("ack", "batchshare.jobs")] {
+            let labels = [format!("\"{operation}\""), format!("\"{name}\"")];
+            let labels = labels.each_ref().map(String::as_str);
+            let waited = value(&text, "messaging_client_operation_duration_seconds_count", &labels);
+            assert!(waited >= Some(1.0), "{labels:?} in\n{text}");
+        }
         let steps = value(&text, "messaging_client_consumed_messages_total", &["\"batchshare.steps\""]);
         assert!(steps >= Some(2.0), "{text}");
         for hidden in [id, "4711", "ana", "bruno", "prod"] {
@@ -147,7 +154,8 @@ fn every_line_of_a_job_has_its_id_and_its_trace() {
         let spans = line["spans"].as_array().cloned().unwrap_or_default();
         let Some(message) = spans.iter().find(|span| span["name"] == "process") else { continue };
         assert!(
-            ["jobs", "steps"].contains(&message["messaging.destination.name"].as_str().unwrap_or_default())
+            ["batchshare.jobs", "batchshare.steps"]
+                .contains(&message["messaging.destination.name"].as_str().unwrap_or_default())
         );
         assert!(message["messaging.message.id"].as_str().is_some_and(|of| of.contains(id)), "{line}");
         let of_job =
@@ -156,6 +164,45 @@ fn every_line_of_a_job_has_its_id_and_its_trace() {
         lines += 1;
     }
     assert!(lines >= 3, "{}", program.log());
+    assert_eq!(program.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_a_dead_letter_fails_is_told_with_its_id_and_its_trace() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite://{}", folder.path().join("b.db").display());
+    let env = vec![
+        ("BATCHSHARE__DATABASE__URL", url.clone()),
+        ("BATCHSHARE__GATEWAY__LISTEN", "127.0.0.1:0".to_owned()),
+        ("BATCHSHARE__LOG__FORMAT", "json".to_owned()),
+    ];
+    let mut program = Program::start(&["up"], &env);
+    program.logged("the gateway listens", "");
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let id = batchshare::domain::JobId::generate().to_string();
+    let poison = json!({"specversion": "1.0", "id": id, "source": "/t", "type": "batchshare.job.requested.v1",
+                        "data": {"requested_by": 1, "secrets": {"ids": [1]}, "recipients": "nobody"}});
+    let message = Outgoing {
+        exchange: Exchange::Jobs,
+        routing_key: topology::KEY_REQUESTED.to_owned(),
+        traceparent: Some(trace.to_owned()),
+        body: poison.to_string().into_bytes(),
+        ..crate::broker::to(Queue::Jobs, "from outside")
+    };
+    let db = Db::new(Target::parse(&url).expect("url"), settings(&url).db_options(), Clock::default());
+    let broker = Broker::Embedded(Embedded::new(db));
+    broker.publish(&[message]).await.remove(0).expect("published");
+    until("the end in the log", 20, || program.log().contains("job ended").then_some(()));
+    let log = program.log();
+    let mut messages = Vec::new();
+    for line in log.lines().filter(|line| line.contains(&id)) {
+        let line: Value = serde_json::from_str(line).expect("a line of JSON");
+        let spans = line["spans"].as_array().cloned().unwrap_or_default();
+        let has = |key: &str, value: &str| spans.iter().chain([&line]).any(|fields| fields[key] == value);
+        assert!(has("job_id", &id) && has("traceparent", trace), "{line}");
+        messages.push(line["message"].as_str().unwrap_or_default().to_owned());
+    }
+    assert_eq!(messages, ["dead letter", "job ended"], "{log}");
     assert_eq!(program.stop(), 0);
 }
 

@@ -3,6 +3,8 @@
 //! Outbox and relay (publish, confirm, delete); a broker that duplicates, reorders, delivers again
 //! and loses; workers that die between any two transactions, lose their connection, or never hear of
 //! a commit; the job's row as ledger, lanes with turn and position, due work, terminal event, notice.
+//! What a process hands to its relay in memory needs no state of its own: a row is published at any time,
+//! or by nobody while its process is dead, and a copy that is sent after its row is gone is a duplicate.
 //!
 //! That a job always ends is not asked with stateright's `eventually`, which overlooks what ends in a
 //! cycle. Faults are counted, so that every path has an end, which [`every_path_ends`] proves by

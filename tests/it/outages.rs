@@ -3,12 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use batchshare::db::{Clock, Db, DbError, DbOptions, Target};
 use serde_json::{Value, json};
 
 use crate::chaos::relay::{Mode, TcpRelay};
 use crate::process::{Env, Program, http, until};
 use crate::production::Site;
-use crate::support::server;
+use crate::support::{Kind, TestDb, server};
 
 /// A gateway and a worker behind relays, on a site of its own.
 struct Away {
@@ -100,6 +101,38 @@ async fn without_the_broker_jobs_are_accepted_and_run_when_it_is_back() {
         assert_eq!((&job["state"], &job["attempts"]), (&json!("completed"), &json!(0)));
         until("the worker is ready", 20, || (away.ready(&away.health).0 == 200).then_some(()));
     }
+}
+
+/// A failover behind a proxy that keeps the old connections alive: nothing ends them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_fall_silent_for_ever_keep_no_place_in_the_pool() {
+    let test = TestDb::new(Kind::Postgres).await;
+    let relay = TcpRelay::start(port(&test.url)).await;
+    let options = DbOptions { pool_size: 4, call_timeout: Duration::from_millis(1_500), ..options() };
+    let target = Target::parse(&through(&test.url, &relay)).expect("a URL");
+    let places = options.pool_size;
+    let db = Db::new(target, options, Clock::default());
+    let all_at_once = async || {
+        let gate = std::sync::Arc::new(std::sync::Barrier::new(places));
+        let calls = (0..places).map(|_| {
+            let gate = gate.clone();
+            // As many connections as there are places: each call waits for the others.
+            db.write(move |_| Ok(gate.wait()))
+        });
+        futures_util::future::join_all(calls).await
+    };
+    assert!(all_at_once().await.iter().all(Result::is_ok));
+    relay.silence_open();
+    let silent = all_at_once().await;
+    assert!(silent.iter().all(|call| matches!(call, Err(DbError::Deadline(_)))), "{silent:?}");
+    let again = all_at_once().await;
+    assert!(again.iter().all(Result::is_ok), "{again:?}");
+    // For the threads that wait for an answer still.
+    relay.set(Mode::Cut);
+}
+
+fn options() -> DbOptions {
+    crate::support::settings("sqlite://unused.db").db_options()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

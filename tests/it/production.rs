@@ -28,7 +28,7 @@ impl Site {
     }
 
     /// The same with further settings.
-    async fn start_with(further: Env) -> Self {
+    pub async fn start_with(further: Env) -> Self {
         let db = TestDb::new(Kind::Postgres).await;
         let folder = tempfile::tempdir().expect("a folder");
         let prefix = unique("site");

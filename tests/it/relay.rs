@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use batchshare::broker::{Broker, Embedded};
+use batchshare::broker::{Broker, BrokerError, Embedded, Queue, Rabbit};
 use batchshare::domain::Limits;
-use batchshare::relay::{self, RelayOptions};
+use batchshare::relay::{self, Relay, RelayOptions};
 use batchshare::shutdown;
 use batchshare::store::{Committed, Store, Submission};
 use tokio::sync::mpsc;
 
-use crate::support::{Kind, eventually};
+use crate::broker::{options, to};
+use crate::support::{Kind, eventually, server};
 use crate::world::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,4 +79,40 @@ async fn a_message_too_large_to_hand_over_leaves_at_once_and_in_small_batches() 
     assert_eq!(world.test.number("SELECT COUNT(*) FROM queue_messages WHERE length(body) > 65536").await, 1);
     stopper.stop();
     relay.await.expect("it ends");
+}
+
+/// RabbitMQ closes the channel over a message that is larger than it takes, and every other message of that
+/// channel is lost with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_the_broker_rejects_keeps_no_other_waiting() {
+    const LARGEST: usize = 12 * 1024 * 1024;
+    let set = format!("application:set_env(rabbit, max_message_size, {LARGEST}).");
+    let ctl = std::process::Command::new(server("BATCHSHARE_TEST_RABBITMQCTL")).args(["eval", &set]).output();
+    assert!(ctl.expect("rabbitmqctl runs").status.success());
+    let broker = Broker::Rabbit(Rabbit::new(options()));
+    broker.declare().await.expect("declared");
+    let mut batch = ["a", "b", "c", "d"].map(|id| to(Queue::Steps, id));
+    batch[1].body = vec![b'x'; LARGEST + 1];
+    let answers = broker.publish(&batch).await;
+    assert!(matches!(answers[1], Err(BrokerError::Rejected(_))), "{answers:?}");
+    let others = [&answers[0], &answers[2], &answers[3]];
+    assert!(others.iter().all(|answer| answer.is_ok()), "{answers:?}");
+
+    let world = World::new(Kind::Postgres).await;
+    world.secrets(ANA, [101]).await;
+    world.begin(&share([101], &[BRUNO])).await;
+    world.begin(&share([101], &[EVA])).await;
+    let oldest = "(SELECT MIN(id) FROM outbox)";
+    let grow = format!(
+        "UPDATE outbox SET body = convert_to(repeat('x', {}), 'UTF8') WHERE id = {oldest}",
+        LARGEST + 1
+    );
+    world.test.sql(&grow).await;
+    // The oldest first, and always the same: a batch of one shows who waits for it.
+    let options = RelayOptions { lease: Duration::from_secs(20), interval: Duration::from_secs(1), batch: 1 };
+    let mut relay = Relay::new(world.store.clone(), broker, options);
+    for _ in 0..2 {
+        relay.sweep().await;
+    }
+    assert_eq!(world.store.unsent().await.expect("outbox"), 1, "the one that is too large");
 }

@@ -137,3 +137,8 @@ fn an_outbox_that_dies_with_its_process_is_caught() {
 fn an_acknowledgement_over_what_is_in_work_is_caught() {
     is_caught(Mistake::AcknowledgesOverUnfinished, 40);
 }
+
+#[test]
+fn a_batch_that_reports_a_bad_job_as_done_is_caught() {
+    is_caught(Mistake::ReportsTheBadOneAsDone, 40);
+}

@@ -142,6 +142,25 @@ async fn servers_that_are_away_are_waited_for() {
     assert_eq!(code, 6, "{err}");
 }
 
+/// A replica after a failover, until it is promoted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_takes_no_writes_yet_is_waited_for() {
+    let site = Site::new().await;
+    let name = site.db.url.rsplit_once('/').expect("a database").1;
+    let read_only =
+        |value: &str| format!("ALTER DATABASE {name} SET default_transaction_read_only = {value}");
+    site.db.sql(&read_only("on")).await;
+    let mut programs = [&["work"][..], &["serve", "--migrate"]].map(|args| Program::start(args, &site.env));
+    for program in &mut programs {
+        program.logged("waiting for the database", "");
+    }
+    site.db.sql(&read_only("off")).await;
+    programs[1].address();
+    for program in &mut programs {
+        assert_eq!(program.stop(), 0, "{}", program.log());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_embedded_broker_is_for_one_process() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -19,7 +19,7 @@ pub(super) struct Cell {
     /// What the connection is for.
     purpose: &'static str,
     link: Mutex<Option<Arc<Link>>>,
-    /// The last attempt ended without an answer.
+    /// The last attempt has had no answer so far.
     stalled: AtomicBool,
 }
 
@@ -61,14 +61,12 @@ impl Cell {
         }
         let name = format!("{} {}", inner.options.name, self.purpose);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connection = match timeout_at(deadline, Connection::connect_uri(uri.clone(), properties)).await {
-            Ok(connected) => connected.map_err(|error| failed(&place, &error))?,
-            Err(_) => {
-                self.stalled.store(true, Ordering::Relaxed);
-                return Err(late());
-            }
-        };
+        // Before: whoever waits for us may be gone before the deadline, and the thread stays all the same.
+        self.stalled.store(true, Ordering::Relaxed);
+        let connecting = Connection::connect_uri(uri.clone(), properties);
+        let connected = timeout_at(deadline, connecting).await.map_err(|_| late())?;
         self.stalled.store(false, Ordering::Relaxed);
+        let connection = connected.map_err(|error| failed(&place, &error))?;
         tracing::debug!(purpose = self.purpose, place, "connected to RabbitMQ");
         let fresh = Arc::new(Link::new(connection, self.purpose));
         *link = Some(Arc::clone(&fresh));

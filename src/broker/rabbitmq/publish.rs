@@ -7,7 +7,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation};
+use lapin::{BasicProperties, Channel, Confirmation, ErrorKind};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Inner;
@@ -25,16 +25,43 @@ pub(super) async fn batch(inner: &Inner, batch: &[Outgoing]) -> Vec<Result<(), B
     let deadline = Instant::now() + inner.options.operation_timeout;
     let mut answers = Vec::with_capacity(batch.len());
     for window in batch.chunks(WINDOW) {
-        match one_window(inner, window, deadline).await {
-            (results, None) => answers.extend(results),
-            (results, Some(error)) => {
-                answers.extend(results);
-                answers.resize(batch.len(), Err(error));
-                break;
-            }
+        let (mut results, mut stopped) = one_window(inner, window, deadline).await;
+        if matches!(stopped, Some(BrokerError::Rejected(_))) {
+            stopped = one_by_one(inner, window, &mut results, deadline).await;
+        }
+        answers.extend(results);
+        if let Some(error) = stopped {
+            answers.resize(batch.len(), Err(error));
+            break;
         }
     }
     answers
+}
+
+/// One message has closed the channel of its window, and nobody knows which: each is sent by itself, so
+/// that only that one is rejected. Why no further window should follow, if so.
+async fn one_by_one(
+    inner: &Inner,
+    window: &[Outgoing],
+    results: &mut [Result<(), BrokerError>],
+    deadline: Instant,
+) -> Option<BrokerError> {
+    let mut stopped: Option<BrokerError> = None;
+    for (message, result) in window.iter().zip(results) {
+        if !matches!(result, Err(BrokerError::Rejected(_))) {
+            continue;
+        }
+        if let Some(error) = &stopped {
+            *result = Err(error.clone());
+            continue;
+        }
+        let (alone, error) = one_window(inner, std::slice::from_ref(message), deadline).await;
+        if let Some(answer) = alone.into_iter().next().or(error.clone().map(Err)) {
+            *result = answer;
+        }
+        stopped = error.filter(|error| !matches!(error, BrokerError::Rejected(_)));
+    }
+    stopped
 }
 
 /// The window's answers (none where nothing was sent), and why no further window should follow.
@@ -72,21 +99,25 @@ async fn one_window(
     let (outcomes, stopped) = confirms(&channel, inner, window, stop).await;
     let error = stopped.as_ref().map(|(error, _)| error.clone());
     let mut results = judged(topology, window, outcomes, error.as_ref());
-    let broken = results.iter().find_map(|result| match result {
-        Err(error @ (BrokerError::Unavailable(_) | BrokerError::Refused(_))) => Some(error.clone()),
-        _ => None,
-    });
+    let is_closed = results.iter().filter_map(|result| result.as_ref().err()).any(closes_the_channel);
     if let Some((_, true)) = stopped {
         // Nobody answers: the next call connects anew. A blocked connection is kept, since a new one
         // would be blocked, too. Either way the channel is dropped with what it still waits for.
         inner.publishing.forget(&link).await;
-    } else if broken.is_none() {
+    } else if !is_closed {
         Link::give_back(&link, channel);
     } else {
         // One message can close the channel: tell the same of all that were lost with it.
-        share_reason(&mut results, broken.as_ref());
+        share_reason(&mut results);
     }
-    (results, error.or(broken))
+    let closed =
+        results.iter().filter_map(|result| result.as_ref().err()).find(|error| closes_the_channel(error));
+    let reason = error.or(closed.cloned());
+    (results, reason)
+}
+
+fn closes_the_channel(error: &BrokerError) -> bool {
+    matches!(error, BrokerError::Unavailable(_) | BrokerError::Refused(_) | BrokerError::Rejected(_))
 }
 
 /// Sends all and waits for all, until `stop` says why not to.
@@ -148,7 +179,13 @@ async fn one(channel: &Channel, inner: &Inner, message: &Outgoing) -> Result<Con
     let exchange = short(&inner.options.topology.exchange(message.exchange))?;
     let options = BasicPublishOptions { mandatory: message.mandatory, immediate: false };
     let key = short(&message.routing_key)?;
-    let lost = |error| failed("publishing", &error);
+    let lost = |error: lapin::Error| match error.kind() {
+        // CONTENT_TOO_LARGE, PRECONDITION_FAILED.
+        ErrorKind::ProtocolError(told) if [311, 406].contains(&told.get_id()) => {
+            BrokerError::Rejected(told.get_message().to_string())
+        }
+        _ => failed("publishing", &error),
+    };
     let confirm =
         channel.basic_publish(exchange, key, options, &message.body, properties).await.map_err(lost)?;
     confirm.await.map_err(lost)
@@ -198,14 +235,17 @@ fn judged(
         .collect()
 }
 
-/// A closed channel tells its reason to some and "invalid channel state" to others: a refusal is the
-/// better answer for all of them.
-fn share_reason(results: &mut [Result<(), BrokerError>], broken: Option<&BrokerError>) {
-    let refused = results.iter().find(|result| matches!(result, Err(BrokerError::Refused(_)))).cloned();
-    let Some(reason) = refused.or_else(|| broken.cloned().map(Err)) else { return };
-    for result in results {
-        if matches!(result, Err(BrokerError::Unavailable(_))) {
-            *result = reason.clone();
-        }
+/// A closed channel tells its reason to some and "invalid channel state" to others: a refusal or rejection
+/// is the better answer for all of them.
+fn share_reason(results: &mut [Result<(), BrokerError>]) {
+    let told = |result: &&Result<(), BrokerError>| {
+        matches!(result, Err(BrokerError::Refused(_) | BrokerError::Rejected(_)))
+    };
+    let is_lost = |result: &&Result<(), BrokerError>| matches!(result, Err(BrokerError::Unavailable(_)));
+    let Some(reason) = results.iter().find(told).or_else(|| results.iter().find(is_lost)).cloned() else {
+        return;
+    };
+    for result in results.iter_mut().filter(|result| matches!(result, Err(BrokerError::Unavailable(_)))) {
+        *result = reason.clone();
     }
 }

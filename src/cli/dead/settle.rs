@@ -68,7 +68,8 @@ impl<'a> Outcomes<'a> {
     }
 
     /// The end of the command. A letter that was named and left is an error; among many it is not.
-    fn end(self, verb: &str) -> Result<Code, Failure> {
+    /// What was done is told before the error that ended it.
+    fn end(self, verb: &str, result: Result<(), Failure>) -> Result<Code, Failure> {
         if self.which.json {
             out::listing(self.items, None)?;
         } else if self.done + self.left > 1 {
@@ -78,6 +79,7 @@ impl<'a> Outcomes<'a> {
             };
             out::message(&format!("{} {verb}{left}", out::grouped(self.done)));
         }
+        result?;
         let named = !self.which.id.is_empty();
         Ok(match (self.absent, named && self.left > 0) {
             (true, _) => Code::NotFound,
@@ -89,19 +91,24 @@ impl<'a> Outcomes<'a> {
 
 pub(super) async fn replay(store: &Store, args: &Which, lease: Duration) -> Result<Code, Failure> {
     let mut outcomes = Outcomes::new(args);
-    for id in which(store, args).await? {
-        let outcome = match store.replay_letter(id, lease).await? {
-            Replayed::Reopened { job, run } => Ok(Done(
-                format!("its job {job} goes on as run {run}"),
-                json!({ "reopened": { "job_id": job, "run": run } }),
-            )),
-            Replayed::Sent => Ok(Done("its message is sent again".to_owned(), json!("sent"))),
-            Replayed::Absent => Err(Left::Absent),
-            Replayed::Refused(why) => Err(Left::Because(why.to_string())),
-        };
-        outcomes.tell(store, id, outcome).await?;
-    }
-    outcomes.end("replayed")
+    let ids = which(store, args).await?;
+    let result = async {
+        for id in ids {
+            let outcome = match store.replay_letter(id, lease).await? {
+                Replayed::Reopened { job, run } => Ok(Done(
+                    format!("its job {job} goes on as run {run}"),
+                    json!({ "reopened": { "job_id": job, "run": run } }),
+                )),
+                Replayed::Sent => Ok(Done("its message is sent again".to_owned(), json!("sent"))),
+                Replayed::Absent => Err(Left::Absent),
+                Replayed::Refused(why) => Err(Left::Because(why.to_string())),
+            };
+            outcomes.tell(store, id, outcome).await?;
+        }
+        Ok(())
+    };
+    let result = result.await;
+    outcomes.end("replayed", result)
 }
 
 pub(super) async fn discard(store: &Store, args: &Discard) -> Result<Code, Failure> {
@@ -110,15 +117,19 @@ pub(super) async fn discard(store: &Store, args: &Discard) -> Result<Code, Failu
         return Err(Failure::failed("nothing was discarded"));
     }
     let mut outcomes = Outcomes::new(&args.which);
-    for id in ids {
-        let outcome = match store.discard_letter(id).await? {
-            Discarded::Done => Ok(Done("discarded".to_owned(), json!("discarded"))),
-            Discarded::Absent => Err(Left::Absent),
-            Discarded::Settled(state) => Err(Left::Because(format!("it is {state} already"))),
-        };
-        outcomes.tell(store, id, outcome).await?;
-    }
-    outcomes.end("discarded")
+    let result = async {
+        for id in ids {
+            let outcome = match store.discard_letter(id).await? {
+                Discarded::Done => Ok(Done("discarded".to_owned(), json!("discarded"))),
+                Discarded::Absent => Err(Left::Absent),
+                Discarded::Settled(state) => Err(Left::Because(format!("it is {state} already"))),
+            };
+            outcomes.tell(store, id, outcome).await?;
+        }
+        Ok(())
+    };
+    let result = result.await;
+    outcomes.end("discarded", result)
 }
 
 /// Asks the person at the terminal. Nobody there is an error: a script says --yes.

@@ -66,5 +66,9 @@ async fn faults_of_all_kinds_lose_nothing_and_double_nothing() {
         quiet_after.as_secs_f64()
     );
     println!("chaos: memory of workers at most {} MiB", found.worker_mib);
-    assert!(quiet_after < Duration::from_secs(60), "quiet only after {quiet_after:?}");
+    // Of a few minutes and more: a fault in four seconds, and quiet in 15. A short run may draw the slow ones,
+    // on a machine that has more to do.
+    let (a_fault_in_s, limit) = if seconds < 300 { (10, 30) } else { (4, 15) };
+    assert!(u64::from(survived) >= seconds / a_fault_in_s, "only {survived} faults in {seconds} s");
+    assert!(quiet_after < Duration::from_secs(limit), "quiet only after {quiet_after:?}");
 }

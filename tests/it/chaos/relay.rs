@@ -23,6 +23,8 @@ pub enum Mode {
 pub struct TcpRelay {
     pub port: u16,
     mode: watch::Sender<Mode>,
+    /// Goes up when the connections there are fall silent for ever.
+    silenced: watch::Sender<u64>,
 }
 
 impl TcpRelay {
@@ -30,13 +32,20 @@ impl TcpRelay {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (mode, changes) = watch::channel(Mode::Flow);
+        let (silenced, silence) = watch::channel(0);
         let target = SocketAddr::from(([127, 0, 0, 1], target_port));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, target, changes.clone()));
+                tokio::spawn(carry(client, target, changes.clone(), silence.clone()));
             }
         });
-        Self { port, mode }
+        Self { port, mode, silenced }
+    }
+
+    /// The connections there are stay open and carry nothing any more; new ones do. A failover behind a
+    /// proxy looks like this.
+    pub fn silence_open(&self) {
+        self.silenced.send_modify(|times| *times += 1);
     }
 
     pub fn set(&self, mode: Mode) {
@@ -44,25 +53,35 @@ impl TcpRelay {
     }
 }
 
-async fn carry(client: TcpStream, target: SocketAddr, mut mode: watch::Receiver<Mode>) {
+async fn carry(
+    client: TcpStream,
+    target: SocketAddr,
+    mut mode: watch::Receiver<Mode>,
+    mut silence: watch::Receiver<u64>,
+) {
+    silence.mark_unchanged();
     if mode.wait_for(|mode| *mode != Mode::Stall).await.is_err() || *mode.borrow() == Mode::Cut {
         return;
     }
     let Ok(server) = TcpStream::connect(target).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
     let mut cut = mode.clone();
-    tokio::select! {
-        () = pump(from_client, to_server, mode.clone()) => {}
-        () = pump(from_server, to_client, mode) => {}
-        _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
+    let silent = tokio::select! {
+        () = pump(&mut from_client, &mut to_server, mode.clone()) => false,
+        () = pump(&mut from_server, &mut to_client, mode) => false,
+        Ok(()) = silence.changed() => true,
+        _ = cut.wait_for(|mode| *mode == Mode::Cut) => false,
+    };
+    if silent {
+        let _ = cut.wait_for(|mode| *mode == Mode::Cut).await;
     }
 }
 
 async fn pump(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
+    from: &mut tokio::net::tcp::OwnedReadHalf,
+    to: &mut tokio::net::tcp::OwnedWriteHalf,
     mut mode: watch::Receiver<Mode>,
 ) {
     let mut piece = vec![0; 64 * 1024];

@@ -69,6 +69,22 @@ impl Servers {
         self.await_mq();
     }
 
+    /// An administrator's stop, which ends every connection with 57P01, and a start.
+    pub fn stop_pg(&mut self) {
+        signal("INT", &[i64::from(self.pg.id())]);
+        until("PostgreSQL stops", 60, || self.pg.try_wait().expect("a child"));
+        self.pg = spawn(&self.data, "postgres");
+        self.await_pg("batchshare");
+    }
+
+    /// A stop in order, and a start on the same data.
+    pub fn stop_mq(&mut self) {
+        signal("TERM", &[-i64::from(self.mq.id())]);
+        until("RabbitMQ stops", 60, || self.mq.try_wait().expect("a child"));
+        self.mq = spawn(&self.data, "rabbitmq");
+        self.await_mq();
+    }
+
     /// STOP or CONT, to all processes of PostgreSQL.
     pub fn signal_pg(&self, name: &str) {
         signal(name, &self.pg_pids());

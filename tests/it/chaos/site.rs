@@ -20,6 +20,7 @@ pub const SECRETS: i64 = 400;
 /// Secrets beyond those, shared once and taken back.
 pub const TO_TAKE_BACK: i64 = 2_000;
 pub const PREFIX: &str = "chaos";
+const LANE_LEASE: Duration = Duration::from_secs(8);
 
 pub struct Site {
     pub servers: Servers,
@@ -40,14 +41,18 @@ const FAULTS: &[&str] = &[
     "kill a worker",
     "kill a gateway",
     "stop a worker",
+    "stop a gateway",
     "pause a worker",
+    "pause a worker until its work is given away",
     "pause a gateway",
     "kill PostgreSQL",
+    "stop PostgreSQL",
     "pause PostgreSQL",
     "cut PostgreSQL",
     "stall PostgreSQL",
     "slow PostgreSQL",
     "kill RabbitMQ",
+    "stop RabbitMQ",
     "pause RabbitMQ",
     "cut RabbitMQ",
     "cut RabbitMQ",
@@ -79,7 +84,7 @@ impl Site {
             ("DATABASE__IDLE_IN_TRANSACTION_TIMEOUT_MS", "5000".to_owned()),
             ("DATABASE__TCP_USER_TIMEOUT_MS", "5000".to_owned()),
             ("RELAY__LEASE_MS", "5000".to_owned()),
-            ("WORKER__LANE_LEASE_MS", "8000".to_owned()),
+            ("WORKER__LANE_LEASE_MS", LANE_LEASE.as_millis().to_string()),
             ("WORKER__RETRY_DELAYS_MS", "500,1000,2000,2000".to_owned()),
             // Small, so that there is a middle to be killed in.
             ("WORKER__CHUNK_PAIRS", "100".to_owned()),
@@ -151,6 +156,17 @@ impl Site {
                 assert_eq!(self.work[which].stop(), 0, "{}", self.work[which].log());
                 self.restart_worker(which);
             }
+            "stop a gateway" => {
+                assert_eq!(self.serve[which].stop(), 0, "{}", self.serve[which].log());
+                self.restart_gateway(which);
+            }
+            // Longer than heartbeats, deadlines and the lane's lease: it wakes up in the middle of what
+            // somebody else has done meanwhile.
+            "pause a worker until its work is given away" => {
+                signal("STOP", &[self.work[which].pid()]);
+                tokio::time::sleep(LANE_LEASE + hold).await;
+                signal("CONT", &[self.work[which].pid()]);
+            }
             "pause a worker" => {
                 signal("STOP", &[self.work[which].pid()]);
                 wait().await;
@@ -162,6 +178,8 @@ impl Site {
                 signal("CONT", &[self.serve[which].pid()]);
             }
             "kill PostgreSQL" => tokio::task::block_in_place(|| self.servers.kill_pg()),
+            "stop PostgreSQL" => tokio::task::block_in_place(|| self.servers.stop_pg()),
+            "stop RabbitMQ" => tokio::task::block_in_place(|| self.servers.stop_mq()),
             "kill RabbitMQ" => tokio::task::block_in_place(|| self.servers.kill_mq()),
             "pause PostgreSQL" => {
                 self.servers.signal_pg("STOP");

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use batchshare::db::{Clock, Db, Target};
 use batchshare::store::Store;
+use diesel::connection::SimpleConnection as _;
 use serde_json::json;
 
 use super::app::App;
@@ -40,6 +41,34 @@ on_both_stores! {
                 assert!(!answer.text.contains(hidden), "{}", answer.text);
             }
         }
+    }
+
+    async fn a_database_that_is_too_busy_is_503_with_a_time_to_come_again(kind: Kind) {
+        let test = TestDb::with_settings(kind, |settings| settings.database.lock_timeout_ms = 100).await;
+        Fixture::new().user(1, "ana").user(2, "bruno").secrets(1, [101]).load(&test).await;
+        let options = settings("sqlite://unused.db").db_options();
+        let other = Db::new(test.db.target().clone(), options, Clock::default());
+        let store = Store::new(test.db.clone());
+        let app = App::serve(test, store, |_| {}).await;
+        let (locked, is_locked) = tokio::sync::oneshot::channel();
+        let (let_go, holds) = std::sync::mpsc::channel::<()>();
+        let holder = tokio::spawn(async move {
+            other.write(move |conn| {
+                if conn.is_pg() {
+                    conn.batch_execute("LOCK TABLE jobs")?;
+                }
+                locked.send(()).expect("the test waits");
+                Ok(holds.recv())
+            }).await
+        });
+        is_locked.await.expect("a lock");
+        let body = json!({"secrets": {"ids": [101]}, "recipients": [{"kind": "user", "id": 2}]});
+        let answer = app.post("ana", "/share-jobs", body.clone()).await;
+        answer.problem(503);
+        assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0));
+        drop(let_go);
+        holder.await.expect("no panic").expect("committed").expect_err("nobody sends");
+        app.post("ana", "/share-jobs", body).await.ok(202);
     }
 
     async fn a_failure_of_ours_is_500_and_says_nothing_of_itself(kind: Kind) {

@@ -14,9 +14,13 @@ const REJECTIONS_IN_WORDS: i64 = 20;
 /// How many a job as JSON has, unless more are asked for.
 pub(super) const REJECTIONS_IN_JSON: i64 = 100;
 
-/// The job as HTTP shows it, and who asked for it: the operator sees everybody's.
+/// The job as HTTP shows it, with who asked for it and what its last try failed of: an operator sees
+/// everybody's, and may read what the database said.
 pub(super) fn json(job: &JobSnapshot) -> Value {
     let mut value = job_json(job);
+    if let Some(retry) = &job.retry {
+        value["retry"]["last_error"] = retry.last_error.as_str().into();
+    }
     value["requested_by"] = job.requested_by.get().into();
     value
 }
@@ -155,6 +159,7 @@ fn reason(reason: RejectReason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::Retry;
     use crate::domain::{Counts, JobId, PrincipalId, PrincipalKind, SecretId};
 
     fn job(state: JobState, counts: Counts, pairs: u64) -> JobSnapshot {
@@ -164,6 +169,8 @@ mod tests {
             requested_by: PrincipalId::new(1).expect("an id"),
             state,
             reason: None,
+            secrets: Some(pairs),
+            recipients: Some(1),
             pairs: Some(pairs),
             counts,
             rejections: Vec::new(),
@@ -190,6 +197,15 @@ mod tests {
         };
         assert!(counts(&failed).contains(&"       6,410 not touched".to_owned()));
         assert!(headline(&failed, "Ana Souza").ends_with(" of Ana Souza failed: it was tried too often"));
+    }
+
+    #[test]
+    fn an_operator_reads_what_the_last_try_failed_of_and_nobody_else() {
+        let retry = Retry { last_error: "deadlock detected".to_owned(), next_attempt_at: None };
+        let waiting = JobSnapshot { retry: Some(retry), ..job(JobState::Retrying, Counts::default(), 1) };
+        assert_eq!(json(&waiting)["retry"]["last_error"], "deadlock detected");
+        assert!(headline(&waiting, "Ana Souza").ends_with("waits for another try (deadlock detected)"));
+        assert!(!job_json(&waiting).to_string().contains("deadlock"));
     }
 
     #[test]

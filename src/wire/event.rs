@@ -55,7 +55,7 @@ pub fn encode_event(
 
 /// Why a job waits for another try, to the world: the only class of failure that does. The error itself
 /// is in the database's words, and only operators read those.
-const RETRY_REASON: &str = "transient";
+pub const RETRY_REASON: &str = "transient";
 
 /// A job as HTTP shows it; events add `requested_by` and `rejections`. `retry` is there only while the
 /// job waits for another try.

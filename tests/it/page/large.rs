@@ -52,7 +52,7 @@ fn with_ten_thousand_secrets_the_list_answers_at_once_and_sharing_all_gives_the_
     desk.empty(&search);
     browser.by_role("link", "API 1001");
     browser.by_role("checkbox", PT.select_all).click();
-    browser.see("Todos os 10.000 segredos que correspondem foram selecionados.");
+    browser.see("Todos os 10.000 segredos encontrados foram selecionados.");
     let share = desk.open_share(&PT);
     desk.choose(&share, &PT, "bruno", "Bruno Martins");
     let button = share.by_role("button", PT.share);

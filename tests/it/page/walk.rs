@@ -77,7 +77,7 @@ fn all_that_match_now_are_selected_and_a_selection_survives_searching() {
     let browser = &desk.browser;
     desk.search("stripe", "Stripe");
     browser.by_role("checkbox", PT.select_all).click();
-    browser.see("Todos os 19 segredos que correspondem foram selecionados.");
+    browser.see("Todos os 19 segredos encontrados foram selecionados.");
     browser.see("19 segredos selecionados");
     // Another search: what was selected stays, and all of this one are not selected.
     desk.search("adyen", "Adyen");
@@ -88,7 +88,7 @@ fn all_that_match_now_are_selected_and_a_selection_survives_searching() {
     browser.by_role("checkbox", PT.select_all).click();
     browser.see("19 segredos selecionados");
     // The selection can be reviewed by name and made smaller.
-    browser.by_role("button", "Rever seleção").click();
+    browser.by_role("button", "Revisar seleção").click();
     let review = browser.by_role("dialog", "19 segredos selecionados");
     browser.see("Stripe – assinaturas (produção)");
     let first =
@@ -115,7 +115,7 @@ fn select_all_says_what_cannot_be_shared_and_why() {
     desk.browser.reload();
     desk.browser.by_role("checkbox", PT.select_all).click();
     desk.browser
-        .see("118 segredos que podem ser compartilhados foram selecionados, de 120 que correspondem.");
+        .see("118 segredos que podem ser compartilhados foram selecionados, de 120 encontrados.");
     desk.browser.see("2 ficam de fora: estão desativados.");
     desk.browser.see("118 segredos selecionados");
     // Who may only view cannot select them.
@@ -123,8 +123,8 @@ fn select_all_says_what_cannot_be_shared_and_why() {
     desk.browser.by_role("link", "API 1011");
     assert!(!desk.browser.by_role("checkbox", "Selecionar API 1011").is_enabled());
     desk.browser.by_role("checkbox", PT.select_all).click();
-    desk.browser.see("Nenhum dos segredos que correspondem pode ser compartilhado.");
-    desk.browser.see("5 ficam de fora: você só pode visualizar.");
+    desk.browser.see("Nenhum dos segredos encontrados pode ser compartilhado.");
+    desk.browser.see("5 ficam de fora: você só pode visualizá-los.");
     assert!(desk.browser.maybe_by_role("button", PT.share).is_none());
     desk.quiet(&[]);
 }

@@ -61,8 +61,7 @@ export default {
   "secrets.all.none": "None of the secrets found can be shared.",
   "secrets.all.not_allowed": { one: "{n} is left out: you can only view it.", other: "{n} are left out: you can only view them." },
   "secrets.all.disabled": { one: "{n} is left out: it is disabled.", other: "{n} are left out: they are disabled." },
-  "secrets.why.not_allowed": "You can only view this secret",
-  "secrets.why.disabled": "This secret is disabled",
+  "secrets.viewOnly": "You can only view this secret",
 
   "permission.view": "Can view",
   "permission.edit": "Can edit",

@@ -31,9 +31,15 @@ export function Jobs() {
     ${page.next && html`<button type="button" onClick=${page.more}>${t("app.more")}</button>`}`;
 }
 
-/** What happened, below the progress, for a window too narrow for a column each. */
-const Outcome = ({ job }) =>
-  html`<div class="below outcomes">${linesOf({ ...job, pairs: null, reason: null, state: null }).map((line) => html`<span key=${line}>${line}</span>`)}</div>`;
+/** How far it is and what happened, below the state, for a window too narrow for a column each. */
+function Outcome({ job }) {
+  const { done_pairs: done, pairs } = job;
+  const line = (text) => html`<span key=${text}>${text}</span>`;
+  return html`<div class="below outcomes">
+    ${!isTerminal(job.state) && pairs !== null && line(t("card.progress", { done, pairs }))}
+    ${linesOf({ ...job, pairs: null, reason: null, state: null }).map(line)}
+  </div>`;
+}
 
 const JobTable = ({ items }) => html`<div class="table-frame">
   <table class="jobs">
@@ -41,7 +47,7 @@ const JobTable = ({ items }) => html`<div class="table-frame">
       <tr>
         <th scope="col" class="when">${t("jobs.when")}</th>
         <th scope="col">${t("jobs.state")}</th>
-        <th scope="col" class="number">${t("jobs.progress")}</th>
+        <th scope="col" class="number whole">${t("jobs.progress")}</th>
         ${COUNTS.map((outcome) => html`<th key=${outcome} scope="col" class=${`number ${outcome}`}>${t(`jobs.${outcome}`)}</th>`)}
         <th scope="col" class="ended">${t("jobs.ended")}</th>
       </tr>
@@ -53,12 +59,10 @@ const JobTable = ({ items }) => html`<div class="table-frame">
             <div class="below always">${whatOf(job.secrets, job.recipients)}</div></td>
           <td>
             <${State} state=${job.state} />
+            <${Outcome} job=${job} />
             ${job.state === "retrying" && html`<div class="below always">${t("job.nextAttempt")}: ${time(job.retry?.next_attempt_at)}</div>`}
           </td>
-          <td class="number">
-            <span class="whole">${progress(job)}</span>
-            <${Outcome} job=${job} />
-          </td>
+          <td class="number whole">${progress(job)}</td>
           ${COUNTS.map((outcome) => html`<td key=${outcome} class=${`number ${outcome}`}>${number(job.counts[outcome])}</td>`)}
           <td class="ended">${time(job.finished_at)}</td>
         </tr>`,

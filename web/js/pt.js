@@ -61,8 +61,7 @@ export default {
   "secrets.all.none": "Nenhum dos segredos encontrados pode ser compartilhado.",
   "secrets.all.not_allowed": { one: "{n} fica de fora: você só pode visualizá-lo.", other: "{n} ficam de fora: você só pode visualizá-los." },
   "secrets.all.disabled": { one: "{n} fica de fora: está desativado.", other: "{n} ficam de fora: estão desativados." },
-  "secrets.why.not_allowed": "Você só pode visualizar este segredo",
-  "secrets.why.disabled": "Este segredo está desativado",
+  "secrets.viewOnly": "Você só pode visualizar este segredo",
 
   "permission.view": "Pode visualizar",
   "permission.edit": "Pode editar",

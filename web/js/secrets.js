@@ -215,7 +215,8 @@ function List({ all, asked, change, items, owner }) {
 }
 
 function Row({ item, ticked, owner: others }) {
-  const why = item.shareable ? null : t(`secrets.why.${item.disabled && item.permission !== "view" ? "disabled" : "not_allowed"}`);
+  // Why it cannot be ticked is to be read in the row, and so is said with the box.
+  const why = item.shareable ? null : item.permission !== "view" ? "status" : others ? "shared" : "why";
   const owner = item.permission === "owner" ? t("secrets.mine") : item.owner.name;
   const status = item.disabled
     ? html`<${Pill} kind="off">${t("secrets.disabled")}<//>`
@@ -226,7 +227,7 @@ function Row({ item, ticked, owner: others }) {
       <input
         type="checkbox"
         aria-label=${t("secrets.select", { name: item.name })}
-        aria-describedby=${why && `why-${item.id}`}
+        aria-describedby=${why && `${why}-${item.id}`}
         disabled=${!item.shareable && !ticked}
         checked=${ticked}
         onChange=${(event) => (event.target.checked ? select([[item.id, item.name]]) : unselect([item.id]))}
@@ -235,15 +236,15 @@ function Row({ item, ticked, owner: others }) {
     <td class="id">${item.id}</td>
     <td class="name">
       <a href=${`#/secrets/${item.id}`}>${item.name}</a>
-      ${why && html`<div class="below always" id=${`why-${item.id}`}>${why}</div>`}
-      <div class="below address">${item.url}</div>
+      ${why === "why" && html`<div class="below always" id=${`why-${item.id}`}>${t("secrets.viewOnly")}</div>`}
+      <div class="below address" title=${item.url}>${item.url}</div>
       <div class="below">${t("secrets.owner")}: ${owner} · ${t(others ? "secrets.permission" : "secrets.shared")}: ${shared}</div>
     </td>
     <td class="url" title=${item.url}>${item.url}</td>
     <td class="tags">${item.tags.map((tag) => html`<${Pill} key=${tag} kind="tag">${tag}<//>`)}</td>
-    <td class="shared">${shared}</td>
+    <td class="shared" id=${`shared-${item.id}`}>${shared}</td>
     <td class="owner">${owner}</td>
-    <td class="status">${status}</td>
+    <td class="status" id=${`status-${item.id}`}>${status}</td>
   </tr>`;
 }
 

@@ -2,6 +2,7 @@
 //! can cut, stall and slow that down.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,6 +17,8 @@ pub enum Mode {
     Cut,
     /// Connections are accepted and nothing flows: a peer that never answers.
     Stall,
+    /// The connections that there are stay open and carry nothing any more, for ever; new ones flow.
+    Hang,
     /// Each piece waits so long.
     Slow(Duration),
 }
@@ -52,11 +55,18 @@ async fn carry(client: TcpStream, target: SocketAddr, mut mode: watch::Receiver<
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let mut cut = mode.clone();
-    tokio::select! {
-        () = pump(from_client, to_server, mode.clone()) => {}
-        () = pump(from_server, to_client, mode) => {}
-        _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
+    let (mut cut, mut hang) = (mode.clone(), mode.clone());
+    let is_new = *mode.borrow() == Mode::Hang;
+    let mut there = pin!(pump(from_client, to_server, mode.clone()));
+    let mut back = pin!(pump(from_server, to_client, mode));
+    let hangs = tokio::select! {
+        () = &mut there => false,
+        () = &mut back => false,
+        _ = cut.wait_for(|mode| *mode == Mode::Cut) => false,
+        _ = hang.wait_for(|mode| *mode == Mode::Hang), if !is_new => true,
+    };
+    if hangs {
+        std::future::pending::<()>().await; // with both ends open
     }
 }
 

@@ -87,6 +87,15 @@ impl Desk {
         answer
     }
 
+    /// Changes the database behind the program's back.
+    pub fn sql(&self, sql: &str) {
+        use diesel::connection::{Connection as _, SimpleConnection as _};
+        let (_, url) = self.env.iter().find(|(name, _)| name.ends_with("DATABASE__URL")).expect("a database");
+        let path = url.strip_prefix("sqlite://").expect("a file");
+        let mut conn = diesel::SqliteConnection::establish(path).expect("a connection");
+        conn.batch_execute(&format!("PRAGMA busy_timeout = 20000; {sql}")).expect("sql");
+    }
+
     /// The person's only notice, as the API tells it.
     pub fn notice(&self, person: &str) -> Value {
         self.browser.wait("a notice", 30, || {

@@ -17,7 +17,7 @@ fn folder() -> PathBuf {
 }
 
 /// Takes the view's pictures and says what is wrong with it.
-fn look(browser: &Browser, view: &str, wrong: &mut Vec<String>) {
+pub fn look(browser: &Browser, view: &str, wrong: &mut Vec<String>) {
     for theme in ["light", "dark"] {
         browser.theme(theme);
         for (width, height) in WIDTHS {
@@ -67,6 +67,7 @@ fn every_view_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     share.by_role("searchbox", PT.search_people).type_text("an");
     share.by_role_containing("button", "Ana Souza");
     look("07-recipients");
+    desk.empty(&share.by_role("searchbox", PT.search_people));
     desk.send(&share, &PT);
     desk.told(&PT, "Compartilhamento concluído");
     // One in part, and one that failed.

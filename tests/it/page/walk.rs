@@ -114,8 +114,7 @@ fn select_all_says_what_cannot_be_shared_and_why() {
     desk.notice("ana");
     desk.browser.reload();
     desk.browser.by_role("checkbox", PT.select_all).click();
-    desk.browser
-        .see("118 segredos que podem ser compartilhados foram selecionados, de 120 encontrados.");
+    desk.browser.see("118 segredos que podem ser compartilhados foram selecionados, de 120 encontrados.");
     desk.browser.see("2 ficam de fora: estão desativados.");
     desk.browser.see("118 segredos selecionados");
     // Who may only view cannot select them.
@@ -190,6 +189,7 @@ fn one_search_finds_by_each_of_the_five_and_says_who_cannot_be_chosen() {
     desk.empty(&people);
     people.type_text("zzzz");
     desk.browser.see("Ninguém encontrado para “zzzz”.");
+    desk.empty(&people);
     // Nobody chosen: nothing is sent, and it says why.
     share.by_role("button", PT.share).click();
     desk.browser.see("Escolha pelo menos um usuário ou grupo.");

@@ -36,9 +36,9 @@ export class Problem extends Error {
     return this.status >= 400 && this.status < 500;
   }
 
-  /** Whoever asks is not signed in, or may not be. */
+  /** Of `/me`: nobody is signed in, or whoever is may not be. */
   get nobody() {
-    return this.status === 401 || this.name === "sign_in_refused";
+    return this.status === 401 || this.status === 403;
   }
 }
 

@@ -32,7 +32,8 @@ export function Notices() {
 function newest(shares, jobs, notices) {
   if (shares.length > 0) return sendingTitle(shares[0]);
   const [job] = jobs.values();
-  if (job) return job.pairs === null ? t("card.queued") : t("card.progress", { done: job.done_pairs, pairs: job.pairs });
+  if (job?.state === "running") return t("card.progress", { done: job.done_pairs, pairs: job.pairs });
+  if (job) return cardTitle(job);
   return notices.length > 0 ? titleOf(notices[0]) : "";
 }
 
@@ -84,12 +85,13 @@ function Sending({ share }) {
   </article>`;
 }
 
+const cardTitle = ({ state }) => t(isTerminal(state) ? "card.ending" : `card.${state}`);
+
 /** Pairs done of all, as the database has them: no movement that is not real. */
 function Running({ job }) {
-  const title = isTerminal(job.state) ? "card.ending" : `card.${job.state}`;
   const known = job.pairs !== null;
   return html`<article class="card">
-    <h3><a href=${`#/jobs/${job.job_id}`}>${t(title)}</a></h3>
+    <h3><a href=${`#/jobs/${job.job_id}`}>${cardTitle(job)}</a></h3>
     <p>${whatOf(job.secrets, job.recipients)}</p>
     <progress aria-label=${t("card.progress.name")} max=${known ? job.pairs : 1} value=${known ? job.done_pairs : 0}></progress>
     <p class="figures">${known ? t("card.progress", { done: job.done_pairs, pairs: job.pairs }) : t("state.queued")}</p>

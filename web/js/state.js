@@ -120,7 +120,11 @@ export function snapshotCame({ jobs, notices }) {
     // What views read with the first snapshot is as new.
     return { jobs: known, notices: sorted, ready: true, connected: true, news: old.news + (old.ready ? 1 : 0) };
   });
-  // The server is there: what it may not have got is sent again, under the same key.
+  sendAgain();
+}
+
+/** The server is there: what it may not have got is sent again, under the same key. */
+export function sendAgain() {
   for (const share of sending.get()) if (share.problem && !share.problem.refused) submit(share);
 }
 

@@ -1,6 +1,6 @@
 // The stream of events: live progress and notices. Each connection begins with everything, so the page
 // is right again after sleep, reload or a lost connection.
-import { become, jobMoved, live, me, noticeCame, signIn, snapshotCame } from "./state.js";
+import { become, jobMoved, live, me, noticeCame, sendAgain, signIn, snapshotCame } from "./state.js";
 
 const AGAIN_MS = [500, 1000, 2000, 5000];
 
@@ -64,7 +64,7 @@ function open() {
   });
   on("job", jobMoved);
   on("notice", noticeCame);
-  on("beat", () => {});
+  on("beat", sendAgain);
   stream.onerror = () => {
     if (stream !== source) return;
     // The browser's own tries stop at the first refusal; ours never do.

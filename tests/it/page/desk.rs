@@ -75,6 +75,21 @@ impl Desk {
         Self { browser, address, program, env, _folder: folder }
     }
 
+    /// A browser at the first gateway of a site, which has bruno and the group Pagamentos now, too.
+    pub fn at_site(site: &mut crate::production::Site) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bruno =
+            json!({"type": "user", "id": 23, "username": "bruno", "name": "Bruno Martins", "email": ""});
+        let group = json!({"type": "user_group", "id": 24, "name": "Pagamentos", "members": [23]});
+        let path = crate::process::file(&folder, "more.jsonl", &format!("{bruno}\n{group}\n"));
+        let (code, _, err) = crate::process::run(&["import", path.to_str().expect("a path")], &site.env);
+        assert_eq!(code, 0, "{err}");
+        let (program, address) = (site.serve.remove(0), site.addresses[0].clone());
+        let browser = Browser::start();
+        browser.goto(&format!("http://{address}/"));
+        Self { browser, address, program, env: site.env.clone(), _folder: folder }
+    }
+
     /// Goes to a view by its address, as a bookmark does.
     pub fn at(&self, view: &str) {
         self.browser.goto(&format!("http://{}/#/{view}", self.address));

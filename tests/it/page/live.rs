@@ -177,8 +177,12 @@ fn a_share_that_the_server_refuses_goes_back_to_the_selection() {
 
 #[test]
 fn the_page_finds_back_by_itself_after_the_server_was_away() {
-    let mut desk = Desk::with(Vec::new(), Some(&company(5)));
-    desk.browser.by_role("link", "API 1001");
+    let mut desk = Desk::with(slowly(), Some(&company(3_000)));
+    desk.browser.by_role("checkbox", PT.select_all).click();
+    desk.browser.see("3.000 segredos selecionados");
+    share_with_bruno(&desk);
+    let seen = desk.browser.wait("some progress", 30, || done(&desk.browser).filter(|done| *done > 0.0));
+    assert!(seen < 3_000.0, "{seen}");
     assert_eq!(desk.program.stop(), 0);
     desk.browser.see("Sem conexão com o servidor.");
     let listen = ("BATCHSHARE__GATEWAY__LISTEN", desk.address.clone());
@@ -187,9 +191,20 @@ fn the_page_finds_back_by_itself_after_the_server_was_away() {
     desk.program = Program::start(&["up"], &env);
     desk.program.address();
     desk.browser.see_no_more("Sem conexão com o servidor.");
+    // The job goes on where it stood, and the page with it.
+    desk.told(&PT, "3.000 acessos novos");
+    desk.tick("API 1001");
+    desk.tick("API 1002");
+    let share = desk.open_share(&PT);
+    desk.choose(&share, &PT, "bruno", "Bruno Martins");
+    share.by_role("checkbox", PT.can_edit).click();
+    desk.choose(&share, &PT, "eva", "Eva Lima");
+    desk.send(&share, &PT);
+    desk.told(&PT, "2 acessos novos");
+    desk.told(&PT, "2 acessos ampliados para edição");
     desk.tick("API 1001");
     share_with_bruno(&desk);
-    desk.told(&PT, "1 acesso novo");
+    desk.told(&PT, "1 acesso já existia");
     desk.quiet(&["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE"]);
 }
 

@@ -32,7 +32,6 @@ fn what_happens_is_said_also_within_a_dialog_and_old_notices_are_not() {
     let desk = Desk::with(Vec::new(), Some(&company(5)));
     share(&desk, 1_001);
     desk.told(&PT, "2 acessos novos");
-    hears(&desk, "2 acessos novos");
     desk.browser.reload();
     desk.told(&PT, "2 acessos novos");
     desk.tick("API 1002");

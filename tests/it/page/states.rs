@@ -50,7 +50,7 @@ fn every_state_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     desk.sql(&format!("BEGIN IMMEDIATE; DROP TRIGGER slow; {FAILING} COMMIT;"));
     browser.see("Falha temporária");
     look("22-job-retrying");
-    browser.by_role("link", "Meus compartilhamentos").click();
+    desk.at("jobs");
     browser.by_role("heading", "Meus compartilhamentos");
     browser.see("Próxima tentativa");
     look("23-jobs-retrying");

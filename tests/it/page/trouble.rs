@@ -79,6 +79,10 @@ fn whoever_refuses_on_the_way_the_person_reads_what_it_means() {
     desk.quiet(&[]);
 }
 
+/// The page's patience of half a minute, in one second.
+const SOONER: &str =
+    "const truly = AbortSignal.timeout; AbortSignal.timeout = (ms) => truly.call(AbortSignal, ms / 30)";
+
 /// A desk whose browser comes through a relay.
 async fn far() -> (Desk, TcpRelay) {
     let desk = tokio::task::block_in_place(|| Desk::with(Vec::new(), Some(&company(5))));
@@ -98,9 +102,7 @@ async fn what_is_never_answered_ends_and_is_sent_again() {
         desk.tick("API 1001");
         let share = desk.open_share(&PT);
         desk.choose(&share, &PT, "eva", "Eva Lima");
-        // The page's patience of half a minute, in one second.
-        let sooner = "const truly = AbortSignal.timeout; AbortSignal.timeout = (ms) => truly.call(AbortSignal, ms / 30)";
-        desk.browser.script(sooner, &[]);
+        desk.browser.script(SOONER, &[]);
         relay.set(Mode::Stall);
         desk.send(&share, &PT);
         desk.told(&PT, "Enviando");
@@ -117,6 +119,7 @@ async fn a_stream_that_died_without_a_word_is_noticed() {
     tokio::task::block_in_place(|| {
         desk.told(&PT, "Nenhum aviso.");
         // What is open stays open and says nothing more; what is new flows. Then a minute goes by.
+        desk.browser.script(SOONER, &[]);
         relay.set(Mode::Hang);
         desk.browser.script(
             "const now = performance.now.bind(performance); performance.now = () => now() + 60_000",

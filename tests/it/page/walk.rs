@@ -18,10 +18,15 @@ fn the_walk(desk: &Desk, words: &Words) {
     let count = if words.yes == "Sim" { "1.200 segredos selecionados" } else { "1,200 secrets selected" };
     browser.see(count);
     assert!(browser.by_role("checkbox", words.select_all).is_checked());
+    let first = desk.api("GET", "ana", "/secrets?limit=1", None)["items"][0]["id"].take();
     // 5, 7: Share, Yes.
     let button = browser.by_role("button", words.share);
     let (at, window) = (button.rect(), (1_280.0, 800.0));
     assert!(at.x > window.0 / 2.0 && at.y > window.1 / 2.0, "at the bottom right: {at:?}");
+    button.click();
+    let question = if words.yes == "Sim" { "1.200 segredos de API?" } else { "1,200 API secrets?" };
+    browser.see(question);
+    browser.press("Escape");
     let share = desk.open_share(words);
     // 8, 9: one search over people and groups.
     desk.choose(&share, words, "bruno", "Bruno Martins");
@@ -42,6 +47,12 @@ fn the_walk(desk: &Desk, words: &Words) {
     desk.told(words, title);
     let notice = desk.notice("ana");
     assert_eq!(notice["counts"], json!({"granted": 2_400, "upgraded": 0, "unchanged": 0, "rejected": 0}));
+    // What was ticked is what was granted: view where nothing was said.
+    let grants = desk.api("GET", "ana", &format!("/secrets/{first}/grants"), None);
+    let of = |name: &str| {
+        grants["items"].as_array()?.iter().find(|grant| grant["name"] == name)?["permission"].as_str()
+    };
+    assert_eq!((of("Bruno Martins"), of("Pagamentos")), (Some("view"), Some("edit")));
 }
 
 #[test]
@@ -54,8 +65,24 @@ fn the_guide_can_be_walked_word_for_word_in_portuguese() {
     desk.browser.by_role("heading", "Compartilhados comigo");
     desk.search("adyen-pagamentos-prod", "Adyen");
     desk.browser.by_role("link", "Adyen – pagamentos (produção)").click();
-    desk.browser.see("Pode editar");
+    // Through the group, which may edit.
+    desk.browser.by_role("button", "Editar");
     desk.quiet(&[]);
+}
+
+/// RabbitMQ and PostgreSQL.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_servers_the_guide_can_be_walked_word_for_word() {
+    let mut site = crate::production::Site::start().await;
+    tokio::task::block_in_place(|| {
+        let desk = Desk::at_site(&mut site);
+        the_walk(&desk, &PT);
+        desk.become_person("Bruno Martins");
+        desk.browser.by_role("link", "Compartilhados comigo").click();
+        desk.browser.by_role("link", "API 1001").click();
+        desk.browser.by_role("button", "Editar");
+        desk.quiet(&[]);
+    });
 }
 
 #[test]
@@ -203,6 +230,18 @@ fn one_search_finds_by_each_of_the_five_and_says_who_cannot_be_chosen() {
 }
 
 #[test]
+fn a_user_name_finds_its_person_where_neither_name_nor_address_has_it() {
+    let mut lines = super::desk::company(1);
+    let zeca = json!({"type": "user", "id": 9, "username": "op-773", "name": "José Carlos", "email": "zeca@empresa.example"});
+    lines.push_str(&zeca.to_string());
+    let desk = Desk::with(Vec::new(), Some(&lines));
+    desk.tick("API 1001");
+    let share = desk.open_share(&PT);
+    desk.choose(&share, &PT, "op-773", "José Carlos");
+    desk.quiet(&[]);
+}
+
+#[test]
 fn the_guide_can_be_walked_with_the_keyboard_alone() {
     let desk = Desk::demo();
     let browser = &desk.browser;
@@ -251,7 +290,7 @@ fn the_guide_can_be_walked_with_the_keyboard_alone() {
     tab_to("button", PT.share);
     browser.press("Enter");
     desk.told(&PT, "19 acessos novos");
-    assert_ne!(browser.focused().role(), "", "the focus is somewhere");
+    assert_eq!(browser.focused().role(), "heading", "the focus is somewhere");
     tab_to("button", "Dispensar aviso");
     browser.press("Enter");
     desk.told(&PT, "Nenhum aviso.");

@@ -17,7 +17,8 @@ pub enum Mode {
     Cut,
     /// Connections are accepted and nothing flows: a peer that never answers.
     Stall,
-    /// The connections that there are stay open and carry nothing any more, for ever; new ones flow.
+    /// The connections that there are stay open and say nothing more, until something is sent on one: then
+    /// it closes, as with a router that forgot it. New ones flow.
     Hang,
     /// Each piece waits so long.
     Slow(Duration),
@@ -57,8 +58,8 @@ async fn carry(client: TcpStream, target: SocketAddr, mut mode: watch::Receiver<
     let (from_server, to_server) = server.into_split();
     let (mut cut, mut hang) = (mode.clone(), mode.clone());
     let is_new = *mode.borrow() == Mode::Hang;
-    let mut there = pin!(pump(from_client, to_server, mode.clone()));
-    let mut back = pin!(pump(from_server, to_client, mode));
+    let mut there = pin!(pump(from_client, to_server, mode.clone(), is_new));
+    let mut back = pin!(pump(from_server, to_client, mode, is_new));
     let hangs = tokio::select! {
         () = &mut there => false,
         () = &mut back => false,
@@ -66,7 +67,7 @@ async fn carry(client: TcpStream, target: SocketAddr, mut mode: watch::Receiver<
         _ = hang.wait_for(|mode| *mode == Mode::Hang), if !is_new => true,
     };
     if hangs {
-        std::future::pending::<()>().await; // with both ends open
+        there.await;
     }
 }
 
@@ -74,6 +75,7 @@ async fn pump(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
     mut mode: watch::Receiver<Mode>,
+    is_new: bool,
 ) {
     let mut piece = vec![0; 64 * 1024];
     while let Ok(length) = from.read(&mut piece).await {
@@ -81,6 +83,9 @@ async fn pump(
             return;
         }
         let now = *mode.borrow();
+        if now == Mode::Hang && !is_new {
+            return;
+        }
         if let Mode::Slow(wait) = now {
             tokio::time::sleep(wait).await;
         }

@@ -78,6 +78,8 @@ fn every_state_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     share.by_role("searchbox", PT.search_people).type_text("zzzz");
     browser.see("Ninguém encontrado para “zzzz”.");
     look("26-nobody-found");
+    browser.press("Escape"); // empties the box
+    browser.see_no_more("Ninguém encontrado");
     browser.press("Escape");
     browser.by_role("button", "Limpar seleção").click();
     // Editing refuses.

@@ -162,7 +162,11 @@ fn a_share_that_the_server_refuses_goes_back_to_the_selection() {
     share_with_bruno(&desk);
     desk.told(&PT, "O pedido passa do tamanho máximo. Selecione menos segredos ou destinatários.");
     desk.told(&PT, "Nada foi compartilhado.");
+    // What was selected meanwhile is not thrown away without a word.
+    desk.tick("API 1004");
     browser.by_role("button", "Voltar à seleção").click();
+    browser.see("A seleção atual, de 1 segredo, será substituída.");
+    browser.by_role("button", PT.yes).click();
     let share = browser.by_role_containing("dialog", "Compartilhar 5 segredos");
     share.by_role("group", "Bruno Martins");
     browser.press("Escape");

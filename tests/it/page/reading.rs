@@ -132,6 +132,27 @@ fn the_focus_is_never_lost() {
 }
 
 #[test]
+fn a_chosen_theme_stays_and_can_be_given_up() {
+    let desk = Desk::with(Vec::new(), Some(&company(1)));
+    let browser = &desk.browser;
+    let ground = || browser.script("return getComputedStyle(document.body).backgroundColor", &[]);
+    let light = ground();
+    browser.by_role("button", "Tema: automático").click();
+    browser.by_role("button", "Tema: claro").click();
+    browser.by_role("button", "Tema: escuro");
+    browser.reload();
+    let theme = browser.by_role("button", "Tema: escuro");
+    let dark = ground();
+    assert_ne!(dark, light);
+    theme.click();
+    browser.by_role("button", "Tema: automático");
+    assert_eq!(ground(), light);
+    browser.theme("dark");
+    assert_eq!(ground(), dark);
+    desk.quiet(&[]);
+}
+
+#[test]
 fn a_dialog_that_lost_its_selection_does_not_come_back() {
     let desk = Desk::with(Vec::new(), Some(&company(5)));
     let browser = &desk.browser;

@@ -101,7 +101,7 @@ export function startStream() {
   connect();
   if (document.hidden) wake();
   chosen.addEventListener("message", wake);
-  addEventListener("online", connect);
+  for (const change of ["online", "offline"]) addEventListener(change, connect);
   addEventListener("focus", wake);
   addEventListener("pageshow", (event) => event.persisted && wake());
   document.addEventListener("visibilitychange", wake);

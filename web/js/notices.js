@@ -69,10 +69,12 @@ function Sending({ share }) {
   if (!problem) return html`<article class="card"><h3>${sendingTitle(share)}</h3><p>${what}</p></article>`;
   // What was selected meanwhile is not thrown away without a word.
   const back = () => (selection.get().size > 0 ? setAsking(true) : reopen(share));
-  return html`<article class=${`card ${problem.refused ? "failed" : "partial"}`} role="alert">
-    <h3><${Icon} name=${problem.refused ? "cross" : "alert"} />${sendingTitle(share)}</h3>
-    <p>${what}. ${problemText(problem)}</p>
-    <p>${t(problem.refused ? "sending.failed.help" : "sending.unsure.help")}</p>
+  return html`<article class=${`card ${problem.refused ? "failed" : "partial"}`}>
+    <div role="alert">
+      <h3><${Icon} name=${problem.refused ? "cross" : "alert"} />${sendingTitle(share)}</h3>
+      <p>${what}. ${problemText(problem)}</p>
+      <p>${t(problem.refused ? "sending.failed.help" : "sending.unsure.help")}</p>
+    </div>
     <div class="card-actions">
       <button type="button" class="primary" onClick=${() => submit(share)}>${t("app.retry")}</button>
       ${problem.refused && html`<button type="button" onClick=${back}>${t("sending.reopen")}</button>`}

@@ -14,9 +14,13 @@ const REJECTIONS_IN_WORDS: i64 = 20;
 /// How many a job as JSON has, unless more are asked for.
 pub(super) const REJECTIONS_IN_JSON: i64 = 100;
 
-/// The job as HTTP shows it, and who asked for it: the operator sees everybody's.
+/// The job as HTTP shows it, with who asked for it and what its last try failed of: an operator sees
+/// everybody's, and may read what the database said.
 pub(super) fn json(job: &JobSnapshot) -> Value {
     let mut value = job_json(job);
+    if let Some(retry) = &job.retry {
+        value["retry"]["last_error"] = retry.last_error.as_str().into();
+    }
     value["requested_by"] = job.requested_by.get().into();
     value
 }
@@ -175,6 +179,8 @@ mod tests {
             requested_by: PrincipalId::new(1).expect("an id"),
             state,
             reason: None,
+            secrets: Some(pairs),
+            recipients: Some(1),
             pairs: Some(pairs),
             counts,
             rejections: Vec::new(),
@@ -213,6 +219,15 @@ mod tests {
         assert_eq!(attempts(&waiting).as_deref(), Some("  attempts 2, next at 1970-01-01T00:00:01Z"));
         let failed = JobSnapshot { state: JobState::Failed, attempts: 5, retry: None, ..waiting };
         assert_eq!(attempts(&failed).as_deref(), Some("  attempts 5"));
+    }
+
+    #[test]
+    fn an_operator_reads_what_the_last_try_failed_of_and_nobody_else() {
+        let retry = Retry { last_error: "deadlock detected".to_owned(), next_attempt_at: None };
+        let waiting = JobSnapshot { retry: Some(retry), ..job(JobState::Retrying, Counts::default(), 1) };
+        assert_eq!(json(&waiting)["retry"]["last_error"], "deadlock detected");
+        assert!(headline(&waiting, "Ana Souza").ends_with("waits for another try (deadlock detected)"));
+        assert!(!job_json(&waiting).to_string().contains("deadlock"));
     }
 
     #[test]

@@ -65,6 +65,10 @@ pub struct JobSnapshot {
     pub requested_by: PrincipalId,
     pub state: JobState,
     pub reason: Option<FailReason>,
+    /// N, of the request without duplicates; `None` until "all" is resolved.
+    pub secrets: Option<u64>,
+    /// M, likewise; `None` where the request cannot be read.
+    pub recipients: Option<u64>,
     /// N x M; `None` until "all" is resolved.
     pub pairs: Option<u64>,
     pub counts: Counts,
@@ -83,6 +87,7 @@ pub struct JobSnapshot {
 /// What a `retrying` job waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
+    /// In the database's words: for operators, never for the requester.
     pub last_error: String,
     pub next_attempt_at: Option<i64>,
 }

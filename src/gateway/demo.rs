@@ -16,7 +16,7 @@ pub(super) async fn me(State(state): State<GatewayState>, Me(person): Me) -> Jso
     Json(me_json(&state, &person))
 }
 
-fn me_json(state: &GatewayState, person: &Person) -> Value {
+pub(super) fn me_json(state: &GatewayState, person: &Person) -> Value {
     json!({
         "id": person.id,
         "username": person.username,

@@ -8,8 +8,9 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::HeaderName;
+use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -17,18 +18,24 @@ use tokio::time::Instant;
 
 use super::GatewayState;
 use super::auth::Me;
+use super::demo::me_json;
 use super::notices::notice_json;
 use super::problem::Problem;
 use super::updates::Update;
 use crate::db::DbError;
-use crate::domain::{JobId, PrincipalId};
+use crate::domain::JobId;
+use crate::store::Person;
 use crate::wire;
 
 /// Polling is the truth: so often a stream looks for itself whether it missed something.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Shorter than the patience of proxies and browsers.
+/// After so long a silence comes a `beat`: shorter than the patience of proxies, and an event rather than
+/// a comment, so that a page sees that its stream lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// nginx collects what it passes on, unless told not to.
+const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
 
 /// Running jobs and notices in one snapshot; who has more reads the listings.
 const SNAPSHOT: i64 = 100;
@@ -36,25 +43,26 @@ const SNAPSHOT: i64 = 100;
 pub(super) async fn stream(
     State(state): State<GatewayState>,
     Me(me): Me,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+) -> Result<impl IntoResponse, Problem> {
     // Registered before the query, so that nothing falls between them.
     let updates = state.updates.subscribe().await;
-    let snapshot = snapshot(&state, me.id).await?;
+    let snapshot = snapshot(&state, &me).await?;
     let first = event("snapshot", &snapshot);
-    let reader = Reader { state, me: me.id, updates, told: snapshot, look: Instant::now() + LOOK };
+    let reader = Reader { state, me, updates, told: snapshot, look: Instant::now() + LOOK };
     let events = unfold((reader, vec![first]), |(mut reader, mut waiting)| async move {
         while waiting.is_empty() {
             waiting = reader.next().await?;
         }
         let event = waiting.remove(0);
-        Some((Ok(event), (reader, waiting)))
+        Some((Ok::<_, Infallible>(event), (reader, waiting)))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+    let beat = KeepAlive::new().interval(HEARTBEAT).event(event("beat", &json!({})));
+    Ok(([UNBUFFERED], Sse::new(events).keep_alive(beat)))
 }
 
 struct Reader {
     state: GatewayState,
-    me: PrincipalId,
+    me: Person,
     updates: Receiver<Update>,
     /// The last snapshot, while nothing was sent after it: then a look that finds the same tells nothing.
     told: Value,
@@ -69,7 +77,7 @@ impl Reader {
             () = tokio::time::sleep_until(self.look) => Err(RecvError::Lagged(0)),
         };
         let told = match update {
-            Ok(Update::Job { id, requested_by }) if requested_by == self.me => self.job(id).await,
+            Ok(Update::Job { id, requested_by }) if requested_by == self.me.id => self.job(id).await,
             Ok(Update::Job { .. }) => Ok(Vec::new()),
             Ok(Update::Missed) | Err(RecvError::Lagged(_)) => self.everything().await,
             Ok(Update::Stopping) | Err(RecvError::Closed) => return None,
@@ -84,7 +92,9 @@ impl Reader {
         // The reader knows more than the last snapshot now: the next look must not be held against that.
         self.told = Value::Null;
         if job.state.is_terminal()
-            && let Some(notice) = self.state.store.notice_of(self.me, id).await?
+            && let Some(notice) = self.state.store.notice_of(self.me.id, id).await?
+            // An event may come again long after its notice was read.
+            && notice.dismissed_at.is_none()
         {
             events.push(event("notice", &notice_json(&notice)));
         }
@@ -93,7 +103,7 @@ impl Reader {
 
     async fn everything(&mut self) -> Result<Vec<Event>, DbError> {
         self.look = Instant::now() + LOOK;
-        let now = snapshot(&self.state, self.me).await?;
+        let now = snapshot(&self.state, &self.me).await?;
         if now == self.told {
             return Ok(Vec::new());
         }
@@ -102,10 +112,11 @@ impl Reader {
     }
 }
 
-async fn snapshot(state: &GatewayState, me: PrincipalId) -> Result<Value, DbError> {
-    let jobs = state.store.unfinished_jobs(me, SNAPSHOT).await?;
-    let (notices, _) = state.store.notices(me, false, None, SNAPSHOT).await?;
+async fn snapshot(state: &GatewayState, me: &Person) -> Result<Value, DbError> {
+    let jobs = state.store.unfinished_jobs(me.id, SNAPSHOT).await?;
+    let (notices, _) = state.store.notices(me.id, false, None, SNAPSHOT).await?;
     Ok(json!({
+        "me": me_json(state, me),
         "jobs": jobs.iter().map(wire::job_json).collect::<Vec<_>>(),
         "notices": notices.iter().map(notice_json).collect::<Vec<_>>(),
     }))

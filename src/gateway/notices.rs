@@ -46,6 +46,8 @@ pub(crate) fn notice_json(notice: &Notice) -> Value {
         "job_id": notice.job_id,
         "run": notice.run,
         "state": notice.state,
+        "secrets": notice.secrets,
+        "recipients": notice.recipients,
         "pairs": notice.pairs,
         "done_pairs": notice.counts.done(),
         "counts": notice.counts,

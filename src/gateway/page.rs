@@ -38,10 +38,12 @@ const ASSETS: &[Asset] = &[
     asset!("style.css", CSS),
     asset!("js/api.js", JS),
     asset!("js/en.js", JS),
+    asset!("js/focus.js", JS),
     asset!("js/frame.js", JS),
     asset!("js/i18n.js", JS),
     asset!("js/jobs.js", JS),
     asset!("js/lib.js", JS),
+    asset!("js/listing.js", JS),
     asset!("js/main.js", JS),
     asset!("js/notices.js", JS),
     asset!("js/pt.js", JS),
@@ -132,5 +134,6 @@ mod tests {
         FailReason::ALL.iter().for_each(|reason| has(format!("\"reason.{reason}\"")));
         RejectReason::ALL.iter().for_each(|reason| has(format!("\"reason.{reason}\"")));
         JobState::ALL.iter().for_each(|state| has(format!("\"state.{state}\"")));
+        has(format!("\"retry.{}\"", crate::wire::RETRY_REASON));
     }
 }

@@ -34,6 +34,7 @@ pub(super) struct JobRow {
     pub(super) digest: Option<String>,
     pub(super) traceparent: String,
     pub(super) secrets_total: Option<i32>,
+    pub(super) recipients_total: Option<i32>,
     pub(super) pairs: Option<u64>,
     pub(super) has_snapshot: bool,
     pub(super) counts: Counts,
@@ -66,6 +67,7 @@ pub(super) struct Columns {
     digest: Option<String>,
     traceparent: String,
     secrets_total: Option<i32>,
+    recipients_total: Option<i32>,
     pairs: Option<i64>,
     has_snapshot: bool,
     granted: i64,
@@ -85,8 +87,8 @@ pub(super) struct Columns {
 impl Columns {
     /// For statements of ours that lock what they read.
     pub(super) const NAMES: &'static str = "id, job_id, run, state, reason, requested_by, digest, traceparent, \
-        secrets_total, pairs, has_snapshot, granted, upgraded, unchanged, rejected, rejections_total, attempts, \
-        failures, not_before, last_error, requested_at, started_at, finished_at";
+        secrets_total, recipients_total, pairs, has_snapshot, granted, upgraded, unchanged, rejected, \
+        rejections_total, attempts, failures, not_before, last_error, requested_at, started_at, finished_at";
 }
 
 /// Stored counts as [`Counts`].
@@ -127,6 +129,7 @@ impl TryFrom<Columns> for JobRow {
             digest: row.digest,
             traceparent: row.traceparent,
             secrets_total: row.secrets_total,
+            recipients_total: row.recipients_total,
             has_snapshot: row.has_snapshot,
             attempts: row.attempts,
             failures: row.failures,
@@ -366,6 +369,8 @@ pub(super) fn shown(row: &JobRow, lanes: Option<lane_rows::Totals>, rejections_t
         requested_by: row.requested_by,
         state: if retry.is_some() { JobState::Retrying } else { row.state },
         reason: row.reason,
+        secrets: row.secrets_total.and_then(|total| u64::try_from(total).ok()),
+        recipients: row.recipients_total.and_then(|total| u64::try_from(total).ok()),
         pairs: row.pairs,
         // An ended job has its sum in its row; until then the lanes have the counts.
         counts: if ended { row.counts } else { row.counts + lanes.counts },
@@ -462,18 +467,10 @@ fn listed(conn: &mut Conn, rows: Vec<Columns>) -> Result<Vec<JobSnapshot>, DbErr
 
 /// Locks and reads the job of that id, whatever its state.
 pub(super) fn lock_by_id(conn: &mut Conn, job: JobId) -> Result<Option<JobRow>, DbError> {
-    Ok(lock_all(conn, [job])?.pop())
+    Ok(lock_where(conn, [job], conn.for_update())?.pop())
 }
 
-/// Locks and reads the jobs of these ids, in the order of their keys.
-pub(super) fn lock_all(
-    conn: &mut Conn,
-    jobs: impl IntoIterator<Item = JobId>,
-) -> Result<Vec<JobRow>, DbError> {
-    lock_where(conn, jobs, conn.for_update())
-}
-
-/// The same, but for those that somebody else holds.
+/// Locks and reads the jobs of these ids, in the order of their keys, but for those that somebody else holds.
 pub(super) fn lock_free(
     conn: &mut Conn,
     jobs: impl IntoIterator<Item = JobId>,

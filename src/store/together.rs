@@ -242,6 +242,7 @@ fn born(key: JobKey, asked: &JobRequested, digest: String, now: i64) -> JobRow {
         digest: Some(digest),
         traceparent: asked.traceparent.clone().unwrap_or_default(),
         secrets_total: request.secrets_named().and_then(|count| i32::try_from(count).ok()),
+        recipients_total: i32::try_from(request.recipients.len()).ok(),
         pairs: request.pairs(),
         has_snapshot: false,
         counts: Counts::default(),

@@ -53,6 +53,10 @@ pub fn encode_event(
     (id, event.to_string().into_bytes())
 }
 
+/// Why a job waits for another try, to the world: the only class of failure that does. The error itself
+/// is in the database's words, and only operators read those.
+pub const RETRY_REASON: &str = "transient";
+
 /// A job as HTTP shows it; events add `requested_by` and `rejections`. `retry` is there only while the
 /// job waits for another try.
 #[must_use]
@@ -61,6 +65,8 @@ pub fn job_json(job: &JobSnapshot) -> Value {
         "job_id": job.job_id,
         "run": job.run,
         "state": job.state,
+        "secrets": job.secrets,
+        "recipients": job.recipients,
         "pairs": job.pairs,
         "done_pairs": job.counts.done(),
         "counts": job.counts,
@@ -73,7 +79,7 @@ pub fn job_json(job: &JobSnapshot) -> Value {
     });
     if let Some(retry) = &job.retry {
         value["retry"] = json!({
-            "last_error": retry.last_error,
+            "reason": RETRY_REASON,
             "next_attempt_at": retry.next_attempt_at.map(rfc3339),
         });
     }

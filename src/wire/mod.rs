@@ -9,7 +9,9 @@ mod request;
 mod secret;
 mod step;
 
-pub use event::{JobEvent, decode_event, encode_event, event_type, job_json, rejection_json, rfc3339};
+pub use event::{
+    JobEvent, RETRY_REASON, decode_event, encode_event, event_type, job_json, rejection_json, rfc3339,
+};
 pub use fields::Invalid;
 pub use import::decode_import_line;
 pub use request::{

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use batchshare::db::{Clock, Db, DbError, DbOptions, Target};
 use serde_json::{Value, json};
 
-use crate::chaos::relay::{Mode, TcpRelay};
+use crate::chaos::relay::{Mode, Silence, TcpRelay};
 use crate::process::{Env, Program, http, until};
 use crate::production::Site;
 use crate::support::{Kind, TestDb, server};
@@ -122,7 +122,7 @@ async fn connections_that_fall_silent_for_ever_keep_no_place_in_the_pool() {
         futures_util::future::join_all(calls).await
     };
     assert!(all_at_once().await.iter().all(Result::is_ok));
-    relay.silence_open();
+    relay.silence_open(Silence::ForEver);
     let silent = all_at_once().await;
     assert!(silent.iter().all(|call| matches!(call, Err(DbError::Deadline(_)))), "{silent:?}");
     let again = all_at_once().await;

@@ -20,6 +20,7 @@ impl Stream {
             .expect("a stream");
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
         assert_eq!(answer.headers()["cache-control"], "no-store");
+        assert_eq!(answer.headers()["x-accel-buffering"], "no");
         std::thread::spawn(move || {
             let mut name = String::new();
             for line in BufReader::new(answer.into_body().into_reader()).lines().map_while(Result::ok) {
@@ -67,7 +68,8 @@ fn a_stream_tells_a_job_and_its_notice_to_whom_they_belong_and_ends_with_the_gat
     let mut program = Program::start(&["up"], &crate::embedded::settings(&folder));
     let address = program.address();
     let (ana, bruno) = (Stream::open(&address, "ana"), Stream::open(&address, "bruno"));
-    assert_eq!(ana.wait("snapshot", |_| true), json!({"jobs": [], "notices": []}));
+    let me = json!({"id": 1, "username": "ana", "name": "Ana Souza", "auth_mode": "demo"});
+    assert_eq!(ana.wait("snapshot", |_| true), json!({"me": me, "jobs": [], "notices": []}));
     bruno.wait("snapshot", |_| true);
     let body = json!({"secrets": {"all": {}}, "recipients": [{"kind": "user", "id": 2}]});
     let (status, job) = http("POST", &address, "/api/v1/share-jobs", "ana", Some(&body));

@@ -73,6 +73,8 @@ fn snapshot(state: JobState, counts: Counts) -> JobSnapshot {
         requested_by: principal(42),
         state,
         reason: None,
+        secrets: Some(3),
+        recipients: Some(2),
         pairs: Some(6),
         counts,
         rejections: Vec::new(),
@@ -99,6 +101,8 @@ fn events() -> Vec<(&'static str, EventKind, &'static str, JobSnapshot)> {
     let failed = JobSnapshot {
         run: 2,
         reason: Some(FailReason::InvalidRequest),
+        secrets: None,
+        recipients: None,
         pairs: None,
         started_at: None,
         ..snapshot(JobState::Failed, Counts::default())
@@ -170,7 +174,7 @@ fn an_event_shows_why_a_job_waits_and_the_reason_of_a_failed_job_only() {
     assert_eq!(event["data"]["state"], "retrying");
     assert_eq!(
         event["data"]["retry"],
-        json!({"last_error": "deadlock detected", "next_attempt_at": "2026-11-22T19:45:05Z"})
+        json!({"reason": "transient", "next_attempt_at": "2026-11-22T19:45:05Z"})
     );
     assert!(event["data"].get("reason").is_none());
     assert_eq!(golden("job.failed")["data"]["reason"], "invalid_request");

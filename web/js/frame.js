@@ -1,18 +1,26 @@
 // The frame: header with the grid menu, and the side menu.
-import { html, useEffect, useRef, useState } from "./lib.js";
-import { get, send } from "./api.js";
+import { html, useEffect, useRef, useState, useStore } from "./lib.js";
+import { choosePerson, people } from "./api.js";
+import { focusHeading } from "./focus.js";
 import { language, t, useLanguage } from "./i18n.js";
-import { clearSelection, me, sending } from "./state.js";
+import { sending } from "./state.js";
+import { follow } from "./stream.js";
 import { Icon, IconButton } from "./ui.js";
 
 function GridMenu() {
   const [open, setOpen] = useState(false);
   const menu = useRef();
+  const button = () => menu.current.querySelector("button");
+  // Where MySafe is open already, no new view takes the focus.
+  const gone = () => {
+    setOpen(false);
+    focusHeading();
+  };
   useEffect(() => {
     if (!open) return undefined;
     const close = (event) => {
       if (event.type === "keydown" && event.key !== "Escape") return;
-      if (event.type === "keydown") menu.current.querySelector("button").focus();
+      if (event.type === "keydown") button().focus();
       else if (menu.current.contains(event.target)) return;
       setOpen(false);
     };
@@ -28,43 +36,47 @@ function GridMenu() {
     ${open &&
     html`<ul class="popup">
       <li>
-        <a href="#/secrets" onClick=${() => setOpen(false)}><${Icon} name="key" />MySafe</a>
+        <a href="#/secrets" onClick=${gone}><${Icon} name="key" />MySafe</a>
       </li>
     </ul>`}
   </div>`;
 }
 
-/** In demo mode: who to be. */
+/**
+ * In demo mode: who to be. Where nobody could be signed in, it is there if the server is in demo mode: it
+ * says so by knowing people to choose from.
+ */
 function PersonChooser({ person }) {
-  const [people, setPeople] = useState([]);
+  const [known, setKnown] = useState([]);
+  const shares = useStore(sending);
   useEffect(() => {
     const read = async () => {
       const all = [];
       let cursor = null;
       do {
-        const page = await get("/demo/people", { cursor });
+        const page = await people(cursor);
         all.push(...page.items);
         cursor = page.next_cursor;
       } while (cursor && all.length < 1_000);
-      setPeople(all);
+      setKnown(all);
     };
     read().catch(() => {}); // the present person's name stays
   }, []);
   const choose = async (event) => {
     const username = event.target.value;
     try {
-      const chosen = await send("PUT", "/demo/me", { username });
-      // Nothing of one person may reach another.
-      clearSelection();
-      sending.set([]);
-      me.set(chosen);
+      follow(await choosePerson(username));
     } catch {
-      event.target.value = person.username;
+      event.target.value = person.username ?? "";
     }
   };
-  const known = people.some((one) => one.username === person.username) ? people : [person, ...people];
-  return html`<select class="person" aria-label=${t("app.person")} value=${person.username} onChange=${choose}>
-    ${known.map((one) => html`<option key=${one.username} value=${one.username}>${one.name}</option>`)}
+  const nobody = { username: "", name: t("app.person.choose") };
+  const present = person.id ? person : nobody;
+  const all = known.some((one) => one.username === present.username) ? known : [present, ...known];
+  if (!person.id && known.length === 0) return null;
+  // Whoever leaves would not learn what became of what they were sending.
+  return html`<select class="person" aria-label=${t("app.person")} value=${present.username} disabled=${shares.length > 0} onChange=${choose}>
+    ${all.map((one) => html`<option key=${one.username} value=${one.username}>${one.name}</option>`)}
   </select>`;
 }
 
@@ -92,7 +104,7 @@ export function Header({ person }) {
     <${GridMenu} />
     <span class="brand">MySafe</span>
     <span class="spring"></span>
-    ${person?.auth_mode === "demo" && html`<${PersonChooser} key=${person.id} person=${person} />`}
+    ${(person?.auth_mode === "demo" || person?.nobody) && html`<${PersonChooser} person=${person} />`}
     ${person?.id && person.auth_mode !== "demo" && html`<span class="person">${person.name}</span>`}
     <button type="button" class="language" aria-label=${t("app.language")} title=${t("app.language")} onClick=${() => useLanguage(other)}>
       ${t("app.language.short")}

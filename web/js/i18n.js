@@ -44,10 +44,15 @@ export function time(text) {
   return new Intl.DateTimeFormat(language.get(), style).format(at);
 }
 
+/** A field of the API as the page calls it; `tags[3]` is one of the tags. */
+function fieldText(field) {
+  const key = `field.${field?.split(/[.[]/)[0]}`;
+  return has(key) ? t(key) : (field ?? "");
+}
+
 /** What an error means for the person. */
-export function problemText(problem) {
-  const key = `problem.${problem.name}`;
-  if (has(key)) return t(key, { field: problem.field, detail: problem.message });
-  if (problem.status === 503) return t("problem.unavailable");
-  return t("problem.other", { detail: problem.message });
+export function problemText({ name, status, field }) {
+  const key = `problem.${name}`;
+  // The server's own words are English, and for programs.
+  return has(key) ? t(key, { field: fieldText(field) }) : t("problem.other", { code: `${status} ${name}` });
 }

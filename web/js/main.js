@@ -1,9 +1,10 @@
 // The page: frame, routes, and what runs from the start.
+import "./focus.js";
 import { html, render, store, useEffect, useStore } from "./lib.js";
 import { language, t } from "./i18n.js";
-import { live, me, signIn, spoken } from "./state.js";
-import { startStream } from "./stream.js";
-import { Empty, Heading, Trouble } from "./ui.js";
+import { live, me } from "./state.js";
+import { connect, startStream } from "./stream.js";
+import { Empty, Heading, Spoken, Trouble } from "./ui.js";
 import { Header, SideMenu } from "./frame.js";
 import { Job, Jobs } from "./jobs.js";
 import { Notices } from "./notices.js";
@@ -13,7 +14,10 @@ import { SelectionBar } from "./share.js";
 
 const path = () => location.hash.replace(/^#\/?/, "") || "secrets";
 const route = store(path());
-addEventListener("hashchange", () => route.set(path()));
+addEventListener("hashchange", () => {
+  Heading.goneTo = true;
+  route.set(path());
+});
 
 const ROUTES = [
   [/^secrets$/, () => html`<${Secrets} key="all" />`],
@@ -34,14 +38,13 @@ function View({ at }) {
 function App() {
   const at = useStore(route);
   const person = useStore(me);
-  const spokenNow = useStore(spoken);
   const { connected } = useStore(live);
   const words = useStore(language);
   useEffect(() => {
     document.documentElement.lang = words;
   }, [words]);
   const signedIn = person?.id !== undefined;
-  return html`<div class="page" key=${words}>
+  return html`<div class="page">
     <a class="skip" href="#main" onClick=${skip}>${t("app.skip")}</a>
     <${Header} person=${person} />
     <div class="side">
@@ -49,14 +52,14 @@ function App() {
       ${signedIn && html`<${Notices} key=${person.id} />`}
     </div>
     <main id="main" tabindex="-1">
-      ${!connected && html`<p class="offline" role="status">${t("app.offline")}</p>`}
       ${person === null && html`<p class="quiet">${t("app.loading")}</p>`}
       ${person instanceof Error &&
-      html`<${Heading}>${t("app.nobody")}<//><${Trouble} problem=${person} again=${signIn} />`}
+      html`<${Heading}>${t(person.nobody ? "app.nobody" : "app.away")}<//><${Trouble} problem=${person} again=${connect} />`}
       ${signedIn && html`<${View} key=${person.id} at=${at} />`}
     </main>
     ${signedIn && html`<${SelectionBar} key=${person.id} />`}
-    <p class="unseen" role="status" aria-live="polite">${spokenNow}</p>
+    <p class="offline" role="status">${signedIn && !connected && t("app.offline")}</p>
+    <${Spoken} />
   </div>`;
 }
 
@@ -68,4 +71,3 @@ function skip(event) {
 
 render(html`<${App} />`, document.getElementById("app"));
 startStream();
-signIn();

@@ -2,11 +2,11 @@
 import { html, useEffect, useRef, useState, useStore } from "./lib.js";
 import { get } from "./api.js";
 import { number, problemText, t, time } from "./i18n.js";
-import { dismiss, forget, isTerminal, live, reopen, say, sending, submit } from "./state.js";
-import { Icon, IconButton } from "./ui.js";
+import { dismiss, forget, isTerminal, live, reopen, say, selection, sending, submit } from "./state.js";
+import { Confirm, Icon, IconButton } from "./ui.js";
 
 export function Notices() {
-  const { jobs, notices } = useStore(live);
+  const { jobs, notices, ready } = useStore(live);
   const shares = useStore(sending);
   const [open, setOpen] = useState(false);
   const cards = [
@@ -14,7 +14,7 @@ export function Notices() {
     ...[...jobs.values()].map((job) => html`<${Running} key=${job.job_id} job=${job} />`),
     ...notices.map((notice) => html`<${Notice} key=${`notice ${notice.id}`} notice=${notice} />`),
   ];
-  useNews(notices);
+  useNews(notices, ready);
   // Only narrow windows fold the region; see style.css.
   return html`<section class=${`notices${open ? " open" : ""}${cards.length === 0 ? " none" : ""}`} aria-label=${t("notices")}>
     <header>
@@ -30,49 +30,71 @@ export function Notices() {
 
 /** The newest of all in a few words, for a window too narrow for cards. */
 function newest(shares, jobs, notices) {
-  if (shares.length > 0) return t(shares[0].problem ? "sending.failed" : "sending.title");
+  if (shares.length > 0) return sendingTitle(shares[0]);
   const [job] = jobs.values();
-  if (job) return job.pairs === null ? t("card.queued") : t("card.progress", { done: job.done_pairs, pairs: job.pairs });
+  if (job?.state === "running") return t("card.progress", { done: job.done_pairs, pairs: job.pairs });
+  if (job) return cardTitle(job);
   return notices.length > 0 ? titleOf(notices[0]) : "";
 }
 
-/** Tells a screen reader of notices that come while the page is open. */
-function useNews(notices) {
+/** Tells a screen reader of notices that come while the page is open: not of those that were there. */
+function useNews(notices, ready) {
   const known = useRef(null);
   const last = notices[0]?.id ?? 0;
   useEffect(() => {
+    if (!ready) return;
     if (known.current !== null && last > known.current) {
       const fresh = notices.filter((notice) => notice.id > known.current);
       say(fresh.map((notice) => [titleOf(notice), ...linesOf(notice)].join(". ")).join(". "));
     }
     known.current = Math.max(last, known.current ?? 0);
-  }, [last]);
+  }, [last, ready]);
+}
+
+/** What a share is about: so many secrets to so many recipients. Empty where that is not known. */
+export function whatOf(secrets, recipients) {
+  if (secrets === null || recipients === null) return "";
+  return t("what", { secrets: t("what.secrets", { n: secrets }), recipients: t("what.recipients", { n: recipients }) });
+}
+
+function sendingTitle({ problem }) {
+  if (!problem) return t("sending.title");
+  return t(problem.refused ? "sending.failed" : "sending.unsure");
 }
 
 function Sending({ share }) {
-  const what = t("sending.text", { n: share.secrets.size, recipients: share.recipients.length });
-  if (!share.problem) {
-    return html`<article class="card"><h3>${t("sending.title")}</h3><p>${what}</p></article>`;
-  }
-  const unsure = share.problem.status === 0 || share.problem.status >= 500;
-  return html`<article class="card failed" role="alert">
-    <h3><${Icon} name="cross" />${t("sending.failed")}</h3>
-    <p>${what}. ${problemText(share.problem)}</p>
-    <p>${t(unsure ? "sending.unsure" : "sending.failed.help")}</p>
+  const [asking, setAsking] = useState(false);
+  const { problem } = share;
+  const what = whatOf(share.secrets.size, share.recipients.length);
+  if (!problem) return html`<article class="card"><h3>${sendingTitle(share)}</h3><p>${what}</p></article>`;
+  // What was selected meanwhile is not thrown away without a word.
+  const back = () => (selection.get().size > 0 ? setAsking(true) : reopen(share));
+  return html`<article class=${`card ${problem.refused ? "failed" : "partial"}`}>
+    <div role="alert">
+      <h3><${Icon} name=${problem.refused ? "cross" : "alert"} />${sendingTitle(share)}</h3>
+      <p>${what}. ${problemText(problem)}</p>
+      <p>${t(problem.refused ? "sending.failed.help" : "sending.unsure.help")}</p>
+    </div>
     <div class="card-actions">
       <button type="button" class="primary" onClick=${() => submit(share)}>${t("app.retry")}</button>
-      ${!unsure && html`<button type="button" onClick=${() => reopen(share)}>${t("sending.reopen")}</button>`}
+      ${problem.refused && html`<button type="button" onClick=${back}>${t("sending.reopen")}</button>`}
       <button type="button" onClick=${() => forget(share)}>${t("notices.dismiss")}</button>
     </div>
+    ${asking &&
+    html`<${Confirm} title=${t("sending.reopen")} onNo=${() => setAsking(false)} onYes=${() => reopen(share)}>
+      ${t("sending.replace", { n: selection.get().size })}
+    <//>`}
   </article>`;
 }
 
+const cardTitle = ({ state }) => t(isTerminal(state) ? "card.ending" : `card.${state}`);
+
 /** Pairs done of all, as the database has them: no movement that is not real. */
 function Running({ job }) {
-  const title = isTerminal(job.state) ? "card.ending" : `card.${job.state}`;
   const known = job.pairs !== null;
   return html`<article class="card">
-    <h3><a href=${`#/jobs/${job.job_id}`}>${t(title)}</a></h3>
+    <h3><a href=${`#/jobs/${job.job_id}`}>${cardTitle(job)}</a></h3>
+    <p>${whatOf(job.secrets, job.recipients)}</p>
     <progress aria-label=${t("card.progress.name")} max=${known ? job.pairs : 1} value=${known ? job.done_pairs : 0}></progress>
     <p class="figures">${known ? t("card.progress", { done: job.done_pairs, pairs: job.pairs }) : t("state.queued")}</p>
     ${job.state === "retrying" && html`<p>${t("card.retryAt", { time: time(job.retry?.next_attempt_at) })}</p>`}
@@ -111,16 +133,11 @@ const TONES = { good: "check", partial: "alert", failed: "cross" };
 
 function Notice({ notice }) {
   const tone = toneOf(notice);
-  const away = async () => {
-    try {
-      await dismiss(notice);
-    } catch (problem) {
-      say(problemText(problem));
-    }
-  };
   return html`<article class=${`card ${tone}`}>
     <h3><${Icon} name=${TONES[tone]} />${titleOf(notice)}</h3>
-    <${IconButton} icon="close" label=${t("notices.dismiss")} onClick=${away} />
+    <${IconButton} icon="close" label=${t("notices.dismiss")} onClick=${() => dismiss(notice)} />
+    ${notice.problem && html`<p class="refused" role="alert">${t("notices.notDismissed")} ${problemText(notice.problem)}</p>`}
+    <p>${whatOf(notice.secrets, notice.recipients)}</p>
     <ul>
       ${linesOf(notice).map((line) => html`<li key=${line}>${line}</li>`)}
     </ul>
@@ -134,21 +151,32 @@ function Notice({ notice }) {
 
 const NAMED = 3;
 
-/** The first that were left out, by name and with the reason. */
+/** The first that were left out, by name and with the reason; read when they are looked at, with their place kept. */
 function Rejected({ notice }) {
-  const [items, setItems] = useState([]);
+  const [items, setItems] = useState(null);
+  const list = useRef();
   useEffect(() => {
-    const read = get(`/share-jobs/${notice.job_id}/rejections`, { limit: NAMED });
-    read.then((page) => setItems(page.items), () => {}); // the details have them all
+    const seen = new IntersectionObserver(([entry]) => {
+      if (!entry.isIntersecting) return;
+      seen.disconnect();
+      const read = get(`/share-jobs/${notice.job_id}/rejections`, { limit: NAMED });
+      read.then((page) => setItems(page.items), () => {}); // the details have them all
+    });
+    seen.observe(list.current);
+    return () => seen.disconnect();
   }, [notice.id]);
-  const more = notice.rejections_total - items.length;
-  return html`<ul class="rejected">
-    ${items.map((one) => html`<li key=${`${one.kind} ${one.id}`}><strong>${nameOf(one)}</strong>: ${t(`reason.${one.reason}`)}</li>`)}
-    ${items.length > 0 && more > 0 && html`<li>${t("notices.moreRejected", { n: more })}</li>`}
+  const named = Math.min(NAMED, notice.rejections_total);
+  const more = notice.rejections_total - named;
+  return html`<ul class="rejected" ref=${list}>
+    ${items?.map((one) => html`<li key=${`${one.kind} ${one.id}`}><strong>${nameOf(one)}</strong>: ${t(`reason.${one.reason}`)}</li>`) ??
+    Array.from({ length: named }, (_, row) => html`<li key=${row}>…</li>`)}
+    ${more > 0 && html`<li>${t("notices.moreRejected", { n: more })}</li>`}
   </ul>`;
 }
 
-/** A rejected secret or recipient by name, or by number where the name is not ours to see. */
+/** A secret, a recipient or whoever has access, by name; by number where the name is not ours to see. */
 export function nameOf({ kind, recipient_kind, id, name }) {
-  return name ?? `${t(`kind.${recipient_kind ?? kind}`)} ${t("job.unnamed", { id: String(id) })}`;
+  return name ?? `${kindOf({ kind, recipient_kind })} ${t("job.unnamed", { id: String(id) })}`;
 }
+
+export const kindOf = ({ kind, recipient_kind }) => t(`kind.${recipient_kind ?? kind ?? "unknown"}`);

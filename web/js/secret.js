@@ -1,27 +1,38 @@
 // One secret: what it is, its value behind a button, changing it, and who has access.
-import { html, useEffect, useRef, useState } from "./lib.js";
+import { html, useEffect, useLayoutEffect, useRef, useState, useStore } from "./lib.js";
 import { get, send } from "./api.js";
 import { problemText, t, time } from "./i18n.js";
-import { me, say } from "./state.js";
+import { useListing } from "./listing.js";
+import { kindOf, nameOf } from "./notices.js";
+import { live, say } from "./state.js";
 import { Confirm, Empty, Heading, Icon, IconButton, Pill, Trouble } from "./ui.js";
 
 export function Secret({ id }) {
   const [found, setFound] = useState({ secret: null, problem: null });
   const [editing, setEditing] = useState(false);
+  const edit = useRef();
+  const { news } = useStore(live);
   const read = async () => {
     try {
       setFound({ secret: await get(`/secrets/${id}`), problem: null });
     } catch (problem) {
-      setFound({ secret: null, problem });
+      // What stands there stays while the server is away.
+      setFound((old) => ({ secret: problem.status === 404 ? null : old.secret, problem }));
     }
   };
-  useEffect(() => void read(), [id]);
+  useEffect(() => void read(), [id, news]);
   const { secret, problem } = found;
   const saved = (changed) => {
     setFound({ secret: changed, problem: null });
     setEditing(false);
     say(t("secret.saved"));
   };
+  // From the form the focus goes back to where it was opened.
+  const wasEditing = useRef(false);
+  useLayoutEffect(() => {
+    if (wasEditing.current && !editing) edit.current?.focus();
+    wasEditing.current = editing;
+  }, [editing]);
   const back = html`<a class="back" href=${secret && secret.permission !== "owner" ? "#/shared" : "#/secrets"}><${Icon} name="back" />${t("secret.back")}</a>`;
   if (!secret) {
     if (!problem) return html`${back}<p class="quiet">${t("app.loading")}</p>`;
@@ -35,11 +46,12 @@ export function Secret({ id }) {
       <${Pill} kind="tag">${t(`permission.${secret.permission}`)}<//>
       ${secret.disabled && html`<${Pill} kind="off">${t("secrets.disabled")}<//>`}
       <span class="spring"></span>
-      ${mayEdit && !editing && html`<button type="button" onClick=${() => setEditing(true)}>${t("secret.edit")}</button>`}
+      ${mayEdit && !editing && html`<button type="button" ref=${edit} onClick=${() => setEditing(true)}>${t("secret.edit")}</button>`}
     </div>
+    ${problem && html`<${Trouble} problem=${problem} again=${read} />`}
     ${!mayEdit && html`<p class="quiet">${t("secret.viewOnly")}</p>`}
     ${editing ? html`<${Edit} secret=${secret} onSaved=${saved} onCancel=${() => setEditing(false)} />` : html`<${Facts} secret=${secret} />`}
-    <${Access} secret=${secret} mayEdit=${mayEdit} onGone=${read} />`;
+    <${Access} secret=${secret} mayEdit=${mayEdit} onTaken=${read} />`;
 }
 
 /** Copies a text, or the text that `read` gets, and says so. */
@@ -135,7 +147,9 @@ function changesOf(secret, form) {
   return changes;
 }
 
-function Edit({ secret, onSaved, onCancel }) {
+function Edit({ secret: present, onSaved, onCancel }) {
+  // As it was when the editing began: what others change meanwhile is not this person's change.
+  const [secret] = useState(present);
   const [form, setForm] = useState({
     ...Object.fromEntries(TEXTS.map(([name]) => [name, secret[name] ?? ""])),
     notes: secret.notes,
@@ -147,7 +161,7 @@ function Edit({ secret, onSaved, onCancel }) {
   const [missing, setMissing] = useState(null);
   const [busy, setBusy] = useState(false);
   const element = useRef();
-  useEffect(() => element.current.querySelector("input").focus(), []);
+  useLayoutEffect(() => element.current.querySelector("input").focus(), []);
   const set = (name) => (event) => setForm({ ...form, [name]: event.target.value });
   const save = async (event) => {
     event.preventDefault();
@@ -207,35 +221,28 @@ function Edit({ secret, onSaved, onCancel }) {
   </form>`;
 }
 
-function Access({ secret, mayEdit, onGone }) {
-  const [page, setPage] = useState({ items: null, next: null, problem: null });
+function Access({ secret, mayEdit, onTaken }) {
+  const { news } = useStore(live);
+  const page = useListing(`/secrets/${secret.id}/grants`, [secret.id, news]);
   const [asking, setAsking] = useState(null);
-  const [problem, setProblem] = useState(null);
-  const read = async (cursor) => {
-    try {
-      const found = await get(`/secrets/${secret.id}/grants`, { cursor });
-      setPage((old) => ({ items: cursor ? [...old.items, ...found.items] : found.items, next: found.next_cursor, problem: null }));
-    } catch (error) {
-      setPage((old) => ({ ...old, problem: error }));
-    }
-  };
-  useEffect(() => void read(null), [secret.id]);
-  const revoke = async () => {
-    const grant = asking;
+  const [failed, setFailed] = useState(null);
+  const who = (grant) => nameOf({ ...grant, id: grant.principal_id });
+  const revoke = async (grant) => {
     setAsking(null);
-    setProblem(null);
+    setFailed(null);
     try {
       await send("DELETE", `/secrets/${secret.id}/grants/${grant.principal_id}`);
-      say(t("secret.revoked", { name: grant.name }));
+      say(t("secret.revoked", { name: who(grant) }));
       // Whoever takes back what gave them access sees this secret no more.
-      if (grant.principal_id === me.get().id || grant.kind !== "user") onGone();
-      await read(null);
-    } catch (error) {
-      setProblem(error);
+      onTaken();
+      page.again();
+    } catch (problem) {
+      setFailed({ grant, problem });
     }
   };
   return html`<h2>${t("secret.access")}</h2>
-    ${(page.problem || problem) && html`<${Trouble} problem=${page.problem ?? problem} again=${() => read(null)} />`}
+    ${page.problem && html`<${Trouble} problem=${page.problem} again=${page.again} />`}
+    ${failed && html`<${Trouble} problem=${failed.problem} again=${() => revoke(failed.grant)} />`}
     ${page.items?.length === 0 && html`<p class="quiet">${t("secret.access.none")}</p>`}
     ${page.items?.length > 0 &&
     html`<div class="table-frame">
@@ -253,23 +260,23 @@ function Access({ secret, mayEdit, onGone }) {
         <tbody>
           ${page.items.map(
             (grant) => html`<tr key=${grant.principal_id}>
-              <td>${grant.name}<div class="below">${t(`kind.${grant.kind}`)}</div></td>
-              <td class="kind">${t(`kind.${grant.kind}`)}</td>
+              <td>${who(grant)}<div class="below">${kindOf(grant)}</div></td>
+              <td class="kind">${kindOf(grant)}</td>
               <td>${t(`permission.${grant.permission}`)}</td>
               <td class="since">${time(grant.granted_at)}</td>
               <td class="job">
                 ${grant.job_id ? html`<a href=${`#/jobs/${grant.job_id}`} title=${grant.job_id}><code>${grant.job_id.slice(-8)}</code></a>` : t("secret.byHand")}
               </td>
               ${mayEdit &&
-              html`<td class="tick"><${IconButton} icon="trash" label=${t("secret.revoke", { name: grant.name })} onClick=${() => setAsking(grant)} /></td>`}
+              html`<td class="tick"><${IconButton} icon="trash" label=${t("secret.revoke", { name: who(grant) })} onClick=${() => setAsking(grant)} /></td>`}
             </tr>`,
           )}
         </tbody>
       </table>
     </div>`}
-    ${page.next && html`<button type="button" onClick=${() => read(page.next)}>${t("app.more")}</button>`}
+    ${page.next && html`<button type="button" onClick=${page.more}>${t("app.more")}</button>`}
     ${asking &&
-    html`<${Confirm} danger title=${t("secret.revoke.title")} onNo=${() => setAsking(null)} onYes=${revoke}>
-      ${t("secret.revoke.confirm", { name: asking.name })}
+    html`<${Confirm} danger title=${t("secret.revoke.title")} onNo=${() => setAsking(null)} onYes=${() => revoke(asking)}>
+      ${t("secret.revoke.confirm", { name: who(asking) })}
     <//>`}`;
 }

@@ -2,7 +2,7 @@
 import { html, oneAtATime, useEffect, useMemo, useRef, useState, useStore } from "./lib.js";
 import { get } from "./api.js";
 import { t } from "./i18n.js";
-import { live, me, say, select, selection, unselect } from "./state.js";
+import { live, me, say, select, selecting, selection, unselect } from "./state.js";
 import { Empty, Heading, Icon, IconButton, Pill, Trouble } from "./ui.js";
 
 const PAGE = 50;
@@ -15,23 +15,23 @@ const FRESH = { search: "", tag: "", shared: "", sort: "name", cursors: [null] }
 const filterOf = ({ search, tag, shared }, owner) => ({ search, tag, shared, owner });
 
 function useSecrets(asked, owner) {
-  const [found, setFound] = useState({ items: null, next: null, problem: null });
+  const [found, setFound] = useState({ for: null, items: null, next: null, problem: null });
   const [again, setAgain] = useState(0);
   const run = useRef(null);
   run.current ??= oneAtATime();
-  const { notices } = useStore(live);
+  const { news } = useStore(live);
   useEffect(() => {
     run.current(async (isLatest) => {
       try {
         const cursor = asked.cursors.at(-1);
         const page = await get("/secrets", { ...filterOf(asked, owner), sort: asked.sort, cursor, limit: PAGE });
-        if (isLatest()) setFound({ items: page.items, next: page.next_cursor, problem: null });
+        if (isLatest()) setFound({ for: asked, items: page.items, next: page.next_cursor, problem: null });
       } catch (problem) {
         if (isLatest()) setFound((old) => ({ ...old, problem }));
       }
     });
-    // A job that has ended changes what is shared, and so does a retry.
-  }, [asked, owner, again, notices[0]?.id]);
+    // A job that has ended changes what is shared.
+  }, [asked, owner, again, news]);
   return { ...found, retry: () => setAgain((n) => n + 1) };
 }
 
@@ -52,7 +52,7 @@ export function Secrets({ owner }) {
     ${found.items === null && !found.problem && html`<p class="quiet">${t("app.loading")}</p>`}
     ${found.items !== null &&
     html`<${SelectAll} asked=${asked} owner=${owner} items=${found.items}>
-      ${(all) => html`<${List} all=${all} asked=${asked} change=${change} items=${found.items} />`}
+      ${(all) => html`<${List} all=${all} asked=${asked} change=${change} items=${found.items} owner=${owner} />`}
     <//>`}
     ${found.items?.length === 0 &&
     (filtered
@@ -60,7 +60,7 @@ export function Secrets({ owner }) {
           <button type="button" onClick=${() => change({ search: "", tag: "", shared: "" })}>${t("secrets.clear")}</button>
         <//>`
       : html`<${Empty} title=${t(owner ? "secrets.shared.empty" : "secrets.empty")} />`)}
-    <${Pages} asked=${asked} setAsked=${setAsked} next=${found.next} />
+    <${Pages} asked=${asked} setAsked=${setAsked} next=${found.for === asked ? found.next : null} waits=${found.for !== asked} />
   </section>`;
 }
 
@@ -88,14 +88,15 @@ function Filters({ asked, change, owner }) {
         ${tags.map((tag) => html`<option key=${tag} value=${tag}>${tag}</option>`)}
       </select>
     </label>
-    <label>
+    ${!owner &&
+    html`<label>
       <span>${t("secrets.sharedFilter")}</span>
       <select value=${asked.shared} onChange=${(event) => change({ shared: event.target.value })}>
         <option value="">${t("secrets.shared.any")}</option>
         <option value="true">${t("secrets.yes")}</option>
         <option value="false">${t("secrets.no")}</option>
       </select>
-    </label>
+    </label>`}
   </div>`;
 }
 
@@ -106,7 +107,7 @@ function Filters({ asked, change, owner }) {
 function SelectAll({ asked, owner, items, children }) {
   const selected = useStore(selection);
   const [all, setAll] = useState(null);
-  const [busy, setBusy] = useState(false);
+  const busy = useStore(selecting) !== null;
   const [problem, setProblem] = useState(null);
   const key = JSON.stringify(filterOf(asked, owner));
   const now = useRef();
@@ -126,12 +127,13 @@ function SelectAll({ asked, owner, items, children }) {
       setAll(null);
       return;
     }
-    setBusy(true);
+    const mine = {};
+    selecting.set(mine);
     setProblem(null);
     try {
       const found = await get("/secrets/ids", filterOf(asked, owner));
-      // The search may have gone on while the answer was under way.
-      if (now.current !== key) return;
+      // The search may have gone on, or the selection been emptied, while the answer was under way.
+      if (now.current !== key || selecting.get() !== mine) return;
       const ids = found.filter((one) => one.shareable).map((one) => one.id);
       const left = (reason) => found.filter((one) => one.reason === reason).length;
       const made = { ids, total: found.length, not_allowed: left("not_allowed"), disabled: left("disabled") };
@@ -141,7 +143,7 @@ function SelectAll({ asked, owner, items, children }) {
     } catch (error) {
       setProblem(error);
     } finally {
-      setBusy(false);
+      if (selecting.get() === mine) selecting.set(null);
     }
   };
   // Emptied or changed meanwhile: what was said of all holds no more.
@@ -174,7 +176,7 @@ function Sortable({ by, asked, change, children }) {
   </th>`;
 }
 
-function List({ all, asked, change, items }) {
+function List({ all, asked, change, items, owner }) {
   const selected = useStore(selection);
   if (items.length === 0) return null;
   return html`<div class="table-frame">
@@ -200,31 +202,32 @@ function List({ all, asked, change, items }) {
           <${Sortable} by="name" asked=${asked} change=${change}>${t("secrets.name")}<//>
           <th scope="col" class="url">${t("secrets.url")}</th>
           <th scope="col" class="tags">${t("secrets.tags")}</th>
-          <th scope="col" class="shared">${t("secrets.shared")}</th>
+          <th scope="col" class="shared">${t(owner ? "secrets.permission" : "secrets.shared")}</th>
           <th scope="col" class="owner">${t("secrets.owner")}</th>
           <th scope="col" class="status">${t("secrets.status")}</th>
         </tr>
       </thead>
       <tbody>
-        ${items.map((item) => html`<${Row} key=${item.id} item=${item} ticked=${selected.has(item.id)} />`)}
+        ${items.map((item) => html`<${Row} key=${item.id} item=${item} ticked=${selected.has(item.id)} owner=${owner} />`)}
       </tbody>
     </table>
   </div>`;
 }
 
-function Row({ item, ticked }) {
-  const why = item.shareable ? null : t(`secrets.why.${item.disabled && item.permission !== "view" ? "disabled" : "not_allowed"}`);
+function Row({ item, ticked, owner: others }) {
+  // Why it cannot be ticked is to be read in the row, and so is said with the box.
+  const why = item.shareable ? null : item.permission !== "view" ? "status" : others ? "shared" : "why";
   const owner = item.permission === "owner" ? t("secrets.mine") : item.owner.name;
   const status = item.disabled
     ? html`<${Pill} kind="off">${t("secrets.disabled")}<//>`
     : html`<${Pill} kind="on">${t("secrets.active")}<//>`;
-  const shared = t(item.shared ? "secrets.yes" : "secrets.no");
+  const shared = t(others ? `permission.${item.permission}` : item.shared ? "secrets.yes" : "secrets.no");
   return html`<tr class=${ticked ? "ticked" : ""}>
     <td class="tick">
       <input
         type="checkbox"
         aria-label=${t("secrets.select", { name: item.name })}
-        title=${why}
+        aria-describedby=${why && `${why}-${item.id}`}
         disabled=${!item.shareable && !ticked}
         checked=${ticked}
         onChange=${(event) => (event.target.checked ? select([[item.id, item.name]]) : unselect([item.id]))}
@@ -233,30 +236,31 @@ function Row({ item, ticked }) {
     <td class="id">${item.id}</td>
     <td class="name">
       <a href=${`#/secrets/${item.id}`}>${item.name}</a>
-      <div class="below">
-        <span>${item.url}</span>
-        <span>${t("secrets.owner")}: ${owner} · ${t("secrets.shared")}: ${shared}</span>
-      </div>
+      ${why === "why" && html`<div class="below always" id=${`why-${item.id}`}>${t("secrets.viewOnly")}</div>`}
+      <div class="below address" title=${item.url}>${item.url}</div>
+      <div class="below">${t("secrets.owner")}: ${owner} · ${t(others ? "secrets.permission" : "secrets.shared")}: ${shared}</div>
     </td>
     <td class="url" title=${item.url}>${item.url}</td>
     <td class="tags">${item.tags.map((tag) => html`<${Pill} key=${tag} kind="tag">${tag}<//>`)}</td>
-    <td class="shared">${shared}</td>
+    <td class="shared" id=${`shared-${item.id}`}>${shared}</td>
     <td class="owner">${owner}</td>
-    <td class="status">${status}</td>
+    <td class="status" id=${`status-${item.id}`}>${status}</td>
   </tr>`;
 }
 
-function Pages({ asked, setAsked, next }) {
+function Pages({ asked, setAsked, next, waits }) {
   const page = asked.cursors.length;
-  if (page === 1 && !next) return null;
+  if (page === 1 && !next && !waits) return null;
   const go = (cursors) => {
     setAsked((old) => ({ ...old, cursors }));
     document.getElementById("main").scrollTo?.(0, 0);
     scrollTo(0, 0);
   };
+  // Not `disabled`, which would take the focus away from whoever pages with the keyboard.
+  const first = page === 1;
   return html`<div class="pages">
-    <${IconButton} icon="back" label=${t("secrets.previous")} disabled=${page === 1} onClick=${() => go(asked.cursors.slice(0, -1))} />
+    <${IconButton} icon="back" label=${t("secrets.previous")} aria-disabled=${first} onClick=${() => first || go(asked.cursors.slice(0, -1))} />
     <span>${t("secrets.page", { page })}</span>
-    <${IconButton} icon="next" label=${t("secrets.next")} disabled=${!next} onClick=${() => go([...asked.cursors, next])} />
+    <${IconButton} icon="next" label=${t("secrets.next")} aria-disabled=${!next} onClick=${() => next && go([...asked.cursors, next])} />
   </div>`;
 }

@@ -2,17 +2,22 @@
 import { html, oneAtATime, useEffect, useRef, useState, useStore } from "./lib.js";
 import { get } from "./api.js";
 import { t } from "./i18n.js";
-import { clearSelection, reopened, say, selection, submit, unselect } from "./state.js";
+import { clearSelection, reopened, say, selecting, selection, submit, unselect } from "./state.js";
 import { Confirm, Dialog, Icon, IconButton, Trouble } from "./ui.js";
 
 /** Shown only with a selection. Its place at the bottom is always kept free, so nothing jumps. */
 export function SelectionBar() {
   const selected = useStore(selection);
   const again = useStore(reopened);
+  const growing = useStore(selecting) !== null;
   const [step, setStep] = useState(null);
   useEffect(() => {
     if (again) setStep("share");
   }, [again]);
+  // A dialog is about a selection: the next one begins without.
+  useEffect(() => {
+    if (selected.size === 0) setStep(null);
+  }, [selected.size]);
   const close = () => {
     setStep(null);
     reopened.set(null);
@@ -31,7 +36,7 @@ export function SelectionBar() {
         <button type="button" class="plain" onClick=${() => setStep("review")}>${t("selection.review")}</button>
         <button type="button" class="plain" onClick=${clearSelection}>${t("selection.clear")}</button>
       </span>
-      <button type="button" class="primary" onClick=${() => setStep("confirm")}><${Icon} name="share" />${t("share")}</button>
+      <button type="button" class="primary" aria-disabled=${growing} onClick=${() => growing || setStep("confirm")}><${Icon} name="share" />${t("share")}</button>
     </section>
     ${step === "review" && html`<${Review} onClose=${close} />`}
     ${step === "confirm" &&
@@ -47,7 +52,7 @@ const REVIEWED = 50;
 /** The selected secrets by name, a page at a time. */
 function Review({ onClose }) {
   const selected = useStore(selection);
-  const [names, setNames] = useState(new Map());
+  const [names, setNames] = useState(new Map()); // null for one that is not in reach any more
   const [shown, setShown] = useState(REVIEWED);
   const [problem, setProblem] = useState(null);
   const ids = [...selected.keys()].sort((a, b) => a - b).slice(0, shown);
@@ -58,13 +63,13 @@ function Review({ onClose }) {
     try {
       const { items } = await get("/secrets", { ids: unknown.slice(0, 200).join(","), limit: 200 });
       const found = new Map(items.map((item) => [item.id, item.name]));
-      setNames((old) => new Map([...old, ...unknown.map((id) => [id, found.get(id) ?? t("selection.gone", { id: String(id) })])]));
+      setNames((old) => new Map([...old, ...unknown.map((id) => [id, found.get(id) ?? null])]));
     } catch (error) {
       setProblem(error);
     }
   };
-  useEffect(() => void read(), [shown]);
-  const name = (id) => names.get(id) ?? selected.get(id) ?? `${id}`;
+  useEffect(() => void read(), [ids.join()]);
+  const name = (id) => names.get(id) ?? selected.get(id) ?? (names.has(id) ? t("selection.gone", { id: String(id) }) : `${id}`);
   return html`<${Dialog}
     title=${t("selection.count", { n: selected.size })}
     onClose=${onClose}
@@ -89,26 +94,35 @@ const sameAs = (one) => (other) => one.kind === other.kind && one.id === other.i
 
 function ShareWindow({ secrets, chosen: before, onClose, onSend }) {
   const [chosen, setChosen] = useState(before);
-  const [refused, setRefused] = useState(false);
-  const search = useRef();
+  const [search, setSearch] = useState("");
+  const [refused, setRefused] = useState(null); // why nothing is sent or chosen, in words
+  const box = useRef();
+  const type = (text) => {
+    setSearch(text);
+    setRefused(null);
+  };
   const add = (found) => {
-    setRefused(false);
+    type("");
     setChosen((old) => [...old, { ...found, permission: "view" }]);
     say(t("share.added", { name: found.name }));
   };
   const remove = (gone) => {
     setChosen((old) => old.filter((one) => !sameAs(gone)(one)));
     say(t("share.removed", { name: gone.name }));
-    search.current.focus();
+    box.current.focus();
   };
   const permit = (who, edit) =>
     setChosen((old) => old.map((one) => (sameAs(who)(one) ? { ...one, permission: edit ? "edit" : "view" } : one)));
+  const refuse = (why) => {
+    setRefused(why);
+    say(why);
+    box.current.focus();
+  };
   const send = () => {
-    if (chosen.length > 0) onSend(chosen);
-    else {
-      setRefused(true);
-      search.current.focus();
-    }
+    // Somebody who was typed and not chosen must not be left out without a word.
+    if (search.trim() !== "") refuse(t("share.unchosen"));
+    else if (chosen.length === 0) refuse(t("share.chosen.none"));
+    else onSend(chosen);
   };
   return html`<${Dialog}
     title=${t("share.title", { n: secrets })}
@@ -123,9 +137,9 @@ function ShareWindow({ secrets, chosen: before, onClose, onSend }) {
       <button type="submit" class="primary">${t("share")}</button>
     `}
   >
-    <${Finder} box=${search} chosen=${chosen} onAdd=${add} refused=${refused} />
+    <${Finder} box=${box} search=${search} onType=${type} chosen=${chosen} onAdd=${add} refused=${refused} onRefuse=${refuse} />
     <h3>${t("share.chosen")}</h3>
-    ${chosen.length === 0 && html`<p class=${refused ? "refused" : "quiet"} id="chosen-none">${t("share.chosen.none")}</p>`}
+    ${chosen.length === 0 && html`<p class="quiet">${t("share.chosen.yet")}</p>`}
     <div class="lines chosen">
       ${chosen.map((one) => html`<${Chosen} key=${`${one.kind} ${one.id}`} one=${one} permit=${permit} remove=${remove} />`)}
     </div>
@@ -146,9 +160,8 @@ const Chosen = ({ one, permit, remove }) => html`<div class="line" role="group" 
 const LEAST = 2;
 const MOST = 50;
 
-/** One search over people and groups. */
-function Finder({ box, chosen, onAdd, refused }) {
-  const [search, setSearch] = useState("");
+/** One search over people and groups. Its box is red while what stands in it can be nobody. */
+function Finder({ box, search, onType, chosen, onAdd, refused, onRefuse }) {
   const [found, setFound] = useState({ for: "", items: null, problem: null });
   const run = useRef(null);
   run.current ??= oneAtATime();
@@ -183,30 +196,34 @@ function Finder({ box, chosen, onAdd, refused }) {
     (next < 0 ? box.current : all[Math.min(next, all.length - 1)])?.focus();
   };
   const add = (item) => {
-    if (!item.eligible || chosen.some(sameAs(item))) return;
+    if (chosen.some(sameAs(item))) return;
+    if (!item.eligible) {
+      onRefuse(`${item.name}: ${t(`reason.${item.reason}`)}`);
+      return;
+    }
     onAdd(item);
-    setSearch("");
     box.current.focus();
   };
+  const nobody = wanted !== "" && found.for === wanted && found.items?.length === 0;
+  const wrong = refused ?? (nobody ? t("share.none", { search: wanted }) : null);
   return html`<div class="finder" onKeyDown=${move}>
     <input
       ref=${box}
       type="search"
-      class=${refused ? "wide refused" : "wide"}
+      class="wide"
       data-autofocus
       aria-label=${t("share.search")}
-      aria-describedby=${refused ? "chosen-none" : "finder-help"}
-      aria-invalid=${refused ? "true" : null}
+      aria-describedby="finder-help"
+      aria-invalid=${wrong ? "true" : null}
       placeholder=${t("share.search")}
       autocomplete="off"
       spellcheck=${false}
       maxlength="200"
       value=${search}
-      onInput=${(event) => setSearch(event.target.value)}
+      onInput=${(event) => onType(event.target.value)}
     />
-    <p class="quiet" id="finder-help">${t("share.search.help")}</p>
+    <p class=${wrong ? "refused" : "quiet"} id="finder-help">${wrong ?? t("share.search.help")}</p>
     ${found.problem && html`<${Trouble} problem=${found.problem} again=${look} />`}
-    ${wanted !== "" && found.items?.length === 0 && html`<p class="quiet">${t("share.none", { search: found.for })}</p>`}
     ${wanted !== "" && found.items?.length > 0 &&
     html`<ul class="results" ref=${list} aria-label=${t("share.results")}>
       ${found.items.map((item) => html`<${Result} key=${`${item.kind} ${item.id}`} item=${item} taken=${chosen.some(sameAs(item))} add=${add} />`)}

@@ -1,12 +1,14 @@
 // What the page knows beyond one view: who I am, what is selected, what is under way.
-import { get, send } from "./api.js";
+import { me, send, whoAmI } from "./api.js";
 import { store, uuid } from "./lib.js";
 
-/** Who I am, as `/me` says; null until known, or a Problem. */
-export const me = store(null);
+export { me };
 
 /** Selected secrets: id → name, or null where only the id is known. Never changed in place. */
 export const selection = store(new Map());
+
+/** The "select all" whose ids are under way, or null. Nothing is shared meanwhile: its number would change. */
+export const selecting = store(null);
 
 /** Shares on their way to the server, or refused by it. */
 export const sending = store([]);
@@ -14,8 +16,12 @@ export const sending = store([]);
 /** The recipients of a share that the server refused, and that the person wants to change; or null. */
 export const reopened = store(null);
 
-/** Running jobs by id, notices with the newest first, and whether the stream is there. */
-export const live = store({ jobs: new Map(), notices: [], connected: true });
+/**
+ * Running jobs by id, notices with the newest first; whether the first snapshot has come (`ready`),
+ * whether the stream is there, and a number that changes when views should read again (`news`).
+ */
+const NOTHING = { jobs: new Map(), notices: [], ready: false, connected: true, news: 0 };
+export const live = store(NOTHING);
 
 /** What a screen reader is told. */
 export const spoken = store("");
@@ -25,11 +31,29 @@ export function say(text) {
   spoken.set((old) => (old === text ? `${text}\u00a0` : text));
 }
 
+let last = null;
+
+/** Somebody is signed in. Nothing of one person may reach another. */
+export function become(person) {
+  if (person.id !== last) {
+    last = person.id;
+    clearSelection();
+    sending.set([]);
+    reopened.set(null);
+    live.set(NOTHING);
+  }
+  if (JSON.stringify(person) !== JSON.stringify(me.get())) me.set(person);
+}
+
+/** Asks who is signed in. Returns the problem if that cannot be told. */
 export async function signIn() {
   try {
-    me.set(await get("/me"));
+    become(await whoAmI());
+    return null;
   } catch (problem) {
-    me.set(problem);
+    // While the server is away, whoever was there stays.
+    if (problem.nobody || !me.get()?.id) me.set(problem);
+    return problem;
   }
 }
 
@@ -49,15 +73,19 @@ export function unselect(ids) {
   });
 }
 
-export const clearSelection = () => selection.set(new Map());
+export function clearSelection() {
+  selecting.set(null);
+  selection.set(new Map());
+}
 
 const TERMINAL = ["completed", "completed_with_rejections", "failed", "cancelled"];
 export const isTerminal = (state) => TERMINAL.includes(state);
 
-/** The newer of two stands of a job: events may come late and twice. */
-function newer(old, job) {
-  if (!old || job.run > old.run) return job;
-  if (job.run < old.run || isTerminal(old.state)) return old;
+/** The newer of two stands of a job, either perhaps unknown: events may come late and twice. */
+export function newer(old, job) {
+  if (!old || !job) return old ?? job;
+  if (job.run !== old.run) return job.run > old.run ? job : old;
+  if (isTerminal(old.state)) return old;
   return job.done_pairs < old.done_pairs && !isTerminal(job.state) ? old : job;
 }
 
@@ -65,11 +93,12 @@ function newer(old, job) {
 export function jobMoved(job) {
   live.set((old) => {
     const told = old.notices.some((notice) => notice.job_id === job.job_id && notice.run >= job.run);
+    const known = old.jobs.get(job.job_id);
     // A job that ended before the page knew of it has its say in a notice.
-    if (told || (isTerminal(job.state) && !old.jobs.has(job.job_id))) return old;
+    if (told || (isTerminal(job.state) && !known)) return old;
     const jobs = new Map(old.jobs);
-    jobs.set(job.job_id, newer(jobs.get(job.job_id), job));
-    return { ...old, jobs };
+    jobs.set(job.job_id, newer(known, job));
+    return { ...old, jobs, news: old.news + (known && !isTerminal(job.state) ? 0 : 1) };
   });
 }
 
@@ -78,7 +107,8 @@ export function noticeCame(notice) {
     const jobs = new Map(old.jobs);
     if ((jobs.get(notice.job_id)?.run ?? 0) <= notice.run) jobs.delete(notice.job_id);
     const others = old.notices.filter((one) => one.id !== notice.id && one.job_id !== notice.job_id);
-    return { ...old, jobs, notices: [notice, ...others].sort((a, b) => b.id - a.id) };
+    const notices = [notice, ...others].sort((a, b) => b.id - a.id);
+    return { ...old, jobs, notices, news: old.news + 1 };
   });
 }
 
@@ -86,8 +116,16 @@ export function noticeCame(notice) {
 export function snapshotCame({ jobs, notices }) {
   live.set((old) => {
     const known = new Map(jobs.map((job) => [job.job_id, newer(old.jobs.get(job.job_id), job)]));
-    return { ...old, jobs: known, notices: [...notices].sort((a, b) => b.id - a.id), connected: true };
+    const sorted = [...notices].sort((a, b) => b.id - a.id);
+    // What views read with the first snapshot is as new.
+    return { jobs: known, notices: sorted, ready: true, connected: true, news: old.news + (old.ready ? 1 : 0) };
   });
+  sendAgain();
+}
+
+/** The server is there: what it may not have got is sent again, under the same key. */
+export function sendAgain() {
+  for (const share of sending.get()) if (share.problem && !share.problem.refused) submit(share);
 }
 
 export async function dismiss(notice) {
@@ -95,8 +133,7 @@ export async function dismiss(notice) {
   try {
     await send("POST", `/notices/${notice.id}/dismiss`);
   } catch (problem) {
-    if (problem.status !== 404) noticeCame(notice);
-    throw problem;
+    if (problem.status !== 404) noticeCame({ ...notice, problem });
   }
 }
 
@@ -124,6 +161,7 @@ export async function submit(share) {
 /** Opens a refused share again, with its selection and its recipients. */
 export function reopen(share) {
   forget(share);
+  clearSelection();
   selection.set(share.secrets);
   reopened.set(share.recipients);
 }

@@ -1,6 +1,7 @@
 // Small parts that every view uses.
-import { html, useEffect, useLayoutEffect, useRef } from "./lib.js";
+import { html, useEffect, useLayoutEffect, useRef, useStore } from "./lib.js";
 import { problemText, t } from "./i18n.js";
+import { spoken } from "./state.js";
 
 const PATHS = {
   grid: "M3 3h4v4H3zM10 3h4v4h-4zM17 3h4v4h-4zM3 10h4v4H3zM10 10h4v4h-4zM17 10h4v4h-4zM3 17h4v4H3zM10 17h4v4h-4zM17 17h4v4h-4z",
@@ -47,13 +48,22 @@ export const Trouble = ({ problem, again }) =>
 export const Empty = ({ title, help, children }) =>
   html`<div class="empty"><p class="empty-title">${title}</p>${help && html`<p>${help}</p>`}${children}</div>`;
 
+/** Where a screen reader hears what is said from now on. */
+export function Spoken() {
+  const before = useRef(spoken.get());
+  const text = useStore(spoken);
+  return html`<p class="unseen" role="status">${text === before.current ? "" : text}</p>`;
+}
+
 /** A view's heading. It takes the focus when the view was gone to, so that a screen reader begins there. */
 export function Heading({ children }) {
   const heading = useRef();
   useEffect(() => {
     document.title = `${heading.current.textContent} · MySafe`;
-    if (document.activeElement === document.body && Heading.moved) heading.current.focus();
-    Heading.moved = true;
+  });
+  useEffect(() => {
+    if (Heading.goneTo) heading.current.focus();
+    Heading.goneTo = false;
   }, []);
   return html`<h1 ref=${heading} tabindex="-1">${children}</h1>`;
 }
@@ -66,18 +76,9 @@ export function Dialog({ title, onClose, children, actions, className = "", onSu
   const dialog = useRef();
   useLayoutEffect(() => {
     const element = dialog.current;
-    const before = document.activeElement;
     element.showModal();
     element.querySelector("[data-autofocus]")?.focus();
-    return () => {
-      element.close();
-      // What opened the dialog may be gone; then the view's heading goes on.
-      requestAnimationFrame(() => {
-        if (document.querySelector("dialog[open]") || document.activeElement !== document.body) return;
-        if (before?.isConnected && before !== document.body) before.focus();
-        else document.querySelector("h1")?.focus();
-      });
-    };
+    return () => element.close();
   }, []);
   const cancel = (event) => {
     event.preventDefault();
@@ -94,20 +95,21 @@ export function Dialog({ title, onClose, children, actions, className = "", onSu
         <${IconButton} icon="close" label=${t("app.close")} onClick=${onClose} />
       </header>
       <div class="dialog-body">${children}</div>
+      <${Spoken} />
       <footer>${actions}</footer>
     </form>
   </dialog>`;
 }
 
-/** Yes or no. */
+/** Yes or no; where yes takes something away, no is what Enter does. */
 export const Confirm = ({ title, children, onYes, onNo, danger }) =>
   html`<${Dialog}
     title=${title}
     className="confirm"
     onClose=${onNo}
     onSubmit=${onYes}
-    actions=${html`<button type="button" onClick=${onNo}>${t("app.no")}</button>
-      <button type="submit" class=${danger ? "danger" : "primary"} data-autofocus>${t("app.yes")}</button>`}
+    actions=${html`<button type="button" data-autofocus=${danger ? "" : null} onClick=${onNo}>${t("app.no")}</button>
+      <button type="submit" class=${danger ? "danger" : "primary"} data-autofocus=${danger ? null : ""}>${t("app.yes")}</button>`}
   >
     <p>${children}</p>
   <//>`;

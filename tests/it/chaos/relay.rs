@@ -20,11 +20,20 @@ pub enum Mode {
     Slow(Duration),
 }
 
+/// How connections fall silent that stay open. New ones carry as before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// A failover behind a proxy looks like this.
+    ForEver,
+    /// Until the client sends something: then it is closed, as with a router that forgot it.
+    UntilSpokenTo,
+}
+
 pub struct TcpRelay {
     pub port: u16,
     mode: watch::Sender<Mode>,
-    /// Goes up when the connections there are fall silent for ever.
-    silenced: watch::Sender<u64>,
+    /// Said to the connections that there are.
+    silenced: watch::Sender<Silence>,
 }
 
 impl TcpRelay {
@@ -32,7 +41,7 @@ impl TcpRelay {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (mode, changes) = watch::channel(Mode::Flow);
-        let (silenced, silence) = watch::channel(0);
+        let (silenced, silence) = watch::channel(Silence::ForEver);
         let target = SocketAddr::from(([127, 0, 0, 1], target_port));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -42,10 +51,9 @@ impl TcpRelay {
         Self { port, mode, silenced }
     }
 
-    /// The connections there are stay open and carry nothing any more; new ones do. A failover behind a
-    /// proxy looks like this.
-    pub fn silence_open(&self) {
-        self.silenced.send_modify(|times| *times += 1);
+    /// The connections that there are stay open and carry nothing any more.
+    pub fn silence_open(&self, silence: Silence) {
+        self.silenced.send_replace(silence);
     }
 
     pub fn set(&self, mode: Mode) {
@@ -57,7 +65,7 @@ async fn carry(
     client: TcpStream,
     target: SocketAddr,
     mut mode: watch::Receiver<Mode>,
-    mut silence: watch::Receiver<u64>,
+    mut silence: watch::Receiver<Silence>,
 ) {
     silence.mark_unchanged();
     if mode.wait_for(|mode| *mode != Mode::Stall).await.is_err() || *mode.borrow() == Mode::Cut {
@@ -75,7 +83,11 @@ async fn carry(
         _ = cut.wait_for(|mode| *mode == Mode::Cut) => false,
     };
     if silent {
-        let _ = cut.wait_for(|mode| *mode == Mode::Cut).await;
+        let spoken_to = *silence.borrow() == Silence::UntilSpokenTo;
+        tokio::select! {
+            _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
+            _ = from_client.readable(), if spoken_to => {}
+        }
     }
 }
 

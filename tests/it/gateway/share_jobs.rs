@@ -270,7 +270,7 @@ on_both_stores! {
         assert_eq!((&answer.ok(200)["state"], &answer.body["attempts"]), (&json!("retrying"), &json!(1)));
         assert_eq!(
             answer.body["retry"],
-            json!({"last_error": "the database was busy", "next_attempt_at": "1970-01-01T00:01:00Z"})
+            json!({"reason": "transient", "next_attempt_at": "1970-01-01T00:01:00Z"})
         );
     }
 
@@ -286,7 +286,7 @@ on_both_stores! {
         let number = notice["id"].as_i64().expect("an id");
         assert_eq!(
             notice,
-            json!({"id": number, "job_id": id, "run": 1, "state": "failed", "pairs": 2, "done_pairs": 2,
+            json!({"id": number, "job_id": id, "run": 1, "state": "failed", "secrets": 1, "recipients": 1, "pairs": 2, "done_pairs": 2,
                    "counts": {"granted": 0, "upgraded": 0, "unchanged": 0, "rejected": 2},
                    "reason": "nothing_to_share", "rejections_total": 1, "created_at": "1970-01-01T00:00:01Z",
                    "dismissed_at": null})

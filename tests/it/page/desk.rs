@@ -75,6 +75,21 @@ impl Desk {
         Self { browser, address, program, env, _folder: folder }
     }
 
+    /// A browser at the first gateway of a site, which has bruno and the group Pagamentos now, too.
+    pub fn at_site(site: &mut crate::production::Site) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bruno =
+            json!({"type": "user", "id": 23, "username": "bruno", "name": "Bruno Martins", "email": ""});
+        let group = json!({"type": "user_group", "id": 24, "name": "Pagamentos", "members": [23]});
+        let path = crate::process::file(&folder, "more.jsonl", &format!("{bruno}\n{group}\n"));
+        let (code, _, err) = crate::process::run(&["import", path.to_str().expect("a path")], &site.env);
+        assert_eq!(code, 0, "{err}");
+        let (program, address) = (site.serve.remove(0), site.addresses[0].clone());
+        let browser = Browser::start();
+        browser.goto(&format!("http://{address}/"));
+        Self { browser, address, program, env: site.env.clone(), _folder: folder }
+    }
+
     /// Goes to a view by its address, as a bookmark does.
     pub fn at(&self, view: &str) {
         self.browser.goto(&format!("http://{}/#/{view}", self.address));
@@ -85,6 +100,15 @@ impl Desk {
         let (status, answer) = http(method, &self.address, &format!("/api/v1{path}"), person, body);
         assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
         answer
+    }
+
+    /// Changes the database behind the program's back.
+    pub fn sql(&self, sql: &str) {
+        use diesel::connection::{Connection as _, SimpleConnection as _};
+        let (_, url) = self.env.iter().find(|(name, _)| name.ends_with("DATABASE__URL")).expect("a database");
+        let path = url.strip_prefix("sqlite://").expect("a file");
+        let mut conn = diesel::SqliteConnection::establish(path).expect("a connection");
+        conn.batch_execute(&format!("PRAGMA busy_timeout = 20000; {sql}")).expect("sql");
     }
 
     /// The person's only notice, as the API tells it.

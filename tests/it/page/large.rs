@@ -31,9 +31,11 @@ const PRESS: &str = "
     look();
 ";
 
-/// The best of some tries: other tests share the machine, and a page that is slow is slow each time.
-fn best(mut tries: impl FnMut(i64) -> f64) -> f64 {
-    (0..7).map(&mut tries).fold(f64::INFINITY, f64::min)
+/// The median of some tries.
+fn median(tries: impl FnMut(i64) -> f64) -> f64 {
+    let mut all: Vec<f64> = (0..7).map(tries).collect();
+    all.sort_by(f64::total_cmp);
+    all[3]
 }
 
 #[test]
@@ -42,7 +44,7 @@ fn with_ten_thousand_secrets_the_list_answers_at_once_and_sharing_all_gives_the_
     let browser = &desk.browser;
     browser.by_role("checkbox", PT.select_all);
     let search = browser.by_role("searchbox", SEARCH);
-    let typed = best(|n| {
+    let typed = median(|n| {
         let (text, first) = (format!("api {}", 5_000 + n * 7), format!("API {}", 5_000 + n * 7));
         let ms = browser.script_async(TYPE, &[search.argument(), json!(text), json!(first)]);
         ms.as_f64().expect("milliseconds")
@@ -52,7 +54,7 @@ fn with_ten_thousand_secrets_the_list_answers_at_once_and_sharing_all_gives_the_
     desk.empty(&search);
     browser.by_role("link", "API 1001");
     browser.by_role("checkbox", PT.select_all).click();
-    browser.see("Todos os 10.000 segredos que correspondem foram selecionados.");
+    browser.see("Todos os 10.000 segredos encontrados foram selecionados.");
     let share = desk.open_share(&PT);
     desk.choose(&share, &PT, "bruno", "Bruno Martins");
     let button = share.by_role("button", PT.share);
@@ -60,8 +62,9 @@ fn with_ten_thousand_secrets_the_list_answers_at_once_and_sharing_all_gives_the_
     println!("10,000 secrets: free {free:.0} ms after sending");
     assert!(free < 200.0, "{free} ms");
     desk.told(&PT, "10.000 acessos novos");
-    // What is drawn first is drawn soon.
-    let painted = best(|_| {
+    // What is drawn first is drawn soon, also for whoever comes for the first time.
+    let painted = median(|_| {
+        browser.cdp("Network.clearBrowserCache", &json!({}));
         browser.reload();
         browser.by_role("checkbox", PT.select_all);
         let paint = "return performance.getEntriesByName('first-contentful-paint')[0].startTime";

@@ -35,7 +35,11 @@ fn who_may_view_sees_the_value_and_cannot_edit() {
     desk.browser.see(value);
     desk.browser.by_role("button", "Ocultar").click();
     desk.browser.see_no_more(value);
-    desk.browser.by_role("button", "Copiar Client ID");
+    let rights = json!({"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]});
+    desk.browser.cdp("Browser.grantPermissions", &rights);
+    desk.browser.by_role("button", "Copiar Client secret").click();
+    desk.browser.see("Copiado.");
+    assert_eq!(desk.browser.script("return navigator.clipboard.readText()", &[]), value);
     // The page only follows: the API refuses.
     let (status, problem) = crate::process::http(
         "PATCH",

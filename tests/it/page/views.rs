@@ -17,7 +17,7 @@ fn folder() -> PathBuf {
 }
 
 /// Takes the view's pictures and says what is wrong with it.
-fn look(browser: &Browser, view: &str, wrong: &mut Vec<String>) {
+pub fn look(browser: &Browser, view: &str, wrong: &mut Vec<String>) {
     for theme in ["light", "dark"] {
         browser.theme(theme);
         for (width, height) in WIDTHS {
@@ -51,7 +51,7 @@ fn every_view_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     browser.by_role("checkbox", PT.select_all).click();
     browser.see("1.200 segredos selecionados");
     look("03-selected");
-    browser.by_role("button", "Rever seleção").click();
+    browser.by_role("button", "Revisar seleção").click();
     browser.by_role("dialog", "1.200 segredos selecionados");
     browser.wait("names", 10, || browser.text().contains("Stripe").then_some(()));
     look("04-review");
@@ -67,6 +67,7 @@ fn every_view_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     share.by_role("searchbox", PT.search_people).type_text("an");
     share.by_role_containing("button", "Ana Souza");
     look("07-recipients");
+    desk.empty(&share.by_role("searchbox", PT.search_people));
     desk.send(&share, &PT);
     desk.told(&PT, "Compartilhamento concluído");
     // One in part, and one that failed.
@@ -79,7 +80,7 @@ fn every_view_is_open_to_everybody_in_both_themes_and_at_three_widths() {
         let body = json!({"secrets": {"ids": ids("stripe")}, "recipients": recipients});
         desk.api("POST", "ana", "/share-jobs", Some(&body));
     }
-    desk.told(&PT, "Compartilhado em parte");
+    desk.told(&PT, "Compartilhado parcialmente");
     desk.told(&PT, "Não foi compartilhado");
     desk.told(&PT, "Carla Dias: sem conta no MySafe");
     look("08-notices");
@@ -90,7 +91,7 @@ fn every_view_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     browser.by_role("button", "Recolher avisos").click();
     browser.size(1_280, 800);
     browser.by_role("link", "Meus compartilhamentos").click();
-    browser.see("Concluído em parte");
+    browser.see("Concluído parcialmente");
     look("10-jobs");
     let jobs = desk.api("GET", "ana", "/share-jobs", None);
     let partial = jobs["items"]

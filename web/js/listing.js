@@ -1,0 +1,29 @@
+// A listing of the API as a view shows it: page after page, and anew when something has happened.
+import { oneAtATime, useEffect, useRef, useState } from "./lib.js";
+import { get } from "./api.js";
+
+const PAGE = 50;
+/** The API gives so many at a time. */
+const MOST = 200;
+
+/** `items` is null until they are known. Read again whenever one of `when` changes. */
+export function useListing(path, when) {
+  const [page, setPage] = useState({ items: null, next: null, problem: null });
+  const run = useRef(null);
+  run.current ??= oneAtATime();
+  const shown = useRef(0);
+  shown.current = page.items?.length ?? 0;
+  const read = (cursor) =>
+    run.current(async () => {
+      // Rows that were loaded stay: as many are read again.
+      const limit = cursor ? PAGE : Math.min(Math.max(PAGE, shown.current), MOST);
+      try {
+        const found = await get(path, { cursor, limit });
+        setPage((old) => ({ items: cursor ? [...old.items, ...found.items] : found.items, next: found.next_cursor, problem: null }));
+      } catch (problem) {
+        setPage((old) => ({ ...old, problem }));
+      }
+    });
+  useEffect(() => void read(null), when);
+  return { ...page, again: () => read(null), more: () => read(page.next) };
+}

@@ -97,7 +97,7 @@ fn both_roles_tell_what_was_done_and_name_nobody() {
             assert!(waited >= Some(1.0), "{labels:?} in\n{text}");
         }
         let steps = value(&text, "messaging_client_consumed_messages_total", &["\"batchshare.steps\""]);
-        assert!(steps >= Some(2.0), "{text}");
+        assert!(steps >= Some(1.0), "{text}");
         for hidden in [id, "4711", "ana", "bruno", "prod"] {
             assert!(!text.contains(hidden), "{hidden} in\n{text}");
         }
@@ -163,7 +163,7 @@ fn every_line_of_a_job_has_its_id_and_its_trace() {
         assert_eq!(of_job["traceparent"], trace, "{line}");
         lines += 1;
     }
-    assert!(lines >= 3, "{}", program.log());
+    assert!(lines >= 2, "{}", program.log());
     assert_eq!(program.stop(), 0);
 }
 

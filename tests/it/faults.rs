@@ -30,6 +30,10 @@ async fn at_every_call(kind: Kind, how: How, due_work: bool, twice: bool) {
     }
     println!("{how:?} on {kind:?}: {} calls", at - 1);
     assert!(at > 30, "the scenario has more calls than {at}");
+    if how == How::Outage {
+        // Where its acknowledgement failed, and for no failure of what came with it.
+        assert!(program.buried_again <= 1, "poison was buried again in {} runs", program.buried_again);
+    }
 }
 
 /// The embedded broker's own calls: what a consumer took without knowing it goes back with it, and not

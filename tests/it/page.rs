@@ -2,6 +2,7 @@
 
 mod axe;
 pub mod browser;
+mod calm;
 mod desk;
 mod driver;
 pub mod element;

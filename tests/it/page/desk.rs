@@ -127,6 +127,18 @@ impl Desk {
         self.browser.by_role("checkbox", &format!("Selecionar {secret}")).click();
     }
 
+    /// Goes to it without a mouse.
+    pub fn tab_to(&self, role: &str, name: &str) {
+        for _ in 0..80 {
+            let focused = self.browser.focused();
+            if focused.role() == role && focused.name() == name {
+                return;
+            }
+            self.browser.press("Tab");
+        }
+        panic!("no way to the {role} '{name}' by Tab");
+    }
+
     /// Empties a field as a person does.
     pub fn empty(&self, field: &Element) {
         field.click();

@@ -256,16 +256,7 @@ fn the_guide_can_be_walked_with_the_keyboard_alone() {
     let desk = Desk::demo();
     let browser = &desk.browser;
     browser.by_role("checkbox", PT.select_all);
-    let tab_to = |role: &str, name: &str| {
-        for _ in 0..80 {
-            let focused = browser.focused();
-            if focused.role() == role && focused.name() == name {
-                return;
-            }
-            browser.press("Tab");
-        }
-        panic!("no way to the {role} '{name}' by Tab");
-    };
+    let tab_to = |role: &str, name: &str| desk.tab_to(role, name);
     tab_to("searchbox", SEARCH);
     browser.keys("stripe");
     browser.by_role("link", "Stripe – antifraude (produção)");

@@ -1,6 +1,6 @@
 //! The validated share request: what a job is asked to do, normalised.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::ids::{PrincipalId, SecretId};
 use super::permission::{Permission, PrincipalKind};
@@ -131,8 +131,11 @@ pub fn pairs_of(secrets: usize, recipients: usize) -> u64 {
     (secrets as u64).saturating_mul(recipients as u64)
 }
 
-fn sorted(ids: Vec<SecretId>) -> Vec<SecretId> {
-    ids.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
+/// In order, and each once.
+fn sorted(mut ids: Vec<SecretId>) -> Vec<SecretId> {
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 /// Folds a text for comparing: Unicode lower case. Done by us, so that both databases agree.

@@ -22,6 +22,8 @@ pub struct Burial<'a> {
 }
 
 /// Sends copies of messages to the dead letters, with the reasons. They themselves stay unacknowledged.
+/// Returns those that the broker will never take (larger than it allows by now): they are to be kept without
+/// it.
 ///
 /// # Errors
 /// The broker did not take all: they come again.
@@ -30,14 +32,19 @@ pub async fn bury(
     metrics: &Metrics,
     from: Queue,
     dead: &[Burial<'_>],
-) -> Result<(), Outage> {
+) -> Result<Vec<Outgoing>, Outage> {
     let letters: Vec<Outgoing> = dead.iter().map(|burial| letter(from, burial)).collect();
-    let mut result = Ok(());
-    for answer in broker.publish(&letters).await {
+    let (mut rejected, mut outage) = (Vec::new(), None);
+    let answers = broker.publish(&letters).await;
+    for (letter, answer) in letters.into_iter().zip(answers) {
         metrics.sent(Exchange::Internal.suffix(), answer.as_ref().err().map_or("", BrokerError::kind));
-        result = result.and(answer.map_err(|error| Outage(error.to_string())));
+        match answer {
+            Ok(()) => {}
+            Err(BrokerError::Rejected(_)) => rejected.push(letter),
+            Err(error) => outage = Some(Outage(error.to_string())),
+        }
     }
-    result
+    outage.map_or(Ok(rejected), Err)
 }
 
 fn letter(from: Queue, Burial { delivery, reason, detail, job }: &Burial<'_>) -> Outgoing {

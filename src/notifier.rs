@@ -49,6 +49,9 @@ pub async fn handle(store: &Store, broker: &Broker, taken: &[Delivery]) -> Resul
     // again; if it dies, due work makes the notice.
     let made = in_place(|| store.make_notices(ended.clone())).await;
     made.map_err(|error| Outage(error.to_string()))?;
-    // Last: to make a notice twice does nothing.
-    bury(broker, store.metrics(), Queue::Notices, &dead).await
+    // Last: to make a notice twice does nothing. What the broker gave us it takes back as a dead letter.
+    match bury(broker, store.metrics(), Queue::Notices, &dead).await?.first() {
+        None => Ok(()),
+        Some(_) => Err(Outage("the broker rejects a dead letter of its own size".to_owned())),
+    }
 }

@@ -2,8 +2,9 @@
 //!
 //! A message is acknowledged after its handler has returned, and so after its commit. When a server
 //! is away the consumer is dropped (what it held goes back once), and taking starts again when both
-//! servers answer, with one message that is held and tried until it is handled. No attempt is counted for
-//! that, here or by the broker.
+//! servers answer, with one message. While they answer and do not work (a full disk), that one is held and
+//! tried again; the broker counts it as delivered three times an hour, and no other. No attempt is counted
+//! for any of this.
 //!
 //! Messages of some queues are handled together. The first of an idle queue is handled at once; what
 //! comes while others are in work is gathered, for a few milliseconds or until it is many.
@@ -158,8 +159,8 @@ async fn session<H: Handler>(
     }
 }
 
-/// Takes one message and tries it until it is handled: it is delivered once, however long the servers
-/// answer and do not work.
+/// Takes one message and tries it again and again while the servers answer and do not work, for as long as
+/// it may be held.
 async fn one<H: Handler>(
     mut consumer: Consumer,
     db: &Db,
@@ -192,18 +193,15 @@ async fn one<H: Handler>(
             return Err(outage);
         }
         health.outage(handler.queue, &handler.metrics, &outage);
-        loop {
-            tokio::select! {
-                waited = stop.sleep(health.schedule.next_wait()) => if !waited {
-                    return Ok(());
-                },
-                // No other message comes: this tells that the consumer is gone, and the message with it.
-                Err(error) = consumer.next() => return Err(Outage(error.to_string())),
-            }
-            if db.ping().await.is_ok() {
-                break;
-            }
+        tokio::select! {
+            waited = stop.sleep(health.schedule.next_wait()) => if !waited {
+                return Ok(());
+            },
+            // No other message comes: this tells that the consumer is gone, and the message with it.
+            Err(error) = consumer.next() => return Err(Outage(error.to_string())),
         }
+        // Where the database does not even answer, another worker may do better with the message.
+        db.ping().await.map_err(|error| Outage(error.to_string()))?;
     }
 }
 

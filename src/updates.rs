@@ -4,6 +4,7 @@
 //! A wake-up only. Whoever hears of a job reads its row; whoever may have missed something reads
 //! everything.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +23,9 @@ pub async fn run(store: Store, broker: Broker, updates: Updates, stop: Stop) {
     let mut schedule = Schedule::reconnect();
     loop {
         tokio::select! {
-            () = updates.wanted() => {}
+            biased;
             () = stop.wait() => return,
+            () = updates.wanted() => {}
         }
         match broker.listen().await {
             Ok(listener) => {
@@ -56,23 +58,30 @@ async fn hear(mut listener: Listener, store: &Store, updates: &Updates, stop: &S
     let mut look = tokio::time::interval(LINGER);
     let mut alone = false;
     loop {
-        tokio::select! {
-            body = listener.next() => match body {
-                Ok(body) if updates.has_streams() => pass_on(store, updates, &body).await,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::debug!(%error, "no more events are heard");
-                    return Heard::Lost;
+        // One wait for each event, however often the clock ticks meanwhile.
+        let body = {
+            let mut next = pin!(listener.next());
+            loop {
+                tokio::select! {
+                    body = &mut next => break body,
+                    _ = look.tick() => {
+                        let now = !updates.has_streams();
+                        if now && alone {
+                            return Heard::Enough;
+                        }
+                        alone = now;
+                    }
+                    () = stop.wait() => return Heard::Enough,
                 }
-            },
-            _ = look.tick() => {
-                let now = !updates.has_streams();
-                if now && alone {
-                    return Heard::Enough;
-                }
-                alone = now;
             }
-            () = stop.wait() => return Heard::Enough,
+        };
+        match body {
+            Ok(body) if updates.has_streams() => pass_on(store, updates, &body).await,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(%error, "no more events are heard");
+                return Heard::Lost;
+            }
         }
     }
 }

@@ -60,10 +60,10 @@ impl Delivery {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
-    /// The W3C trace that its sender names, unchecked.
+    /// The W3C trace that its sender names: 55 characters, else unchecked.
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
-        self.header(topology::HEADER_TRACEPARENT)
+        self.header(topology::HEADER_TRACEPARENT).filter(|trace| trace.len() == 55)
     }
 }
 
@@ -248,7 +248,7 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// The body of the next event. Waits for ever; safe to cancel.
+    /// The body of the next event. Waits for ever; cancelled, it may lose one.
     ///
     /// # Errors
     /// Something may have been missed: make a new listener, and look at the truth.

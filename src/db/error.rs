@@ -48,7 +48,6 @@ const OUTAGE_WORDS: &[&str] = &[
     "could not extend file",
     "out of memory",
     "out of shared memory",
-    "temporary file size exceeds",
     "too many clients",
     "too many connections",
     "remaining connection slots",
@@ -156,7 +155,8 @@ mod tests {
             (Unknown, "the database system is shutting down", Outage),
             (Unknown, "could not extend file \"base/1\": No space left on device", Outage),
             (Unknown, "out of shared memory", Outage),
-            (Unknown, "temporary file size exceeds temp_file_limit (1024kB)", Outage),
+            // One statement's fault, while the server works for all others.
+            (Unknown, "temporary file size exceeds temp_file_limit (1024kB)", Transient),
             (Unknown, "sorry, too many clients already", Outage),
             (Unknown, "database or disk is full", Outage),
             (Unknown, "disk I/O error", Outage),

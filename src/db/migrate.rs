@@ -2,6 +2,7 @@
 //!
 //! They only add, so that a binary works with a database one release newer.
 
+use diesel::RunQueryDsl as _;
 use diesel::backend::Backend;
 use diesel::connection::SimpleConnection as _;
 use diesel::migration::Migration;
@@ -105,12 +106,23 @@ pub async fn revert_all(db: &Db) -> Result<(), DbError> {
 /// An arbitrary number that only our migrations use as an advisory lock.
 const LOCK: &str = "7220230";
 
+#[derive(diesel::QueryableByName)]
+struct Free {
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    free: bool,
+}
+
 /// Without the limits of everyday statements: a migration takes as long as it takes, and so does whoever
 /// migrates before us.
 fn lock(conn: &mut Conn) -> Result<(), DbError> {
     if conn.is_pg() {
         conn.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")?;
-        conn.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))?;
+        let free: Free =
+            diesel::sql_query(format!("SELECT pg_try_advisory_lock({LOCK}) AS free")).get_result(conn)?;
+        if !free.free {
+            tracing::info!("waiting for another process that migrates this database");
+            conn.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))?;
+        }
     }
     Ok(())
 }

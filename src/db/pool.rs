@@ -294,11 +294,20 @@ impl Inner {
         place: Place,
         work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        // The closure owns place and connection: if the caller is gone, the work still ends and the
-        // connection comes back.
+        // If the caller is gone, the work still ends and the connection comes back; the place goes with the
+        // end of the work, whoever looks.
         tokio::task::spawn_blocking(move || {
-            let _place = place;
-            let (born, mut conn) = self.take(reading)?;
+            if locked(&place).is_none() {
+                // Given up before it began: nobody reads this.
+                return Err(DbError::Panicked);
+            }
+            let (born, mut conn) = match self.take(reading) {
+                Ok(taken) => taken,
+                Err(error) => {
+                    drop(locked(&place).take());
+                    return Err(error);
+                }
+            };
             let result = work(&mut conn);
             match &result {
                 Err(error) if error.connection_lost() => {
@@ -306,6 +315,7 @@ impl Inner {
                 }
                 _ => self.give_back(reading, born, conn),
             }
+            drop(locked(&place).take());
             result
         })
         .await

@@ -140,13 +140,22 @@ fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result
         };
         let waited = tx.now - job.requested_at >= millis(options.unbegun_patience);
         let time = job.attempts > 0 || queue_empty || waited;
-        if time && !on_its_way(tx.conn, key)? && replay::ask_again(tx, &job)? {
-            tracing::info!(
-                job_id = %job.job_id, traceparent = job.traceparent, "asking again for a job that has not begun"
-            );
-            asked += 1;
+        let mut waited = tx.now - job.requested_at;
+        if time && !on_its_way(tx.conn, key)? {
+            match readable("the request of a job not begun", key, replay::ask_again(tx, &job))? {
+                Some(true) => {
+                    tracing::info!(
+                        job_id = %job.job_id,
+                        traceparent = job.traceparent,
+                        "asking again for a job that has not begun"
+                    );
+                    asked += 1;
+                }
+                Some(false) => {}
+                None => waited = i64::MAX,
+            }
         }
-        look_later(tx.conn, key, tx.now - job.requested_at, options)?;
+        look_later(tx.conn, key, waited, options)?;
     }
     Ok(asked)
 }
@@ -178,11 +187,14 @@ fn make_notices(tx: &mut Tx<'_>) -> Result<usize, DbError> {
     );
     let due: Vec<Run> =
         statement(sql).bind::<BigInt, _>(NOTICE_PATIENCE_MS).bind::<BigInt, _>(BATCH).load(tx.conn)?;
-    let corrupt = || DbError::Corrupt("jobs.job_id of an ended job".to_owned());
-    let due: Vec<(JobId, i32)> = due
-        .into_iter()
-        .map(|of| Ok((of.job_id.parse().map_err(|()| corrupt())?, of.run)))
-        .collect::<Result<_, DbError>>()?;
+    let read = |of: Run| match of.job_id.parse() {
+        Ok(job) => Some((job, of.run)),
+        Err(()) => {
+            tracing::error!("a notice is due of a job whose jobs.job_id cannot be read");
+            None
+        }
+    };
+    let due: Vec<(JobId, i32)> = due.into_iter().filter_map(read).collect();
     notices::make(tx.conn, &due, tx.now)?;
     Ok(due.len())
 }

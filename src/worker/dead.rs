@@ -11,7 +11,7 @@ use crate::broker::topology::{
     HEADER_DEAD_DETAIL, HEADER_DEAD_ID, HEADER_DEAD_QUEUE, HEADER_DEAD_REASON, HEADER_DEATH_TIME,
     HEADER_FIRST_DEATH_QUEUE,
 };
-use crate::broker::{Delivery, Queue};
+use crate::broker::{Delivery, Outgoing, Queue};
 use crate::bury::{Burial, bury};
 use crate::domain::DeadReason;
 use crate::store::{DeadLetter, Origin};
@@ -21,9 +21,24 @@ use super::handle::log_ended;
 use super::{Worker, not_recorded};
 
 impl Worker {
-    /// Sends messages that can never be handled to the dead letters.
+    /// Sends messages that can never be handled to the dead letters. What the broker will not take is kept
+    /// at once, as it would have come back from there.
     pub(super) async fn bury(&self, from: Queue, dead: &[Burial<'_>]) -> Result<(), Outage> {
-        bury(&self.broker, self.store.metrics(), from, dead).await
+        for letter in bury(&self.broker, self.store.metrics(), from, dead).await? {
+            let Outgoing { routing_key, message_id, headers, body, .. } = letter;
+            let message_id = Some(message_id);
+            let come_back = Delivery {
+                tag: 0,
+                redelivered: false,
+                routing_key,
+                message_id,
+                user_id: None,
+                headers,
+                body,
+            };
+            self.keep(&come_back).await?;
+        }
+        Ok(())
     }
 
     async fn keep(&self, delivery: &Delivery) -> Result<(), Outage> {

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use batchshare::broker::{Broker, BrokerError, Queue, Rabbit, RabbitOptions};
-use lapin::options::QueueDeclareOptions;
-use lapin::types::FieldTable;
-use lapin::{Connection, ConnectionProperties};
+use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Connection, ConnectionProperties};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, watch};
@@ -307,4 +307,32 @@ async fn relay(
         }
     };
     tokio::select! { () = up => {}, () = down => {} }
+}
+
+/// AMQP has one frame for all headers of a message, however large their publisher made them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_headers_of_somebody_else_break_no_consumer() {
+    let options = options();
+    let broker = rabbit(&options);
+    broker.declare().await.expect("declared");
+    let other = Connection::connect(&options.url, ConnectionProperties::default()).await.expect("connected");
+    let channel = other.create_channel().await.expect("a channel");
+    let mut headers = FieldTable::default();
+    headers.insert("x-large".into(), AMQPValue::LongString("x".repeat(100 * 1024).into()));
+    headers.insert("traceparent".into(), AMQPValue::LongString("x".repeat(20 * 1024).into()));
+    let properties = BasicProperties::default().with_headers(headers);
+    let queue = options.topology.queue(Queue::Jobs);
+    let sent = channel.basic_publish(
+        "".into(),
+        queue.as_str().into(),
+        BasicPublishOptions::default(),
+        b"large",
+        properties,
+    );
+    sent.await.expect("published").await.expect("sent");
+    let mut consumer = broker.consume(Queue::Jobs, 1).await.expect("a consumer");
+    let delivery = take(&mut consumer).await;
+    assert_eq!(delivery.body, b"large");
+    assert_eq!(delivery.traceparent(), None, "nothing of that size is a trace");
+    consumer.acker().ack(&[delivery.tag]).await.expect("acknowledged");
 }

@@ -80,7 +80,9 @@ async function forMe(answer) {
   try {
     return await answer;
   } finally {
-    if (me.get()?.id !== asked) await new Promise(() => {});
+    // A moment in which nobody is signed in is no other person.
+    const now = me.get()?.id;
+    if (now !== undefined && now !== asked) await new Promise(() => {});
   }
 }
 

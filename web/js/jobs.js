@@ -1,5 +1,5 @@
 // My jobs, and one of them.
-import { html, useEffect, useState, useStore } from "./lib.js";
+import { html, oneAtATime, useEffect, useRef, useState, useStore } from "./lib.js";
 import { get } from "./api.js";
 import { number, t, time } from "./i18n.js";
 import { useListing } from "./listing.js";
@@ -74,13 +74,17 @@ const JobTable = ({ items }) => html`<div class="table-frame">
 export function Job({ id }) {
   const [found, setFound] = useState({ job: null, problem: null });
   const { jobs, news } = useStore(live);
-  const read = async () => {
-    try {
-      setFound({ job: await get(`/share-jobs/${id}`), problem: null });
-    } catch (problem) {
-      setFound((old) => ({ ...old, problem }));
-    }
-  };
+  const run = useRef(null);
+  run.current ??= oneAtATime();
+  const read = () =>
+    run.current(async (isLatest) => {
+      try {
+        const job = await get(`/share-jobs/${id}`);
+        if (isLatest()) setFound({ job, problem: null });
+      } catch (problem) {
+        if (isLatest()) setFound((old) => ({ ...old, problem }));
+      }
+    });
   // It moves by the stream, and is read again when it may have ended or run anew.
   useEffect(() => void read(), [id, news]);
   const job = newer(found.job, jobs.get(id));

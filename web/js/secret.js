@@ -1,5 +1,5 @@
 // One secret: what it is, its value behind a button, changing it, and who has access.
-import { html, useEffect, useLayoutEffect, useRef, useState, useStore } from "./lib.js";
+import { html, oneAtATime, useEffect, useLayoutEffect, useRef, useState, useStore } from "./lib.js";
 import { get, send } from "./api.js";
 import { problemText, t, time } from "./i18n.js";
 import { useListing } from "./listing.js";
@@ -12,17 +12,26 @@ export function Secret({ id }) {
   const [editing, setEditing] = useState(false);
   const edit = useRef();
   const { news } = useStore(live);
-  const read = async () => {
-    try {
-      setFound({ secret: await get(`/secrets/${id}`), problem: null });
-    } catch (problem) {
-      // What stands there stays while the server is away.
-      setFound((old) => ({ secret: problem.status === 404 ? null : old.secret, problem }));
-    }
-  };
+  const run = useRef(null);
+  run.current ??= oneAtATime();
+  const saves = useRef(0);
+  const read = () =>
+    run.current(async (isLatest) => {
+      const before = saves.current;
+      // What was asked for before a change was saved is older than the change.
+      const isNew = () => isLatest() && saves.current === before;
+      try {
+        const secret = await get(`/secrets/${id}`);
+        if (isNew()) setFound({ secret, problem: null });
+      } catch (problem) {
+        // What stands there stays while the server is away.
+        if (isNew()) setFound((old) => ({ secret: problem.status === 404 ? null : old.secret, problem }));
+      }
+    });
   useEffect(() => void read(), [id, news]);
   const { secret, problem } = found;
   const saved = (changed) => {
+    saves.current += 1;
     setFound({ secret: changed, problem: null });
     setEditing(false);
     say(t("secret.saved"));

@@ -101,7 +101,8 @@ export function startStream() {
   connect();
   if (document.hidden) wake();
   chosen.addEventListener("message", wake);
-  for (const change of ["online", "offline"]) addEventListener(change, connect);
+  const look = () => (document.hidden ? disconnect() : connect());
+  for (const change of ["online", "offline"]) addEventListener(change, look);
   addEventListener("focus", wake);
   addEventListener("pageshow", (event) => event.persisted && wake());
   document.addEventListener("visibilitychange", wake);

@@ -18,6 +18,8 @@ use crate::broker::BrokerError;
 pub(super) struct Cell {
     /// What the connection is for.
     purpose: &'static str,
+    /// Bytes of a frame, where the URL does not say; else the server's.
+    frame_max: Option<u32>,
     link: Mutex<Option<Arc<Link>>>,
     /// The last attempt has had no answer so far.
     stalled: AtomicBool,
@@ -34,8 +36,8 @@ pub(super) struct Link {
 }
 
 impl Cell {
-    pub(super) fn new(purpose: &'static str) -> Self {
-        Self { purpose, link: Mutex::new(None), stalled: AtomicBool::new(false) }
+    pub(super) fn new(purpose: &'static str, frame_max: Option<u32>) -> Self {
+        Self { purpose, frame_max, link: Mutex::new(None), stalled: AtomicBool::new(false) }
     }
 
     /// The connection there is, or a new one. Waits for the connect timeout at most.
@@ -63,7 +65,9 @@ impl Cell {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         // Before: whoever waits for us may be gone before the deadline, and the thread stays all the same.
         self.stalled.store(true, Ordering::Relaxed);
-        let connecting = Connection::connect_uri(uri.clone(), properties);
+        let mut uri = uri.clone();
+        uri.query.frame_max = uri.query.frame_max.or(self.frame_max);
+        let connecting = Connection::connect_uri(uri, properties);
         let connected = timeout_at(deadline, connecting).await.map_err(|_| late())?;
         self.stalled.store(false, Ordering::Relaxed);
         let connection = connected.map_err(|error| failed(&place, &error))?;

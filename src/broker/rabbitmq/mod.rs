@@ -22,8 +22,9 @@ pub(super) use consume::{RabbitAcker, RabbitConsumer};
 use super::{BrokerError, Outgoing, Queue, Topology};
 use link::{Cell, Link};
 
-/// Bytes of a frame. lapin keeps room for 32 frames each way on every connection, and uses it: with the
-/// server's 128 KiB that is 4 MiB a connection at rest.
+/// Bytes of a frame on the connection that publishes. lapin keeps room for 32 frames each way, and uses it: with
+/// the server's 128 KiB that is 4 MiB at rest. The connection that consumes keeps the server's: a message's
+/// headers come in one frame, however large their publisher made them.
 const FRAME_BYTES: u32 = 32 * 1024;
 
 /// Events that a listener holds at most.
@@ -81,12 +82,11 @@ impl Rabbit {
     pub fn new(options: RabbitOptions) -> Self {
         let uri = options.url.parse::<AMQPUri>().ok().map(|mut uri| {
             uri.query.heartbeat.get_or_insert(options.heartbeat);
-            uri.query.frame_max.get_or_insert(FRAME_BYTES);
             let connect_ms = u64::try_from(options.connect_timeout.as_millis()).unwrap_or(u64::MAX);
             uri.query.connection_timeout.get_or_insert(connect_ms);
             uri
         });
-        let (publishing, consuming) = (Cell::new("publish"), Cell::new("consume"));
+        let (publishing, consuming) = (Cell::new("publish", Some(FRAME_BYTES)), Cell::new("consume", None));
         Self { inner: Arc::new(Inner { options, uri, publishing, consuming }) }
     }
 

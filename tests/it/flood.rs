@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use lapin::options::BasicPublishOptions;
-use lapin::{BasicProperties, Connection, ConnectionProperties};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
 use serde_json::json;
 
 use crate::process::{http, until};
@@ -19,13 +19,16 @@ const BURST: u32 = 100;
 /// Good jobs that are sent at least. On a busy machine the first ones wait behind the whole flood.
 const GOOD: usize = 5;
 
-/// Publishes `bursts` of poison, each at its time, and says how long that took.
+/// Publishes `bursts` of poison, each at its time, and says how long that took. All are confirmed: what is
+/// only sent can be lost with its connection.
 async fn pour(prefix: String, bursts: u32) -> Duration {
     let url = server("BATCHSHARE_TEST_AMQP_URL");
     let connection =
         Connection::connect(&url, ConnectionProperties::default()).await.expect("RabbitMQ answers");
     let channel = connection.create_channel().await.expect("a channel");
+    channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
     let exchange = format!("{prefix}.jobs");
+    let mut confirms = Vec::new();
     let began = Instant::now();
     for burst in 0..bursts {
         tokio::time::sleep_until((began + Duration::from_secs(1) * BURST / EACH_SECOND * burst).into()).await;
@@ -37,8 +40,11 @@ async fn pour(prefix: String, bursts: u32) -> Duration {
             let key = "job.requested".into();
             let sent =
                 channel.basic_publish(exchange.as_str().into(), key, options, body.as_bytes(), properties);
-            sent.await.expect("published");
+            confirms.push(sent.await.expect("published"));
         }
+    }
+    for confirm in confirms {
+        assert_eq!(confirm.await.expect("an answer"), Confirmation::Ack(None));
     }
     let took = began.elapsed();
     connection.close(200, "done".into()).await.expect("closed");

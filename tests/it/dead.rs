@@ -1,17 +1,22 @@
 //! Dead letters at the operator's desk: every replay goes on where it stopped, and happens once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use batchshare::broker::{Broker, BrokerError, Call, Delivery, Embedded, Faults, Faulty, Queue, topology};
 use batchshare::domain::{DeadReason, DeadState, FailReason, JobId, JobState};
+use batchshare::shutdown;
 use batchshare::store::{
     Begun, ChunkDone, DeadFilter, DeadItem, DeadLetter, Discarded, LaneFound, Letter, NotReplayed, Origin,
     OutboxRow, Recorded, Replayed,
 };
 use batchshare::wire::{self, JobRequested, Step};
+use batchshare::worker::Worker;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::on_both_stores;
+use crate::support::{Kind, TestDb};
 use crate::world::*;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -430,6 +435,58 @@ on_both_stores! {
         let (second, end) = world.store.dead_letters(filter, next, 1).await.expect("a page");
         assert!(first[0].id > second[0].id);
         assert_eq!(end, None);
+    }
+}
+
+/// The broker takes smaller messages than it did when this one came.
+struct TooLarge;
+
+impl Faults for TooLarge {
+    fn before(&self, call: Call<'_>) -> Result<(), BrokerError> {
+        match call {
+            Call::Publish(batch) if batch.iter().any(|one| one.routing_key == topology::KEY_DEAD) => {
+                Err(BrokerError::Rejected("too large".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn after(&self, _: Call<'_>) -> Result<(), BrokerError> {
+        Ok(())
+    }
+}
+
+on_both_stores! {
+    async fn what_the_broker_will_not_take_to_the_dead_letters_is_kept_without_it(kind: Kind) {
+        let world = World::new(kind).await;
+        let queues = TestDb::new(Kind::Sqlite).await;
+        let broker = Broker::Faulty(Faulty::new(Broker::Embedded(Embedded::new(queues.db.clone())), Arc::new(TooLarge)));
+        let worker = Worker::new(world.store.clone(), broker, worker_options(), shutdown::channel().1);
+        let job = JobId::generate();
+        let [message_id, trace] = [job.to_string(), wire::new_traceparent()];
+        let delivery = Delivery {
+            tag: 1,
+            redelivered: false,
+            routing_key: topology::KEY_REQUESTED.to_owned(),
+            message_id: Some(message_id.clone()),
+            user_id: None,
+            headers: vec![(topology::HEADER_TRACEPARENT.to_owned(), trace)],
+            body: invalid(job),
+        };
+        let good = share([101], &[BRUNO]);
+        world.secrets(ANA, [101]).await;
+        let other = Delivery { message_id: None, body: body_of(&good), ..delivery.clone() };
+        worker.handle(Queue::Jobs, [delivery, other].into()).await.expect("done with");
+
+        // As if it had gone through the broker: kept with what it was, and its job failed.
+        let dead = world.dead().await;
+        assert_eq!(dead.len(), 1);
+        let kept = world.store.dead_letter(dead[0].id).await.expect("read").expect("it is kept");
+        assert_eq!((kept.item.reason, kept.item.origin), (DeadReason::InvalidField, Origin::Request));
+        assert_eq!((kept.item.job_id, kept.item.run), (Some(job), Some(1)));
+        assert_eq!((kept.item.message_id, kept.body), (Some(message_id), invalid(job)));
+        assert_eq!(world.job(job).await.reason, Some(FailReason::InvalidRequest));
+        assert_eq!(world.job(good.job_id).await.state, JobState::Completed);
     }
 }
 

@@ -27,12 +27,14 @@ on_both_stores! {
         let world = World::with_chunks(kind, 4).await;
         world.secrets(ANA, 101..=110).await;
         let (broken, gone, good) = (large(&world).await, large(&world).await, large(&world).await);
-        let (broken_request, request) = (submit(&world, 107).await, submit(&world, 108).await);
+        let (broken_row, broken_request) = (submit(&world, 107).await, submit(&world, 110).await);
+        let request = submit(&world, 108).await;
         let ended = share([109], &[BRUNO]);
         world.begin(&ended).await;
         world.take_letters().await;
         world.time_passes(3_700).await;
-        world.test.sql(&format!("UPDATE jobs SET requested_by = -1 WHERE job_id IN ('{}', '{broken_request}'); \
+        world.test.sql(&format!("UPDATE jobs SET requested_by = -1 WHERE job_id IN ('{}', '{broken_row}'); \
+            UPDATE jobs SET selection = 'broken' WHERE job_id = '{broken_request}'; \
             DELETE FROM jobs WHERE job_id = '{}'", broken.job_id, gone.job_id)).await;
         let found = world.store.wake_due(false, world.due_options()).await.expect("due work");
         assert_eq!((found.requests, found.notices), (1, 1), "{found:?}");

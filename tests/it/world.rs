@@ -12,6 +12,7 @@ use batchshare::store::{
     BeginOptions, Begun, ChunkDone, DueOptions, LaneFound, LaneOptions, Letter, OutboxRow, Store,
 };
 use batchshare::wire::{self, JobRequested, Step};
+use batchshare::worker::WorkerOptions;
 use serde_json::Value;
 
 use crate::support::{Kind, TestDb};
@@ -206,6 +207,26 @@ impl World {
                  requested_at = requested_at - {ms}; UPDATE outbox SET leased_until = leased_until - {ms};"
             ))
             .await;
+    }
+}
+
+/// One thing at a time, in chunks of 4 pairs and two lanes; a step goes on to its lane's end, and what is tried
+/// again is due at once.
+pub fn worker_options() -> WorkerOptions {
+    let chunk_pairs = 4;
+    let lane = LaneOptions { chunk_pairs, lease: Duration::from_secs(30) };
+    let hour = Duration::from_secs(3_600);
+    WorkerOptions {
+        begin: BeginOptions { limits: Limits::default(), chunk_pairs, lanes: 2, lane },
+        due: DueOptions { longest_lease: hour, unbegun_patience: hour },
+        slice: hour,
+        due_interval: hour,
+        retry_delays: vec![Duration::ZERO; 4],
+        allowed_publishers: Vec::new(),
+        prefetch: 1,
+        together: 1,
+        request_concurrency: 1,
+        step_concurrency: 1,
     }
 }
 

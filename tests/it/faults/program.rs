@@ -8,10 +8,10 @@ use batchshare::domain::{JobId, JobState, Limits};
 use batchshare::notifier;
 use batchshare::relay::{Relay, RelayOptions};
 use batchshare::shutdown::{self, Stopper};
-use batchshare::store::{BeginOptions, Committed, DueOptions, LaneOptions, Store, Submission, Submitted};
+use batchshare::store::{Committed, Store, Submission, Submitted};
 use batchshare::take::Taken;
 use batchshare::wire::{self, JobRequested};
-use batchshare::worker::{Worker, WorkerOptions};
+use batchshare::worker::Worker;
 use tokio::sync::mpsc;
 
 use super::injector::{How, Injector};
@@ -59,24 +59,9 @@ impl Program {
         let (committed, to_relay) = mpsc::channel(64);
         let store = Store::with_relay(world.test.db.with_faults(injector.clone()), committed, lease);
         let (stopper, stop) = shutdown::channel();
-        let chunk_pairs = 4;
-        let lane = LaneOptions { chunk_pairs, lease: Duration::from_secs(30) };
-        let hour = Duration::from_secs(3_600);
-        let options = WorkerOptions {
-            begin: BeginOptions { limits: Limits::default(), chunk_pairs, lanes: 2, lane },
-            due: DueOptions { longest_lease: hour, unbegun_patience: hour },
-            // A lane from end to end, so that a step has several chunks.
-            slice: hour,
-            due_interval: hour,
-            retry_delays: vec![Duration::ZERO; 4],
-            allowed_publishers: Vec::new(),
-            prefetch: 1,
-            together: 1,
-            request_concurrency: 1,
-            step_concurrency: 1,
-        };
-        let worker = Worker::new(store.clone(), broker.clone(), options, stop);
-        let options = RelayOptions { lease, interval: hour, batch: 100 };
+        // A step goes on to its lane's end, so that it has several chunks.
+        let worker = Worker::new(store.clone(), broker.clone(), worker_options(), stop);
+        let options = RelayOptions { lease, interval: Duration::from_secs(3_600), batch: 100 };
         let relay = Relay::new(store.clone(), broker.clone(), options);
         let consumers = Default::default();
         Self {

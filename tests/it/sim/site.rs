@@ -9,7 +9,7 @@ use batchshare::db::{Clock, Db, Target};
 use batchshare::domain::Limits;
 use batchshare::relay::{Relay, RelayOptions};
 use batchshare::shutdown::{self, Stop, Stopper};
-use batchshare::store::{BeginOptions, Committed, DueOptions, LaneOptions, OutboxRow, Store, Submission};
+use batchshare::store::{Committed, OutboxRow, Store, Submission};
 use batchshare::take::Taken;
 use batchshare::worker::{Worker, WorkerOptions};
 use batchshare::{notifier, wire};
@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use super::company::Company;
 use super::gate::{Gate, Pass, Said};
 use super::watch::{Watch, Wrong, json};
+use crate::world::worker_options;
 
 /// Of the outbox's rows.
 pub const LEASE: Duration = Duration::from_secs(20);
@@ -163,20 +164,12 @@ impl Site {
     }
 
     fn worker_options(&self) -> WorkerOptions {
-        let chunk_pairs = 4;
-        let lane = LaneOptions { chunk_pairs, lease: Duration::from_secs(30) };
-        let hour = Duration::from_secs(3_600);
+        let usual = worker_options();
         WorkerOptions {
-            begin: BeginOptions { limits: Limits::default(), chunk_pairs, lanes: 2, lane },
-            due: DueOptions { longest_lease: hour, unbegun_patience: hour },
-            slice: if self.options.long_slices { hour } else { Duration::ZERO },
+            slice: if self.options.long_slices { usual.slice } else { Duration::ZERO },
             due_interval: Duration::from_secs(1),
             retry_delays: [5, 30, 120, 600].map(Duration::from_secs)[..self.options.retries].to_vec(),
-            allowed_publishers: Vec::new(),
-            prefetch: 1,
-            together: 1,
-            request_concurrency: 1,
-            step_concurrency: 1,
+            ..usual
         }
     }
 

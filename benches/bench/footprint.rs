@@ -111,10 +111,11 @@ async fn peaks(bench: &mut Bench, site: &Site) {
     }
     site.check_rows("grants", MANY);
     site.check_jobs(jobs + requests.len());
-    let peak = Samples::from(work.memory_mib("VmHWM:"));
+    let (peak, after) = (Samples::from(work.memory_mib("VmHWM:")), work.memory_mib("VmRSS:"));
     let mib = float(bytes) / MIB;
     let what =
         format!("worker, peak resident with a queue of {WINDOW} requests of {MANY} secrets ({mib:.0} MiB)");
     let target = "≤ 64 MiB + prefetch (200) x message size";
     bench.report.line(CASE, &what, "MiB", &peak).target(target).add();
+    bench.report.note(CASE, format!("after it, {after:.1} MiB are resident"));
 }

@@ -1,5 +1,6 @@
 //! The command line: one file a command. Results go to stdout, messages to stderr.
 
+mod allocator;
 mod dead;
 mod failure;
 mod import;
@@ -80,6 +81,9 @@ enum Command {
 /// Runs the program: settings, logs, the command. The one place that prints errors.
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
+    if matches!(cli.command, Command::Up | Command::Serve(_) | Command::Work(_)) {
+        allocator::give_back_at_once();
+    }
     let result = Settings::load(cli.config.as_deref())
         .map_err(|error| Failure::usage(error.to_string()))
         .and_then(|settings| {

@@ -170,3 +170,25 @@ async fn the_embedded_broker_is_for_one_process() {
         assert_eq!(ends(&[role], &env, &["batchshare up", "amqp://"], &[]), 2);
     }
 }
+
+/// They start themselves once more for it, and look to others as before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_that_is_freed_goes_back_to_the_system_unless_the_operator_says_how() {
+    let site = Site::new().await;
+    let of = |program: &Program, what| {
+        std::fs::read_to_string(format!("/proc/{}/{what}", program.pid())).expect("the process is there")
+    };
+    for (tunables, expected) in [
+        (None, "GLIBC_TUNABLES=glibc.malloc.mmap_threshold=131072"),
+        (Some("glibc.malloc.arena_max=3"), "GLIBC_TUNABLES=glibc.malloc.arena_max=3"),
+    ] {
+        let mut env = site.env.clone();
+        env.extend(tunables.map(|tunables| ("GLIBC_TUNABLES", tunables.to_owned())));
+        let mut program = Program::start(&["serve", "--migrate"], &env);
+        program.address();
+        assert!(of(&program, "environ").split('\0').any(|variable| variable == expected), "{tunables:?}");
+        assert_eq!(of(&program, "comm").trim(), "batchshare");
+        assert!(of(&program, "cmdline").ends_with("batchshare\0serve\0--migrate\0"));
+        assert_eq!(program.stop(), 0);
+    }
+}

@@ -16,10 +16,16 @@ export function useListing(path, when) {
   const read = (cursor) =>
     run.current(async () => {
       // Rows that were loaded stay: as many are read again.
-      const limit = cursor ? PAGE : Math.min(Math.max(PAGE, shown.current), MOST);
+      const wanted = cursor ? PAGE : Math.max(PAGE, shown.current);
+      const items = [];
+      let next = cursor;
       try {
-        const found = await get(path, { cursor, limit });
-        setPage((old) => ({ items: cursor ? [...old.items, ...found.items] : found.items, next: found.next_cursor, problem: null }));
+        do {
+          const found = await get(path, { cursor: next, limit: Math.min(wanted - items.length, MOST) });
+          items.push(...found.items);
+          next = found.next_cursor;
+        } while (next && items.length < wanted);
+        setPage((old) => ({ items: cursor ? [...old.items, ...items] : items, next, problem: null }));
       } catch (problem) {
         setPage((old) => ({ ...old, problem }));
       }

@@ -52,6 +52,36 @@ fn progress_is_real_and_right_again_after_a_reload() {
 }
 
 #[test]
+fn rows_that_were_loaded_stay_when_something_happens() {
+    const LOADED: i64 = 205;
+    let desk = Desk::with(Vec::new(), Some(&company(1)));
+    let browser = &desk.browser;
+    let share = || {
+        let to = json!([{"kind": "user", "id": 2}]);
+        let body = json!({"secrets": {"ids": [1_001]}, "recipients": to});
+        let job = desk.api("POST", "ana", "/share-jobs", Some(&body));
+        let path = format!("/share-jobs/{}", job["job_id"].as_str().expect("an id"));
+        crate::process::until("the job's end", 20, || {
+            (desk.api("GET", "ana", &path, None)["state"] == "completed").then_some(())
+        });
+    };
+    (0..LOADED).for_each(|_| share());
+    browser.by_role("link", "Meus compartilhamentos").click();
+    let rows = || browser.script("return document.querySelectorAll('main tbody tr').length", &[]).as_i64();
+    let first = || browser.script("return document.querySelector('main tbody tr a').href", &[]);
+    for loaded in [50, 100, 150, 200] {
+        browser.wait("a page more", 10, || (rows() == Some(loaded)).then_some(()));
+        browser.by_role("button", "Carregar mais").click();
+    }
+    browser.wait("the last page", 10, || (rows() == Some(LOADED)).then_some(()));
+    let latest = first();
+    share();
+    browser.wait("the new job above them", 10, || (first() != latest).then_some(()));
+    assert_eq!(rows(), Some(LOADED), "none of them is gone");
+    desk.quiet(&[]);
+}
+
+#[test]
 fn a_notice_waits_for_a_person_who_closed_the_tab_and_stays_until_dismissed() {
     let desk = Desk::with(slowly(), Some(&company(3_000)));
     let browser = &desk.browser;

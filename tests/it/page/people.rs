@@ -13,12 +13,14 @@ const ELSEWHERE: &str = "
         .then(done);
 ";
 
-/// Holds the answer to the next share until `release()`; `released` says that the page has it.
+/// Holds the answer to the next request whose method and path have this text until `release()`; `released`
+/// says that the page has it.
 const HOLD: &str = "
+    const [held_text] = arguments;
     const truly = window.fetch;
     window.fetch = (path, options) => {
         const answer = truly(path, options);
-        if (options?.method !== 'POST') return answer;
+        if (!`${options?.method ?? 'GET'} ${path}`.includes(held_text)) return answer;
         window.fetch = truly;
         const held = new Promise((go) => { window.release = go; });
         const late = held.then(() => answer);
@@ -29,6 +31,17 @@ const HOLD: &str = "
 
 fn person(desk: &Desk) -> Value {
     desk.browser.by_role("combobox", "Pessoa (demonstração)").property("value")
+}
+
+/// Somebody chooses bruno in another tab; only then the answer that is held reaches the page.
+fn bruno_before_the_answer(desk: &Desk) {
+    let browser = &desk.browser;
+    browser.script_async(ELSEWHERE, &[]);
+    browser.wait("bruno", 10, || (person(desk) == "bruno").then_some(()));
+    browser.script("release()", &[]);
+    browser.wait("the late answer", 10, || {
+        (browser.script("return !!window.released", &[]) == true).then_some(())
+    });
 }
 
 #[test]
@@ -56,24 +69,35 @@ fn an_answer_that_was_asked_for_by_one_person_is_not_shown_to_another() {
     desk.tick("API 1001");
     let share = desk.open_share(&PT);
     desk.choose(&share, &PT, "eva", "Eva Lima");
-    browser.script(HOLD, &[]);
+    browser.script(HOLD, &[json!("POST ")]);
     desk.send(&share, &PT);
     desk.told(&PT, "Enviando");
     assert!(
         !browser.by_role("combobox", "Pessoa (demonstração)").is_enabled(),
         "whoever left now would not hear what became of it"
     );
-    browser.script_async(ELSEWHERE, &[]);
-    browser.wait("bruno", 10, || (person(&desk) == "bruno").then_some(()));
-    browser.script("release()", &[]);
-    browser.wait("the late answer", 10, || {
-        (browser.script("return !!window.released", &[]) == true).then_some(())
-    });
+    bruno_before_the_answer(&desk);
     desk.told(&PT, "Nenhum aviso.");
     // It was ana's share, and she hears of it.
     assert_eq!(desk.notice("ana")["counts"]["granted"], 1);
     desk.become_person("Ana Souza");
     desk.told(&PT, "1 acesso novo");
+    desk.quiet(&[]);
+}
+
+#[test]
+fn all_that_one_person_selected_late_is_not_selected_for_another() {
+    let desk = Desk::with(Vec::new(), Some(&company(5)));
+    let browser = &desk.browser;
+    browser.by_role("link", "API 1001");
+    browser.script(HOLD, &[json!("/secrets/ids")]);
+    browser.by_role("checkbox", PT.select_all).click();
+    bruno_before_the_answer(&desk);
+    browser.see("Você ainda não tem segredos de API.");
+    assert!(browser.maybe_by_role("button", PT.share).is_none(), "ana's selection is not bruno's");
+    desk.become_person("Ana Souza");
+    browser.by_role("link", "API 1001");
+    assert!(browser.maybe_by_role("button", PT.share).is_none(), "nor does it wait for her");
     desk.quiet(&[]);
 }
 

@@ -164,7 +164,10 @@ fn a_share_that_the_server_refuses_goes_back_to_the_selection() {
     desk.told(&PT, "Nada foi compartilhado.");
     // What was selected meanwhile is not thrown away without a word.
     desk.tick("API 1004");
-    browser.by_role("button", "Voltar à seleção").click();
+    assert!(browser.maybe_by_role("button", "Tentar novamente").is_none(), "it would be refused again");
+    let back = browser.by_role("button", "Voltar à seleção");
+    assert_eq!(back.attribute("class").as_deref(), Some("primary"));
+    back.click();
     browser.see("A seleção atual, de 1 segredo, será substituída.");
     browser.by_role("button", PT.yes).click();
     let share = browser.by_role_containing("dialog", "Compartilhar 5 segredos");

@@ -111,7 +111,7 @@ fn partial_is_not_success_and_says_who_and_why() {
     desk.send(&share, &PT);
     desk.told(&PT, "Compartilhado parcialmente");
     desk.told(&PT, "58 acessos novos");
-    desk.told(&PT, "2 acessos não compartilhados");
+    desk.told(&PT, "2 acessos não concedidos");
     desk.told(&PT, "API 1005: está desativado");
     assert!(!browser.by_role("region", PT.notices).text().contains("concluído"), "partial is not success");
     browser.by_role("link", "Ver detalhes").click();
@@ -131,7 +131,7 @@ fn failure_is_not_hidden() {
     desk.api("PATCH", "ana", "/secrets/1001", Some(&json!({"disabled": true})));
     desk.send(&share, &PT);
     desk.told(&PT, "Não foi compartilhado");
-    desk.told(&PT, "Nenhum acesso pôde ser compartilhado.");
+    desk.told(&PT, "Nenhum acesso pôde ser concedido.");
     desk.told(&PT, "API 1001: está desativado");
     desk.quiet(&[]);
 }
@@ -160,7 +160,7 @@ fn a_share_that_the_server_refuses_goes_back_to_the_selection() {
     let browser = &desk.browser;
     browser.by_role("checkbox", PT.select_all).click();
     share_with_bruno(&desk);
-    desk.told(&PT, "O pedido passa do tamanho máximo. Selecione menos segredos ou destinatários.");
+    desk.told(&PT, "O pedido ultrapassa o tamanho máximo. Selecione menos segredos ou destinatários.");
     desk.told(&PT, "Nada foi compartilhado.");
     // What was selected meanwhile is not thrown away without a word.
     desk.tick("API 1004");

@@ -58,7 +58,7 @@ fn whoever_refuses_on_the_way_the_person_reads_what_it_means() {
     for (status, name, sure, text, again) in [
         (401, none(), true, "Você não está conectado. Entre novamente.", true),
         (403, none(), true, "Você não tem permissão para isso.", false),
-        (413, none(), true, "O pedido passa do tamanho máximo.", false),
+        (413, none(), true, "O pedido ultrapassa o tamanho máximo.", false),
         (429, none(), true, "Pedidos demais em pouco tempo.", true),
         (429, ours("too_many_jobs"), true, "Você tem compartilhamentos demais em andamento.", true),
         (502, none(), false, unsure, true),

@@ -65,7 +65,7 @@ export default {
   "secrets.all.none": "Nenhum pode ser compartilhado.",
   "secrets.all.not_allowed": { one: "{n} fica de fora: você só pode visualizá-lo.", other: "{n} ficam de fora: você só pode visualizá-los." },
   "secrets.all.disabled": { one: "{n} fica de fora: está desativado.", other: "{n} ficam de fora: estão desativados." },
-  "secrets.viewOnly": "Só visualização: você não pode compartilhá-lo",
+  "secrets.viewOnly": "Só visualização: não pode compartilhar",
 
   "permission.view": "Pode visualizar",
   "permission.edit": "Pode editar",

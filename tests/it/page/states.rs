@@ -41,7 +41,8 @@ fn every_state_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     let body = json!({"secrets": {"all": {}}, "recipients": [{"kind": "user", "id": 2}]});
     let job = desk.api("POST", "ana", "/share-jobs", Some(&body))["job_id"].take();
     let job = job.as_str().expect("an id");
-    desk.told(&PT, "Compartilhando");
+    browser.size(360, 740);
+    desk.told(&PT, "Compartilhando: ");
     look("20-running");
     desk.at(&format!("jobs/{job}"));
     browser.see("Em andamento");

@@ -20,6 +20,10 @@ const NAMES = {
   421: "unknown_host",
   429: "too_many_requests",
 };
+
+/** Asked again, the same would be refused again. */
+const HOPELESS = ["too_large", "over_limit", "invalid_field", "key_conflict", "not_allowed", "sign_in_refused"];
+
 const OURS = /^urn:batchshare:problem:(\w+)$/;
 
 /** An answer that says no, or none at all (status 0). `name` is the last part of the problem's type. */
@@ -34,6 +38,10 @@ export class Problem extends Error {
   /** The server said no and did nothing; of any other problem nobody knows what it did. */
   get refused() {
     return this.status >= 400 && this.status < 500;
+  }
+
+  get hopeless() {
+    return HOPELESS.includes(this.name);
   }
 
   /** Of `/me`: nobody is signed in, or whoever is may not be. */

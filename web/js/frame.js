@@ -1,8 +1,9 @@
 // The frame: header with the grid menu, and the side menu.
-import { html, useEffect, useRef, useState, useStore } from "./lib.js";
+import { html, store, useEffect, useRef, useState, useStore } from "./lib.js";
 import { choosePerson, people } from "./api.js";
 import { focusHeading } from "./focus.js";
 import { language, t, useLanguage } from "./i18n.js";
+import { lastList } from "./secrets.js";
 import { sending } from "./state.js";
 import { follow } from "./stream.js";
 import { Icon, IconButton } from "./ui.js";
@@ -18,17 +19,20 @@ function GridMenu() {
   };
   useEffect(() => {
     if (!open) return undefined;
+    const shut = () => setOpen(false);
     const close = (event) => {
       if (event.type === "keydown" && event.key !== "Escape") return;
       if (event.type === "keydown") button().focus();
       else if (menu.current.contains(event.target)) return;
-      setOpen(false);
+      shut();
     };
     document.addEventListener("keydown", close);
     document.addEventListener("pointerdown", close);
+    addEventListener("hashchange", shut);
     return () => {
       document.removeEventListener("keydown", close);
       document.removeEventListener("pointerdown", close);
+      removeEventListener("hashchange", shut);
     };
   }, [open]);
   return html`<div class="grid-menu" ref=${menu}>
@@ -42,23 +46,26 @@ function GridMenu() {
   </div>`;
 }
 
+/** In demo mode: the people to choose from, once they are known. */
+export const known = store([]);
+
 /**
  * In demo mode: who to be. Where nobody could be signed in, it is there if the server is in demo mode: it
  * says so by knowing people to choose from.
  */
 function PersonChooser({ person }) {
-  const [known, setKnown] = useState([]);
+  const all = useStore(known);
   const shares = useStore(sending);
   useEffect(() => {
     const read = async () => {
-      const all = [];
+      const found = [];
       let cursor = null;
       do {
         const page = await people(cursor);
-        all.push(...page.items);
+        found.push(...page.items);
         cursor = page.next_cursor;
-      } while (cursor && all.length < 1_000);
-      setKnown(all);
+      } while (cursor && found.length < 1_000);
+      known.set(found);
     };
     read().catch(() => {}); // the present person's name stays
   }, []);
@@ -72,11 +79,19 @@ function PersonChooser({ person }) {
   };
   const nobody = { username: "", name: t("app.person.choose") };
   const present = person.id ? person : nobody;
-  const all = known.some((one) => one.username === present.username) ? known : [present, ...known];
-  if (!person.id && known.length === 0) return null;
+  if (!person.id && all.length === 0) return null;
+  const shown = all.some((one) => one.username === present.username) ? all : [present, ...all];
   // Whoever leaves would not learn what became of what they were sending.
-  return html`<select class="person" aria-label=${t("app.person")} value=${present.username} disabled=${shares.length > 0} onChange=${choose}>
-    ${all.map((one) => html`<option key=${one.username} value=${one.username}>${one.name}</option>`)}
+  const waits = shares.length > 0;
+  return html`<select
+    class="person"
+    aria-label=${t("app.person")}
+    title=${waits ? t("app.person.waits") : null}
+    value=${present.username}
+    disabled=${waits}
+    onChange=${choose}
+  >
+    ${shown.map((one) => html`<option key=${one.username} value=${one.username}>${one.name}</option>`)}
   </select>`;
 }
 
@@ -120,11 +135,13 @@ const ITEMS = [
 ];
 
 export function SideMenu({ at }) {
+  const [first, id] = at.split("/");
+  const here = first === "secrets" && id ? lastList : first;
   return html`<nav aria-label=${t("app.menu")}>
     <ul>
       ${ITEMS.map(
         ([path, icon, key]) => html`<li key=${path}>
-          <a href=${`#/${path}`} aria-current=${at.split("/")[0] === path ? "page" : null}><${Icon} name=${icon} />${t(key)}</a>
+          <a href=${`#/${path}`} aria-current=${here === path ? "page" : null}><${Icon} name=${icon} />${t(key)}</a>
         </li>`,
       )}
     </ul>

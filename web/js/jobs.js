@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { number, t, time } from "./i18n.js";
 import { useListing } from "./listing.js";
 import { isTerminal, live, newer } from "./state.js";
-import { Empty, Heading, Icon, Pill, Trouble } from "./ui.js";
+import { Empty, Heading, Icon, Missing, Pill, ToSecrets, Trouble } from "./ui.js";
 import { kindOf, linesOf, nameOf, toneOf, whatOf } from "./notices.js";
 
 const COUNTS = ["granted", "upgraded", "unchanged", "rejected"];
@@ -26,7 +26,7 @@ export function Jobs() {
     ${page.problem && html`<${Trouble} problem=${page.problem} again=${page.again} />`}
     ${!items && !page.problem && html`<p class="quiet">${t("app.loading")}</p>`}
     ${items?.length === 0 &&
-    html`<${Empty} title=${t("jobs.none")} help=${t("jobs.none.help")}><a class="button" href="#/secrets">${t("jobs.go")}</a><//>`}
+    html`<${Empty} title=${t("jobs.none")} help=${t("jobs.none.help")}><${ToSecrets} /><//>`}
     ${items?.length > 0 && html`<${JobTable} items=${items} />`}
     ${page.next && html`<button type="button" onClick=${page.more}>${t("app.more")}</button>`}`;
 }
@@ -36,7 +36,7 @@ function Outcome({ job }) {
   const { done_pairs: done, pairs } = job;
   const line = (text) => html`<span key=${text}>${text}</span>`;
   return html`<div class="below outcomes">
-    ${!isTerminal(job.state) && pairs !== null && line(t("card.progress", { done, pairs }))}
+    ${!isTerminal(job.state) && pairs !== null && html`<span class="far">${t("card.progress", { done, pairs })}</span>`}
     ${linesOf({ ...job, pairs: null, reason: null, state: null }).map(line)}
   </div>`;
 }
@@ -46,7 +46,7 @@ const JobTable = ({ items }) => html`<div class="table-frame">
     <thead>
       <tr>
         <th scope="col" class="when">${t("jobs.when")}</th>
-        <th scope="col">${t("jobs.state")}</th>
+        <th scope="col" class="state">${t("jobs.state")}</th>
         <th scope="col" class="number whole">${t("jobs.progress")}</th>
         ${COUNTS.map((outcome) => html`<th key=${outcome} scope="col" class=${`number ${outcome}`}>${t(`jobs.${outcome}`)}</th>`)}
         <th scope="col" class="ended">${t("jobs.ended")}</th>
@@ -88,12 +88,11 @@ export function Job({ id }) {
   // It moves by the stream, and is read again when it may have ended or run anew.
   useEffect(() => void read(), [id, news]);
   const job = newer(found.job, jobs.get(id));
-  return html`<a class="back" href="#/jobs"><${Icon} name="back" />${t("nav.jobs")}</a>
+  const back = html`<a class="back" href="#/jobs"><${Icon} name="back" />${t("nav.jobs")}</a>`;
+  if (found.problem?.status === 404) return html`${back}<${Missing} title=${t("app.missing")} help=${t("job.foreign")} />`;
+  return html`${back}
     <${Heading}>${t("job.title")}<//>
-    ${found.problem &&
-    (found.problem.status === 404
-      ? html`<${Empty} title=${t("job.foreign")} />`
-      : html`<${Trouble} problem=${found.problem} again=${read} />`)}
+    ${found.problem && html`<${Trouble} problem=${found.problem} again=${read} />`}
     ${!job && !found.problem && html`<p class="quiet">${t("app.loading")}</p>`}
     ${job && html`<${JobDetail} job=${job} />`}`;
 }
@@ -138,7 +137,7 @@ function Rejections({ job }) {
             (one) => html`<tr key=${`${one.kind} ${one.recipient_kind} ${one.id}`}>
               <td>${nameOf(one)}</td>
               <td class="kind">${kindOf(one)}</td>
-              <td>${t(`reason.${one.reason}`)}</td>
+              <td class="reason">${t(`reason.${one.reason}`)}</td>
               <td class="number">${number(one.pairs)}</td>
             </tr>`,
           )}

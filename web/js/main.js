@@ -4,8 +4,8 @@ import { html, render, store, useEffect, useStore } from "./lib.js";
 import { language, t } from "./i18n.js";
 import { live, me } from "./state.js";
 import { connect, startStream } from "./stream.js";
-import { Empty, Heading, Spoken, Trouble } from "./ui.js";
-import { Header, SideMenu } from "./frame.js";
+import { Heading, Missing, Spoken, Trouble } from "./ui.js";
+import { Header, known, SideMenu } from "./frame.js";
 import { Job, Jobs } from "./jobs.js";
 import { Notices } from "./notices.js";
 import { Secret } from "./secret.js";
@@ -32,7 +32,7 @@ function View({ at }) {
     const found = pattern.exec(at);
     if (found) return view(...found.slice(1));
   }
-  return html`<${Heading}>${t("app.missing")}<//><${Empty} title=${t("app.missing.help")} />`;
+  return html`<${Missing} title=${t("app.missing")} help=${t("app.missing.help")} />`;
 }
 
 function App() {
@@ -40,6 +40,7 @@ function App() {
   const person = useStore(me);
   const { connected } = useStore(live);
   const words = useStore(language);
+  const others = useStore(known).length > 0;
   useEffect(() => {
     document.documentElement.lang = words;
   }, [words]);
@@ -54,7 +55,8 @@ function App() {
     <main id="main" tabindex="-1">
       ${person === null && html`<p class="quiet">${t("app.loading")}</p>`}
       ${person instanceof Error &&
-      html`<${Heading}>${t(person.nobody ? "app.nobody" : "app.away")}<//><${Trouble} problem=${person} again=${connect} />`}
+      html`<${Heading}>${t(person.nobody ? "app.nobody" : "app.away")}<//><${Trouble} problem=${person} again=${connect} />
+        ${person.nobody && others && html`<p>${t("app.nobody.choose")}</p>`}`}
       ${signedIn && html`<${View} key=${person.id} at=${at} />`}
     </main>
     ${signedIn && html`<${SelectionBar} key=${person.id} />`}

@@ -19,7 +19,7 @@ export function Notices() {
   return html`<section class=${`notices${open ? " open" : ""}${cards.length === 0 ? " none" : ""}`} aria-label=${t("notices")}>
     <header>
       <h2>${t("notices")}${cards.length > 0 && html` <span class="count">${number(cards.length)}</span>`}</h2>
-      <span class="newest">${newest(shares, jobs, notices)}</span>
+      <${Newest} shares=${shares} jobs=${jobs} notices=${notices} />
       <span class="fold">
         <${IconButton} icon=${open ? "down" : "up"} label=${t(open ? "notices.hide" : "notices.show")} aria-expanded=${open} onClick=${() => setOpen(!open)} />
       </span>
@@ -29,13 +29,15 @@ export function Notices() {
 }
 
 /** The newest of all in a few words, for a window too narrow for cards. */
-function newest(shares, jobs, notices) {
-  if (shares.length > 0) return sendingTitle(shares[0]);
+function Newest({ shares: [share], jobs, notices: [notice] }) {
   const [job] = jobs.values();
-  if (job?.state === "running") return t("card.progress", { done: job.done_pairs, pairs: job.pairs });
-  if (job) return cardTitle(job);
-  return notices.length > 0 ? titleOf(notices[0]) : "";
+  if (share) return html`<${Line} tone=${sendingTone(share)}>${sendingTitle(share)}<//>`;
+  if (job) return html`<${Line}>${cardTitle(job)}${job.state === "running" && job.pairs !== null && `: ${progressOf(job)}`}<//>`;
+  return notice ? html`<${Line} tone=${toneOf(notice)}>${titleOf(notice)}<//>` : null;
 }
+
+const Line = ({ tone, children }) =>
+  html`<span class=${`newest ${tone ?? ""}`}>${tone && html`<${Icon} name=${TONES[tone]} />`}<span>${children}</span></span>`;
 
 /** Tells a screen reader of notices that come while the page is open: not of those that were there. */
 function useNews(notices, ready) {
@@ -62,6 +64,8 @@ function sendingTitle({ problem }) {
   return t(problem.refused ? "sending.failed" : "sending.unsure");
 }
 
+const sendingTone = ({ problem }) => problem && (problem.refused ? "failed" : "partial");
+
 function Sending({ share }) {
   const [asking, setAsking] = useState(false);
   const { problem } = share;
@@ -69,16 +73,18 @@ function Sending({ share }) {
   if (!problem) return html`<article class="card"><h3>${sendingTitle(share)}</h3><p>${what}</p></article>`;
   // What was selected meanwhile is not thrown away without a word.
   const back = () => (selection.get().size > 0 ? setAsking(true) : reopen(share));
-  return html`<article class=${`card ${problem.refused ? "failed" : "partial"}`}>
+  const tone = sendingTone(share);
+  return html`<article class=${`card ${tone}`}>
     <div role="alert">
-      <h3><${Icon} name=${problem.refused ? "cross" : "alert"} />${sendingTitle(share)}</h3>
-      <p>${what}. ${problemText(problem)}</p>
+      <h3><${Icon} name=${TONES[tone]} />${sendingTitle(share)}</h3>
+      <p>${what}.${problem.refused && ` ${problemText(problem)}`}</p>
       <p>${t(problem.refused ? "sending.failed.help" : "sending.unsure.help")}</p>
     </div>
     <div class="card-actions">
-      <button type="button" class="primary" onClick=${() => submit(share)}>${t("app.retry")}</button>
-      ${problem.refused && html`<button type="button" onClick=${back}>${t("sending.reopen")}</button>`}
-      <button type="button" onClick=${() => forget(share)}>${t("notices.dismiss")}</button>
+      ${problem.refused && html`<button type="button" class="primary" onClick=${back}>${t("sending.reopen")}</button>`}
+      ${!problem.hopeless &&
+      html`<button type="button" class=${problem.refused ? "" : "primary"} onClick=${() => submit(share)}>${t("app.retry")}</button>`}
+      <button type="button" onClick=${() => forget(share)}>${t(problem.refused ? "sending.discard" : "sending.giveUp")}</button>
     </div>
     ${asking &&
     html`<${Confirm} title=${t("sending.reopen")} onNo=${() => setAsking(false)} onYes=${() => reopen(share)}>
@@ -86,6 +92,8 @@ function Sending({ share }) {
     <//>`}
   </article>`;
 }
+
+const progressOf = ({ done_pairs: done, pairs }) => t("card.progress", { done, pairs });
 
 const cardTitle = ({ state }) => t(isTerminal(state) ? "card.ending" : `card.${state}`);
 
@@ -96,7 +104,7 @@ function Running({ job }) {
     <h3><a href=${`#/jobs/${job.job_id}`}>${cardTitle(job)}</a></h3>
     <p>${whatOf(job.secrets, job.recipients)}</p>
     <progress aria-label=${t("card.progress.name")} max=${known ? job.pairs : 1} value=${known ? job.done_pairs : 0}></progress>
-    <p class="figures">${known ? t("card.progress", { done: job.done_pairs, pairs: job.pairs }) : t("state.queued")}</p>
+    <p class="figures">${known ? progressOf(job) : t("state.queued")}</p>
     ${job.state === "retrying" && html`<p>${t("card.retryAt", { time: time(job.retry?.next_attempt_at) })}</p>`}
   </article>`;
 }

@@ -4,8 +4,9 @@ import { get, send } from "./api.js";
 import { problemText, t, time } from "./i18n.js";
 import { useListing } from "./listing.js";
 import { kindOf, nameOf } from "./notices.js";
+import { lastList } from "./secrets.js";
 import { live, say } from "./state.js";
-import { Confirm, Empty, Heading, Icon, IconButton, Pill, Trouble } from "./ui.js";
+import { Address, Confirm, Heading, Icon, IconButton, Missing, Pill, Trouble } from "./ui.js";
 
 export function Secret({ id }) {
   const [found, setFound] = useState({ secret: null, problem: null });
@@ -42,11 +43,11 @@ export function Secret({ id }) {
     if (wasEditing.current && !editing) edit.current?.focus();
     wasEditing.current = editing;
   }, [editing]);
-  const back = html`<a class="back" href=${secret && secret.permission !== "owner" ? "#/shared" : "#/secrets"}><${Icon} name="back" />${t("secret.back")}</a>`;
+  const back = html`<a class="back" href=${`#/${lastList}`}><${Icon} name="back" />${t("secret.back")}</a>`;
   if (!secret) {
     if (!problem) return html`${back}<p class="quiet">${t("app.loading")}</p>`;
     if (problem.status !== 404) return html`${back}<${Trouble} problem=${problem} again=${read} />`;
-    return html`${back}<${Heading}>${t("app.missing")}<//><${Empty} title=${t("app.missing.help")} />`;
+    return html`${back}<${Missing} title=${t("app.missing")} help=${t("app.missing.help")} />`;
   }
   const mayEdit = secret.permission !== "view";
   return html`${back}
@@ -88,7 +89,7 @@ const Fact = ({ name, children }) => html`<div><dt>${t(name)}</dt><dd>${children
 
 const Facts = ({ secret }) => html`<dl class="facts">
   <${Fact} name="secrets.id">${secret.id}<//>
-  <${Fact} name="secrets.url">${secret.url}<//>
+  <${Fact} name="secrets.url"><span><${Address} url=${secret.url} /></span><//>
   <${Fact} name="secret.clientId">
     <code>${secret.client_id}</code>
     <${Copy} what=${t("secret.clientId")} read=${() => secret.client_id} />
@@ -209,7 +210,7 @@ function Edit({ secret: present, onSaved, onCancel }) {
       <input name="client_secret" type="password" autocomplete="new-password" value=${form.client_secret} onInput=${set("client_secret")} />
       <small>${t("secret.newSecret.help")}</small>
     </label>
-    <label>
+    <label class="wide">
       <span>${t("secrets.tags")}</span>
       <input name="tags" value=${form.tags} autocomplete="off" onInput=${set("tags")} />
       <small>${t("secret.tags.help")}</small>
@@ -235,6 +236,8 @@ function Access({ secret, mayEdit, onTaken }) {
   const page = useListing(`/secrets/${secret.id}/grants`, [secret.id, news]);
   const [asking, setAsking] = useState(null);
   const [failed, setFailed] = useState(null);
+  // A share is told only to whoever made it: the owner, but for few.
+  const mine = secret.permission === "owner";
   const who = (grant) => nameOf({ ...grant, id: grant.principal_id });
   const revoke = async (grant) => {
     setAsking(null);
@@ -262,7 +265,7 @@ function Access({ secret, mayEdit, onTaken }) {
             <th scope="col" class="kind">${t("job.kind")}</th>
             <th scope="col">${t("secrets.permission")}</th>
             <th scope="col" class="since">${t("secret.since")}</th>
-            <th scope="col" class="job">${t("secret.job")}</th>
+            ${mine && html`<th scope="col" class="job">${t("secret.job")}</th>`}
             ${mayEdit && html`<th scope="col" class="tick"><span class="unseen">${t("secret.actions")}</span></th>`}
           </tr>
         </thead>
@@ -273,9 +276,12 @@ function Access({ secret, mayEdit, onTaken }) {
               <td class="kind">${kindOf(grant)}</td>
               <td>${t(`permission.${grant.permission}`)}</td>
               <td class="since">${time(grant.granted_at)}</td>
-              <td class="job">
-                ${grant.job_id ? html`<a href=${`#/jobs/${grant.job_id}`} title=${grant.job_id}><code>${grant.job_id.slice(-8)}</code></a>` : t("secret.byHand")}
-              </td>
+              ${mine &&
+              html`<td class="job">
+                ${grant.job_id
+                  ? html`<a href=${`#/jobs/${grant.job_id}`} aria-label=${t("secret.job.open", { name: who(grant) })}>${t("secret.job.see")}</a>`
+                  : t("secret.byHand")}
+              </td>`}
               ${mayEdit &&
               html`<td class="tick"><${IconButton} icon="trash" label=${t("secret.revoke", { name: who(grant) })} onClick=${() => setAsking(grant)} /></td>`}
             </tr>`,

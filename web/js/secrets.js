@@ -3,9 +3,12 @@ import { html, oneAtATime, useEffect, useMemo, useRef, useState, useStore } from
 import { get } from "./api.js";
 import { t } from "./i18n.js";
 import { live, me, say, select, selecting, selection, unselect } from "./state.js";
-import { Empty, Heading, Icon, IconButton, Pill, Trouble } from "./ui.js";
+import { Address, Empty, Heading, Icon, IconButton, Pill, Trouble } from "./ui.js";
 
 const PAGE = 50;
+
+/** The list that was looked at last, where the way back from a secret leads. */
+export let lastList = "secrets";
 
 /** What was looked for stays while the person is elsewhere on the page; by person and list. */
 const kept = new Map();
@@ -41,13 +44,18 @@ export function Secrets({ owner }) {
   useEffect(() => {
     kept.set(place, asked);
   }, [asked]);
+  useEffect(() => {
+    lastList = owner ? "shared" : "secrets";
+  }, [owner]);
   const change = (part) => setAsked((old) => ({ ...old, cursors: [null], ...part }));
   const found = useSecrets(asked, owner);
   const title = t(owner ? "nav.shared" : "nav.secrets");
   const filtered = asked.search !== "" || asked.tag !== "" || asked.shared !== "";
+  // While the answer to fewer filters is under way, the search must not go: it has the focus.
+  const bare = found.for === asked && !filtered && found.items.length === 0;
   return html`<section class="list-view" aria-labelledby="list-title">
     <${Heading}><span id="list-title">${title}</span><//>
-    <${Filters} asked=${asked} change=${change} owner=${owner} />
+    ${!bare && html`<${Filters} asked=${asked} change=${change} owner=${owner} />`}
     ${found.problem && html`<${Trouble} problem=${found.problem} again=${found.retry} />`}
     ${found.items === null && !found.problem && html`<p class="quiet">${t("app.loading")}</p>`}
     ${found.items !== null &&
@@ -59,7 +67,7 @@ export function Secrets({ owner }) {
       ? html`<${Empty} title=${t("secrets.none")} help=${t("secrets.none.help")}>
           <button type="button" onClick=${() => change({ search: "", tag: "", shared: "" })}>${t("secrets.clear")}</button>
         <//>`
-      : html`<${Empty} title=${t(owner ? "secrets.shared.empty" : "secrets.empty")} />`)}
+      : html`<${Empty} title=${t(owner ? "secrets.shared.empty" : "secrets.empty")} help=${owner ? null : t("secrets.empty.help")} />`)}
     <${Pages} asked=${asked} setAsked=${setAsked} next=${found.for === asked ? found.next : null} waits=${found.for !== asked} />
   </section>`;
 }
@@ -149,7 +157,7 @@ function SelectAll({ asked, owner, items, children }) {
   // Emptied or changed meanwhile: what was said of all holds no more.
   const told = checked || (all !== null && all.ids.length === 0) ? allText(all) : [];
   return html`
-    <p class="all-told">${told.map((line) => html`<span key=${line}>${line} </span>`)}</p>
+    ${items.length > 0 && html`<p class="all-told">${told.map((line) => html`<span key=${line}>${line} </span>`)}</p>`}
     ${problem && html`<${Trouble} problem=${problem} again=${toggle} />`}
     ${children({ checked, some, busy, toggle })}
   `;
@@ -222,6 +230,8 @@ function Row({ item, ticked, owner: others }) {
     ? html`<${Pill} kind="off">${t("secrets.disabled")}<//>`
     : html`<${Pill} kind="on">${t("secrets.active")}<//>`;
   const shared = t(others ? `permission.${item.permission}` : item.shared ? "secrets.yes" : "secrets.no");
+  // Without what nearly all begin with, more of it can be read.
+  const url = item.url.replace(/^https:\/\//, "");
   return html`<tr class=${ticked ? "ticked" : ""}>
     <td class="tick">
       <input
@@ -237,10 +247,14 @@ function Row({ item, ticked, owner: others }) {
     <td class="name">
       <a href=${`#/secrets/${item.id}`}>${item.name}</a>
       ${why === "why" && html`<div class="below always" id=${`why-${item.id}`}>${t("secrets.viewOnly")}</div>`}
-      <div class="below address" title=${item.url}>${item.url}</div>
-      <div class="below">${t("secrets.owner")}: ${owner} · ${t(others ? "secrets.permission" : "secrets.shared")}: ${shared}</div>
+      <div class="below address" title=${item.url}><${Address} url=${url} /></div>
+      <div class="below brief">
+        <span>${t("secrets.id")}: ${item.id}</span>
+        <span>${t("secrets.owner")}: ${owner}</span>
+        <span>${t(others ? "secrets.permission" : "secrets.shared")}: ${shared}</span>
+      </div>
     </td>
-    <td class="url" title=${item.url}>${item.url}</td>
+    <td class="url" title=${item.url}>${url}</td>
     <td class="tags">${item.tags.map((tag) => html`<${Pill} key=${tag} kind="tag">${tag}<//>`)}</td>
     <td class="shared" id=${`shared-${item.id}`}>${shared}</td>
     <td class="owner">${owner}</td>

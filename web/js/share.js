@@ -2,7 +2,7 @@
 import { html, oneAtATime, useEffect, useRef, useState, useStore } from "./lib.js";
 import { get } from "./api.js";
 import { t } from "./i18n.js";
-import { clearSelection, reopened, say, selecting, selection, submit, unselect } from "./state.js";
+import { clearSelection, me, reopened, say, selecting, selection, submit, unselect } from "./state.js";
 import { Confirm, Dialog, Icon, IconButton, Trouble } from "./ui.js";
 
 /** Shown only with a selection. Its place at the bottom is always kept free, so nothing jumps. */
@@ -40,7 +40,7 @@ export function SelectionBar() {
     </section>
     ${step === "review" && html`<${Review} onClose=${close} />`}
     ${step === "confirm" &&
-    html`<${Confirm} key="confirm" title=${t("share.confirm.title")} onNo=${close} onYes=${() => setStep("share")}>
+    html`<${Confirm} key="confirm" title=${t("share.confirm.title", { n: selected.size })} onNo=${close} onYes=${() => setStep("share")}>
       ${t("share.confirm", { n: selected.size })}
     <//>`}
     ${step === "share" &&
@@ -130,8 +130,9 @@ function ShareWindow({ secrets, chosen: before, onClose, onSend }) {
     onClose=${onClose}
     onSubmit=${send}
     actions=${html`
-      ${chosen.length > 0 &&
-      html`<span class="pairs">${t("share.pairs", { secrets, recipients: chosen.length, n: secrets * chosen.length })}</span>`}
+      <span class="pairs">
+        ${chosen.length > 0 && t("share.pairs", { secrets, recipients: chosen.length, n: secrets * chosen.length })}
+      </span>
       <span class="spring"></span>
       <button type="button" onClick=${onClose}>${t("app.cancel")}</button>
       <button type="submit" class="primary">${t("share")}</button>
@@ -157,6 +158,9 @@ const Chosen = ({ one, permit, remove }) => html`<div class="line" role="group" 
   <${IconButton} icon="trash" label=${t("share.remove", { name: one.name })} onClick=${() => remove(one)} />
 </div>`;
 
+/** Whoever shares a secret has access to it already. */
+const unlessMe = (item) => (item.kind === "user" && item.id === me.get().id ? { ...item, eligible: false, reason: "self" } : item);
+
 const LEAST = 2;
 const MOST = 50;
 
@@ -176,7 +180,7 @@ function Finder({ box, search, onType, chosen, onAdd, refused, onRefuse }) {
       try {
         const { items } = await get("/recipients", { search: wanted, limit: MOST });
         if (!isLatest()) return;
-        setFound({ for: wanted, items, problem: null });
+        setFound({ for: wanted, items: items.map(unlessMe), problem: null });
         say(items.length === 0 ? t("share.none", { search: wanted }) : t("share.found", { n: items.length }));
       } catch (problem) {
         if (isLatest()) setFound({ for: wanted, items: null, problem });

@@ -9,7 +9,7 @@ const PATHS = {
   trash: "M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v6M14 11v6",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
   share: "M18 8a3 3 0 1 0 0-6 3 3 0 0 0 0 6zM6 15a3 3 0 1 0 0-6 3 3 0 0 0 0 6zM18 22a3 3 0 1 0 0-6 3 3 0 0 0 0 6zM8.6 10.5l6.8-4M8.6 13.5l6.8 4",
-  key: "M14.5 9.5a5 5 0 1 0-4 4L12 15h2v2h2v2h4v-4z",
+  key: "M15 14a5 5 0 1 0-4.6-3L3 18v3h4v-3h3v-3l1.6-1.6M16.5 7.5h.01",
   inbox: "M3 13l3-9h12l3 9v7H3zM3 13h5l2 3h4l2-3h5",
   list: "M8 6h13M8 12h13M8 18h13M3 6h.01M3 12h.01M3 18h.01",
   user: "M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM4 21c0-4 4-6 8-6s8 2 8 6",
@@ -36,17 +36,26 @@ export const IconButton = ({ icon, label, ...rest }) =>
 
 export const Pill = ({ kind, children }) => html`<span class=${`pill ${kind}`}>${children}</span>`;
 
-/** What went wrong, with a way to try again. */
+/** A URL that breaks between its parts where it must. */
+export const Address = ({ url }) => url.split(/(?<=\/)/).map((part) => html`${part}<wbr />`);
+
+/** What went wrong, with a way to try again where that can help. */
 export const Trouble = ({ problem, again }) =>
   html`<div class="trouble" role="alert">
     <${Icon} name="alert" />
     <p>${problemText(problem)}</p>
-    ${again && html`<button type="button" onClick=${again}>${t("app.retry")}</button>`}
+    ${again && !problem.hopeless && html`<button type="button" onClick=${again}>${t("app.retry")}</button>`}
   </div>`;
 
 /** Where there is nothing: what that means, and what to do. */
 export const Empty = ({ title, help, children }) =>
   html`<div class="empty"><p class="empty-title">${title}</p>${help && html`<p>${help}</p>`}${children}</div>`;
+
+/** What is not there, or not for this person: never a dead end. */
+export const Missing = ({ title, help }) =>
+  html`<${Heading}>${title}<//><${Empty} title=${help}><${ToSecrets} /><//>`;
+
+export const ToSecrets = () => html`<a class="button" href="#/secrets">${t("app.toSecrets")}</a>`;
 
 /** Where a screen reader hears what is said from now on. */
 export function Spoken() {

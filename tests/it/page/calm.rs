@@ -41,6 +41,49 @@ fn nothing_jumps_and_nothing_moves_for_who_wants_no_motion() {
 }
 
 #[test]
+fn the_share_window_stands_still_and_so_does_a_value_that_is_shown() {
+    let desk = Desk::with(Vec::new(), Some(&company(3)));
+    let browser = &desk.browser;
+    let secret = json!({"client_secret": "sk_live_um_valor_comprido_0123456789abcdef"});
+    desk.api("PATCH", "ana", "/secrets/1001", Some(&secret));
+    let body = json!({"secrets": {"ids": [1_002]}, "recipients": [{"kind": "user", "id": 2}]});
+    desk.api("POST", "ana", "/share-jobs", Some(&body));
+    desk.told(&PT, "1 acesso novo");
+    let place = |of: &super::element::Element| (of.rect().x, of.rect().y, of.rect().height);
+    for (width, height) in [(360, 740), (820, 1_100), (1_280, 800)] {
+        browser.size(width, height);
+        desk.at("secrets");
+        desk.tick("API 1001");
+        let (bar, notices) = (browser.by_role("region", "Seleção"), browser.by_role("region", PT.notices));
+        let (top, above) = (bar.rect().y, notices.rect());
+        assert!(width > 900 || above.y + above.height <= top, "{width} px: {above:?} over {top}");
+        let share = desk.open_share(&PT);
+        let chosen = share.by_role("heading", "Escolhidos");
+        let before = (place(&share), place(&chosen));
+        let people = share.by_role("searchbox", PT.search_people);
+        people.type_text("zzzz");
+        browser.see("Ninguém encontrado para “zzzz”.");
+        assert_eq!((place(&share), place(&chosen)), before, "{width} px, nobody found");
+        desk.empty(&people);
+        people.type_text("empresa");
+        share.by_role_containing("button", "Eva Lima");
+        assert_eq!(place(&share), before.0, "{width} px, results");
+        desk.choose(&share, &PT, "bruno", "Bruno Martins");
+        assert_eq!((place(&share), place(&chosen)), before, "{width} px, somebody chosen");
+        browser.press("Escape");
+        browser.by_role("button", "Limpar seleção").click();
+        desk.at("secrets/1001");
+        let access = browser.by_role("heading", "Quem tem acesso");
+        let show = browser.by_role("button", "Mostrar");
+        let before = (place(&show), place(&access));
+        show.click();
+        let hide = browser.by_role("button", "Ocultar");
+        assert_eq!((place(&hide), place(&access)), before, "{width} px, shown");
+    }
+    desk.quiet(&[]);
+}
+
+#[test]
 fn menus_editing_and_taking_back_need_no_mouse() {
     let desk = Desk::with(Vec::new(), Some(&company(3)));
     let browser = &desk.browser;

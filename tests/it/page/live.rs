@@ -141,7 +141,7 @@ fn partial_is_not_success_and_says_who_and_why() {
     desk.send(&share, &PT);
     desk.told(&PT, "Compartilhado parcialmente");
     desk.told(&PT, "58 acessos novos");
-    desk.told(&PT, "2 acessos não compartilhados");
+    desk.told(&PT, "2 acessos não concedidos");
     desk.told(&PT, "API 1005: está desativado");
     assert!(!browser.by_role("region", PT.notices).text().contains("concluído"), "partial is not success");
     browser.by_role("link", "Ver detalhes").click();
@@ -161,7 +161,7 @@ fn failure_is_not_hidden() {
     desk.api("PATCH", "ana", "/secrets/1001", Some(&json!({"disabled": true})));
     desk.send(&share, &PT);
     desk.told(&PT, "Não foi compartilhado");
-    desk.told(&PT, "Nenhum acesso pôde ser compartilhado.");
+    desk.told(&PT, "Nenhum acesso pôde ser concedido.");
     desk.told(&PT, "API 1001: está desativado");
     desk.quiet(&[]);
 }
@@ -190,11 +190,14 @@ fn a_share_that_the_server_refuses_goes_back_to_the_selection() {
     let browser = &desk.browser;
     browser.by_role("checkbox", PT.select_all).click();
     share_with_bruno(&desk);
-    desk.told(&PT, "O pedido passa do tamanho máximo. Selecione menos segredos ou destinatários.");
+    desk.told(&PT, "O pedido ultrapassa o tamanho máximo. Selecione menos segredos ou destinatários.");
     desk.told(&PT, "Nada foi compartilhado.");
     // What was selected meanwhile is not thrown away without a word.
     desk.tick("API 1004");
-    browser.by_role("button", "Voltar à seleção").click();
+    assert!(browser.maybe_by_role("button", "Tentar novamente").is_none(), "it would be refused again");
+    let back = browser.by_role("button", "Voltar à seleção");
+    assert_eq!(back.attribute("class").as_deref(), Some("primary"));
+    back.click();
     browser.see("A seleção atual, de 1 segredo, será substituída.");
     browser.by_role("button", PT.yes).click();
     let share = browser.by_role_containing("dialog", "Compartilhar 5 segredos");

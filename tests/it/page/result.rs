@@ -23,9 +23,12 @@ fn who_may_view_sees_the_value_and_cannot_edit() {
     desk.browser.by_role("link", "Compartilhados comigo").click();
     desk.browser.by_role("link", &name).click();
     desk.browser.by_role("heading", &name);
+    let back = desk.browser.by_role("link", "Voltar à lista");
+    assert_eq!(back.attribute("href").as_deref(), Some("#/shared"));
     desk.browser.see("Você pode visualizar este segredo.");
     assert!(desk.browser.maybe_by_role("button", "Editar").is_none());
     assert!(!desk.browser.text().contains("Retirar acesso"));
+    assert!(!desk.browser.names("link").iter().any(|name| name.starts_with("Ver ")), "the share is ana's");
     let value = desk.api("GET", "bruno", &format!("/secrets/{id}/client-secret"), None);
     let value = value["client_secret"].as_str().expect("a value");
     assert!(
@@ -94,6 +97,10 @@ fn who_has_access_is_told_by_name_and_access_can_be_taken_back() {
     browser.by_role("heading", &name);
     browser.see("Bruno Martins");
     browser.see("Pode visualizar");
+    browser.by_role("link", "Ver o compartilhamento que deu acesso a Bruno Martins").click();
+    browser.see("1 acesso novo");
+    browser.see("Concluído");
+    desk.at(&format!("secrets/{id}"));
     browser.by_role("button", "Retirar acesso de Bruno Martins").click();
     let question = browser.by_role("dialog", "Retirar acesso");
     question.by_role("button", "Não").click();

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::desk::{Desk, EN, PT, company};
+use super::desk::{Desk, EN, PT, SEARCH, company};
 use super::views::look;
 
 /// Every grant takes some 50 ms.
@@ -41,7 +41,8 @@ fn every_state_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     let body = json!({"secrets": {"all": {}}, "recipients": [{"kind": "user", "id": 2}]});
     let job = desk.api("POST", "ana", "/share-jobs", Some(&body))["job_id"].take();
     let job = job.as_str().expect("an id");
-    desk.told(&PT, "Compartilhando");
+    browser.size(360, 740);
+    desk.told(&PT, "Compartilhando: ");
     look("20-running");
     desk.at(&format!("jobs/{job}"));
     browser.see("Em andamento");
@@ -108,17 +109,21 @@ fn every_state_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     look("29-not-shareable");
     desk.at(&format!("jobs/{job}"));
     browser.see("foi feito por outra pessoa");
+    browser.by_role("heading", "Página não encontrada");
+    browser.by_role("link", "Ir para Segredos de API");
     look("30-job-of-another");
     desk.become_person("Eva Lima");
     browser.by_role("link", PT.nav).click();
     browser.see("Você ainda não tem segredos de API.");
+    browser.see("aparecem aqui.");
+    assert!(browser.maybe_by_role("searchbox", SEARCH).is_none(), "nothing to search");
     look("31-no-secrets");
     // English dialogs.
     desk.become_person("Ana Souza");
     browser.by_role_containing("button", "EN").click();
     browser.by_role("checkbox", "Select API 1001").click();
     browser.by_role("button", EN.share).click();
-    browser.by_role("dialog", "Share API secrets");
+    browser.by_role("dialog", "Share API secret");
     look("32-english-confirm");
     browser.by_role("button", EN.yes).click();
     let share = browser.by_role_containing("dialog", "Share 1 API secret");
@@ -132,7 +137,7 @@ fn every_state_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     browser.by_role("heading", "Você não está conectado");
     look("34-nobody");
     desk.sql("UPDATE principals SET active = true WHERE id = 1");
-    browser.by_role("button", "Tentar novamente").click();
+    browser.reload();
     browser.by_role("link", "API 1001");
     browser.offline(true);
     browser.wait("the banner", 40, || browser.text().contains("Sem conexão com o servidor.").then_some(()));

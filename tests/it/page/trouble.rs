@@ -53,15 +53,17 @@ fn whoever_refuses_on_the_way_the_person_reads_what_it_means() {
     let desk = Desk::with(Vec::new(), Some(&company(5)));
     let ours = |name: &str| json!(format!("urn:batchshare:problem:{name}"));
     let none = || json!(null);
-    for (status, name, sure, text) in [
-        (401, none(), true, "Você não está conectado. Entre novamente."),
-        (403, none(), true, "Você não tem permissão para isso."),
-        (413, none(), true, "O pedido passa do tamanho máximo."),
-        (429, none(), true, "Pedidos demais em pouco tempo."),
-        (429, ours("too_many_jobs"), true, "Você tem compartilhamentos demais em andamento."),
-        (502, none(), false, "O serviço está indisponível agora."),
-        (503, ours("unavailable"), false, "O serviço está indisponível agora."),
-        (500, ours("internal"), false, "Algo deu errado no servidor."),
+    let unsure = "Não sabemos se o servidor recebeu o pedido.";
+    // Whether it was refused, what is read, and whether sending the same again can help.
+    for (status, name, sure, text, again) in [
+        (401, none(), true, "Você não está conectado. Entre novamente.", true),
+        (403, none(), true, "Você não tem permissão para isso.", false),
+        (413, none(), true, "O pedido ultrapassa o tamanho máximo.", false),
+        (429, none(), true, "Pedidos demais em pouco tempo.", true),
+        (429, ours("too_many_jobs"), true, "Você tem compartilhamentos demais em andamento.", true),
+        (502, none(), false, unsure, true),
+        (503, ours("unavailable"), false, unsure, true),
+        (500, ours("internal"), false, unsure, true),
     ] {
         desk.browser.script(ANSWER, &[json!(status), name]);
         send(&desk, "API 1001");
@@ -72,7 +74,11 @@ fn whoever_refuses_on_the_way_the_person_reads_what_it_means() {
         );
         let region = desk.browser.by_role("region", PT.notices);
         assert_eq!(region.text().contains("Nada foi compartilhado."), sure, "{status}");
-        region.by_role("button", "Dispensar aviso").click();
+        // What is sent again by itself asks nobody to do so.
+        assert!(sure || !region.text().contains("Tente novamente"), "{status}");
+        assert_eq!(region.maybe_by_role("button", "Tentar novamente").is_some(), again, "{status}");
+        // The share itself goes away, not a word about it.
+        region.by_role("button", if sure { "Descartar" } else { "Desistir do envio" }).click();
         desk.told(&PT, "Nenhum aviso.");
     }
     assert_eq!(jobs(&desk), Some(0));

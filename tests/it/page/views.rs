@@ -47,7 +47,7 @@ fn every_view_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     browser.by_role("searchbox", SEARCH).type_text("zzzz");
     browser.see("Nenhum segredo de API corresponde à busca.");
     look("02-nothing-found");
-    browser.by_role("button", "Limpar filtros").click();
+    browser.by_role("button", "Limpar busca e filtros").click();
     browser.by_role("checkbox", PT.select_all).click();
     browser.see("1.200 segredos selecionados");
     look("03-selected");
@@ -120,6 +120,8 @@ fn every_view_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     look("15-grid-menu");
     desk.at("nowhere");
     browser.by_role("heading", "Página não encontrada");
+    browser.by_role("link", "Ir para Segredos de API");
+    assert!(browser.maybe_by_role("link", "MySafe").is_none(), "the menu is closed");
     look("16-missing");
     browser.size(1_280, 800);
     desk.become_person("Bruno Martins");

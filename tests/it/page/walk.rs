@@ -141,7 +141,7 @@ fn select_all_says_what_cannot_be_shared_and_why() {
     desk.notice("ana");
     desk.browser.reload();
     desk.browser.by_role("checkbox", PT.select_all).click();
-    desk.browser.see("118 segredos que podem ser compartilhados foram selecionados, de 120 encontrados.");
+    desk.browser.see("118 de 120 segredos encontrados foram selecionados.");
     desk.browser.see("2 ficam de fora: estão desativados.");
     desk.browser.see("118 segredos selecionados");
     desk.browser.by_role("combobox", "Compartilhado").choose("Sim");
@@ -155,7 +155,7 @@ fn select_all_says_what_cannot_be_shared_and_why() {
     desk.browser.by_role("link", "API 1011");
     assert!(!desk.browser.by_role("checkbox", "Selecionar API 1011").is_enabled());
     desk.browser.by_role("checkbox", PT.select_all).click();
-    desk.browser.see("Nenhum dos segredos encontrados pode ser compartilhado.");
+    desk.browser.see("Nenhum pode ser compartilhado.");
     desk.browser.see("5 ficam de fora: você só pode visualizá-los.");
     assert!(desk.browser.maybe_by_role("button", PT.share).is_none());
     desk.quiet(&[]);
@@ -183,11 +183,14 @@ fn the_list_is_filtered_sorted_and_paged() {
     });
     browser.by_role("combobox", "Compartilhado").choose("Sim");
     browser.see("Nenhum segredo de API corresponde à busca.");
-    browser.by_role("button", "Limpar filtros").click();
+    browser.by_role("button", "Limpar busca e filtros").click();
     browser.by_role("checkbox", PT.select_all);
     let search = browser.by_role("searchbox", SEARCH);
     search.type_text("%_nothing");
     browser.see("Nenhum segredo de API corresponde à busca.");
+    desk.empty(&search);
+    browser.by_role("checkbox", PT.select_all);
+    assert!(search.is_focused(), "the search stays while the list is empty");
     desk.quiet(&[]);
 }
 
@@ -215,6 +218,7 @@ fn one_search_finds_by_each_of_the_five_and_says_who_cannot_be_chosen() {
     for (search, name, why) in [
         ("carla.dias", "Carla Dias", "sem conta no MySafe"),
         ("davi.carvalho", "Davi Carvalho", "está inativo"),
+        ("Ana Souza", "Ana Souza", "você já tem acesso"),
     ] {
         desk.empty(&people);
         people.type_text(search);

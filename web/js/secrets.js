@@ -252,6 +252,7 @@ function Row({ item, ticked, owner: others }) {
         <span>${t("secrets.id")}: ${item.id}</span>
         <span>${t("secrets.owner")}: ${owner}</span>
         <span>${t(others ? "secrets.permission" : "secrets.shared")}: ${shared}</span>
+        ${item.tags.length > 0 && html`<span class="narrow">${t("secrets.tags")}: ${item.tags.join(", ")}</span>`}
       </div>
     </td>
     <td class="url" title=${item.url}>${url}</td>

@@ -179,7 +179,7 @@ async fn memory_that_is_freed_goes_back_to_the_system_unless_the_operator_says_h
         std::fs::read_to_string(format!("/proc/{}/{what}", program.pid())).expect("the process is there")
     };
     for (tunables, expected) in [
-        (None, "GLIBC_TUNABLES=glibc.malloc.mmap_threshold=131072"),
+        (None, "GLIBC_TUNABLES=glibc.malloc.mmap_threshold=262144"),
         (Some("glibc.malloc.arena_max=3"), "GLIBC_TUNABLES=glibc.malloc.arena_max=3"),
     ] {
         let mut env = site.env.clone();

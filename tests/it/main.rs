@@ -21,6 +21,7 @@ mod faults;
 mod fixtures;
 mod flood;
 mod gateway;
+mod hostile;
 mod import;
 mod lanes;
 mod layers;

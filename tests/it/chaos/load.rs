@@ -22,6 +22,8 @@ pub struct Ledger {
     pub accepted: BTreeMap<String, Vec<(i64, i64)>>,
     /// Marks of poison that the broker has confirmed.
     pub poison: BTreeSet<String>,
+    /// Marks of messages of the hostile publisher that the broker has confirmed.
+    pub hostile: BTreeSet<String>,
     /// Pairs that were taken back after their job had ended.
     pub revoked: BTreeSet<(i64, i64)>,
     pub sent_again: u32,

@@ -5,6 +5,7 @@
 //! seed chooses jobs and faults; what the machine makes of them differs from run to run.
 
 mod check;
+mod hostile;
 mod load;
 pub mod relay;
 mod servers;
@@ -16,7 +17,8 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-use self::load::Load;
+use self::hostile::Hostile;
+use self::load::{Ledger, Load};
 use self::relay::Mode;
 use self::site::Site;
 
@@ -32,6 +34,8 @@ async fn faults_of_all_kinds_lose_nothing_and_double_nothing() {
     let mut site = Site::start().await;
     let log = check::EventLog::declare(&site).await;
     let load = Load::start(seed, site.addresses.clone(), site.broker());
+    let url = site.servers.amqp_url(site.servers.mq_port);
+    let hostile = Hostile::start(seed, url, std::sync::Arc::clone(&load.ledger));
     let mut rng = StdRng::seed_from_u64(seed);
     let mut faults: BTreeMap<&str, u32> = BTreeMap::new();
     let began = Instant::now();
@@ -46,18 +50,20 @@ async fn faults_of_all_kinds_lose_nothing_and_double_nothing() {
     site.pg.set(Mode::Flow);
     site.mq.set(Mode::Flow);
     let last_fault = Instant::now();
-    let ledger = load.finish().await;
+    let hostile = tokio::task::block_in_place(|| hostile.finish());
+    let ledger = Ledger { hostile, ..load.finish().await };
     let quiet = check::quiet(&site, &ledger).await;
     let quiet_after = quiet - last_fault;
     let found = check::everything(&mut site, &ledger, log).await;
     let survived: u32 = faults.values().sum();
     println!("chaos: {survived} faults survived: {faults:?}");
     println!(
-        "chaos: {} jobs, {} events, {} messages sent again, {} poison, {} taken back, {} answers refused",
+        "chaos: {} jobs, {} events, {} messages sent again, {} poison, {} hostile, {} taken back, {} answers refused",
         ledger.accepted.len(),
         found.events,
         ledger.sent_again,
         ledger.poison.len(),
+        ledger.hostile.len(),
         ledger.revoked.len(),
         ledger.refused
     );

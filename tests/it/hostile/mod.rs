@@ -1,7 +1,7 @@
 //! Publishers, people and servers that mean harm, or break the rules without meaning it. Each file is one way
 //! in; each test ends with the promise that held meanwhile.
 
-mod raw;
+pub mod raw;
 
 use std::time::{Duration, Instant};
 
@@ -52,8 +52,12 @@ async fn a_message_of_raw_frames_is_a_message() {
     let site = Site::start().await;
     let job = uuid::Uuid::now_v7().to_string();
     let exchange = format!("{}.jobs", site.prefix);
-    let sent =
-        publisher().publish(&exchange, "job.requested", &Properties::persistent(), &good_request(&job, 1_001));
+    let sent = publisher().publish(
+        &exchange,
+        "job.requested",
+        &Properties::persistent(),
+        &good_request(&job, 1_001),
+    );
     assert_eq!(sent, Answer::Taken);
     let path = format!("/api/v1/share-jobs/{job}");
     until("the job's end", 60, || {

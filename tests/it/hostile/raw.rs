@@ -2,7 +2,7 @@
 //!
 //! It is blocking and does only what its tests need: one channel, confirms, one message at a time.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -35,16 +35,8 @@ pub const APP_ID: ShortProperty = ShortProperty(1 << 3);
 pub const CLUSTER_ID: ShortProperty = ShortProperty(1 << 2);
 
 /// Those that RabbitMQ passes on whatever their bytes are.
-pub const FREE_TEXTS: [ShortProperty; 8] = [
-    CONTENT_TYPE,
-    CONTENT_ENCODING,
-    CORRELATION_ID,
-    REPLY_TO,
-    MESSAGE_ID,
-    TYPE,
-    APP_ID,
-    CLUSTER_ID,
-];
+pub const FREE_TEXTS: [ShortProperty; 8] =
+    [CONTENT_TYPE, CONTENT_ENCODING, CORRELATION_ID, REPLY_TO, MESSAGE_ID, TYPE, APP_ID, CLUSTER_ID];
 
 impl Properties {
     /// Persistent, and nothing else.
@@ -153,102 +145,116 @@ type Frame = (u8, u16, Vec<u8>);
 impl RawPublisher {
     /// Connects as the user of the URL.
     pub fn connect(url: &str) -> Self {
+        Self::try_connect(url).expect("RabbitMQ answers")
+    }
+
+    /// The same where the server may be away.
+    pub fn try_connect(url: &str) -> io::Result<Self> {
         let uri: AMQPUri = url.parse().expect("an AMQP URL");
-        let stream = TcpStream::connect((uri.authority.host.as_str(), uri.authority.port));
-        let stream = stream.expect("RabbitMQ answers");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline");
-        stream.set_write_timeout(Some(Duration::from_secs(20))).expect("a deadline");
+        let stream = TcpStream::connect((uri.authority.host.as_str(), uri.authority.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.set_write_timeout(Some(Duration::from_secs(20)))?;
         let mut this = Self { stream };
-        this.write(b"AMQP\x00\x00\x09\x01");
-        this.expect(0, 10, 10);
+        this.stream.write_all(b"AMQP\x00\x00\x09\x01")?;
+        this.expect(0, 10, 10)?;
         let login = format!("\0{}\0{}", uri.authority.userinfo.username, uri.authority.userinfo.password);
         let mut start_ok = Table::default().encoded();
         start_ok.extend(short(b"PLAIN"));
         start_ok.extend(long(login.as_bytes()));
         start_ok.extend(short(b"en_US"));
-        this.method(0, 10, 11, &start_ok);
-        this.expect(0, 10, 30);
+        this.method(0, 10, 11, &start_ok)?;
+        this.expect(0, 10, 30)?;
         let mut tune_ok = 8_u16.to_be_bytes().to_vec();
         tune_ok.extend(u32::try_from(FRAME_MAX).expect("small").to_be_bytes());
         tune_ok.extend(0_u16.to_be_bytes());
-        this.method(0, 10, 31, &tune_ok);
+        this.method(0, 10, 31, &tune_ok)?;
         let mut open = short(uri.vhost.as_bytes());
         open.extend([0, 0]);
-        this.method(0, 10, 40, &open);
-        this.expect(0, 10, 41);
-        this.method(1, 20, 10, &[0]);
-        this.expect(1, 20, 11);
-        this.method(1, 85, 10, &[0]);
-        this.expect(1, 85, 11);
-        this
+        this.method(0, 10, 40, &open)?;
+        this.expect(0, 10, 41)?;
+        this.method(1, 20, 10, &[0])?;
+        this.expect(1, 20, 11)?;
+        this.method(1, 85, 10, &[0])?;
+        this.expect(1, 85, 11)?;
+        Ok(this)
     }
 
     /// Publishes a message and waits for RabbitMQ's answer.
     pub fn publish(&mut self, exchange: &str, key: &str, properties: &Properties, body: &[u8]) -> Answer {
+        self.try_publish(exchange, key, properties, body).expect("RabbitMQ answers")
+    }
+
+    /// The same where the server may go away. After an error nobody knows whether the message was taken.
+    pub fn try_publish(
+        &mut self,
+        exchange: &str,
+        key: &str,
+        properties: &Properties,
+        body: &[u8],
+    ) -> io::Result<Answer> {
         let mut publish = vec![0, 0];
         publish.extend(short(exchange.as_bytes()));
         publish.extend(short(key.as_bytes()));
         publish.push(0);
-        self.method(1, 60, 40, &publish);
+        self.method(1, 60, 40, &publish)?;
         let mut header = 60_u16.to_be_bytes().to_vec();
         header.extend([0, 0]);
         header.extend((body.len() as u64).to_be_bytes());
         header.extend(properties.encoded());
-        self.frame(2, 1, &header);
+        self.frame(2, 1, &header)?;
         for part in body.chunks(FRAME_MAX - 8) {
-            self.frame(3, 1, part);
+            self.frame(3, 1, part)?;
         }
         loop {
-            let (kind, _, payload) = self.read();
+            let (kind, _, payload) = self.read()?;
             if kind != 1 {
                 continue;
             }
             match (number(&payload, 0), number(&payload, 2)) {
-                (60, 80) => return Answer::Taken,
-                (60, 120) => return Answer::NotTaken,
+                (60, 80) => return Ok(Answer::Taken),
+                (60, 120) => return Ok(Answer::NotTaken),
                 (10, 50) | (20, 40) => {
                     let length = usize::from(payload[6]);
                     let text = String::from_utf8_lossy(&payload[7..7 + length]).into_owned();
-                    return Answer::Closed(number(&payload, 4), text);
+                    return Ok(Answer::Closed(number(&payload, 4), text));
                 }
                 _ => {}
             }
         }
     }
 
-    fn method(&mut self, channel: u16, class: u16, method: u16, arguments: &[u8]) {
+    fn method(&mut self, channel: u16, class: u16, method: u16, arguments: &[u8]) -> io::Result<()> {
         let mut payload = class.to_be_bytes().to_vec();
         payload.extend(method.to_be_bytes());
         payload.extend(arguments);
-        self.frame(1, channel, &payload);
+        self.frame(1, channel, &payload)
     }
 
-    fn frame(&mut self, kind: u8, channel: u16, payload: &[u8]) {
+    fn frame(&mut self, kind: u8, channel: u16, payload: &[u8]) -> io::Result<()> {
         let mut bytes = vec![kind];
         bytes.extend(channel.to_be_bytes());
         bytes.extend(long(payload));
         bytes.push(0xCE);
-        self.write(&bytes);
+        self.stream.write_all(&bytes)
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("RabbitMQ reads");
-    }
-
-    fn read(&mut self) -> Frame {
+    fn read(&mut self) -> io::Result<Frame> {
         let mut head = [0; 7];
-        self.stream.read_exact(&mut head).expect("a frame");
+        self.stream.read_exact(&mut head)?;
         let length = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize;
         let mut payload = vec![0; length + 1];
-        self.stream.read_exact(&mut payload).expect("a whole frame");
+        self.stream.read_exact(&mut payload)?;
         assert_eq!(payload.pop(), Some(0xCE), "a frame's end");
-        (head[0], number(&head, 1), payload)
+        Ok((head[0], number(&head, 1), payload))
     }
 
-    fn expect(&mut self, channel: u16, class: u16, method: u16) {
-        let (kind, on, payload) = self.read();
+    fn expect(&mut self, channel: u16, class: u16, method: u16) -> io::Result<()> {
+        let (kind, on, payload) = self.read()?;
         let found = (kind, on, number(&payload, 0), number(&payload, 2));
-        assert_eq!(found, (1, channel, class, method), "{}", String::from_utf8_lossy(&payload));
+        if found == (1, channel, class, method) {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{found:?}: {}", String::from_utf8_lossy(&payload))))
     }
 }
 

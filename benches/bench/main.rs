@@ -14,6 +14,7 @@
 
 mod bare;
 mod client;
+mod compare;
 mod embedded;
 mod figures;
 mod footprint;
@@ -49,6 +50,9 @@ struct Args {
     /// Only these
     #[arg(value_parser = CASES)]
     cases: Vec<String>,
+    /// Measures nothing: reads the reports that `./dev compare` left in this folder
+    #[arg(long, hide = true)]
+    compare: Option<std::path::PathBuf>,
     /// Cargo says this to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
@@ -116,6 +120,12 @@ impl Bench {
 
 fn main() {
     let args = Args::parse();
+    if let Some(folder) = &args.compare {
+        let table = compare::table(folder);
+        std::fs::write(folder.join("table.md"), &table).expect("table.md");
+        println!("{table}");
+        return;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
     let servers = Servers::from_env();

@@ -1,5 +1,7 @@
 //! Configuration: default.toml (built in), a file, the environment, in this order.
 
+mod environment;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -167,7 +169,7 @@ impl Settings {
     /// # Errors
     /// Which key is wrong, or which file cannot be read.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        Self::load_with(file, std::env::vars().collect())
+        Self::load_with(file, environment::settings(std::env::vars_os())?)
     }
 
     /// As [`Settings::load`] with a given environment.

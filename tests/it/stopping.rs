@@ -126,3 +126,99 @@ async fn a_signal_ends_a_start_that_waits_for_a_silent_server() {
     assert_eq!(serve.stop(), 0);
     assert!(serve.log().contains("stopped before it was ready"), "{}", serve.log());
 }
+
+/// Each role: `up` on a file, `serve` and `work` on servers. Other programs read their settings anew, or
+/// open their logs, at these signals; here they end nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signals_that_mean_nothing_end_nothing_while_a_role_runs() {
+    let mut site = Site::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut up = Program::start(
+        &["up"],
+        &vec![
+            ("BATCHSHARE__DATABASE__URL", format!("sqlite://{}", folder.path().join("b.db").display())),
+            ("BATCHSHARE__GATEWAY__LISTEN", "127.0.0.1:0".to_owned()),
+        ],
+    );
+    let addresses = [up.address(), site.addresses[0].clone()];
+    for program in [&mut up, &mut site.serve[0], &mut site.work[0]] {
+        for signal in ["HUP", "USR1", "USR2"] {
+            program.signal(signal);
+            program.logged(&format!("SIG{signal}"), "");
+            program.signal(signal);
+        }
+    }
+    for address in &addresses {
+        assert_eq!(http("GET", address, "/api/v1/me", "ana", None).0, 200);
+    }
+    for program in [&mut up, &mut site.serve[0], &mut site.work[0]] {
+        assert_eq!(program.stop(), 0, "{}", program.log());
+        for signal in ["SIGHUP", "SIGUSR1", "SIGUSR2"] {
+            assert_eq!(program.log().matches(signal).count(), 1, "told once: {}", program.log());
+        }
+    }
+}
+
+/// A command that does one thing is ended by them as any other program, so that a closed terminal leaves
+/// none behind.
+#[test]
+fn signals_end_a_command_that_does_one_thing() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let env =
+        vec![("BATCHSHARE__DATABASE__URL", format!("sqlite://{}", folder.path().join("b.db").display()))];
+    assert_eq!(crate::process::run(&["migrate"], &env).0, 0);
+    for (name, number) in [("HUP", 1), ("USR1", 10), ("USR2", 12)] {
+        // It reads a stdin that says nothing.
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_batchshare"))
+            .args(["import", "-"])
+            .envs(env.iter().map(|(name, value)| (name, value)))
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let sent =
+            std::process::Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status();
+        assert!(sent.expect("kill").success());
+        assert_eq!(child.wait().expect("it ends").signal(), Some(number));
+    }
+}
+
+/// Whoever read the log is gone: lines are lost, and nothing else.
+#[test]
+fn a_log_that_nobody_reads_any_more_ends_nothing() {
+    use std::io::{BufRead as _, BufReader};
+    for format in ["text", "json"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_batchshare"))
+            .arg("up")
+            .env("BATCHSHARE__DATABASE__URL", format!("sqlite://{}", folder.path().join("b.db").display()))
+            .env("BATCHSHARE__GATEWAY__LISTEN", "127.0.0.1:0")
+            .env("BATCHSHARE__LOG__FORMAT", format)
+            .env("BATCHSHARE__LOG__FILTER", "debug")
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let mut log = BufReader::new(child.stderr.take().expect("stderr")).lines().map_while(Result::ok);
+        let line = log.find(|line| line.contains("the gateway listens")).expect("it listens");
+        let at = line.find("127.0.0.1:").expect("an address");
+        let address: String = line[at..].chars().take_while(|c| !"\" ,".contains(*c)).collect();
+        drop(log);
+        drop(child.stdout.take());
+        let body = json!({"secrets": {"all": {"tag": "prod"}}, "recipients": [{"kind": "user", "id": 2}]});
+        for _ in 0..3 {
+            let (status, job) = http("POST", &address, "/api/v1/share-jobs", "ana", Some(&body));
+            assert_eq!(status, 202);
+            let path = format!("/api/v1/share-jobs/{}", job["job_id"].as_str().expect("an id"));
+            crate::process::until("its end, which is logged", 30, || {
+                let job = http("GET", &address, &path, "ana", None).1;
+                (!job["finished_at"].is_null()).then_some(())
+            });
+        }
+        assert!(child.try_wait().expect("a child").is_none(), "it runs on");
+        let sent = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+        assert!(sent.expect("kill").success());
+        assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    }
+}

@@ -4,17 +4,19 @@
 //! its type a word of ours (a state, a reason, a queue, a route's pattern). No id and no value of a
 //! message can become one.
 
+mod process;
 mod text;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use process::write_process;
 pub use text::{CONTENT_TYPE, Text};
 
 use crate::domain::permission::names;
 use crate::domain::{Counts, FailReason, JobState};
-use text::{Counter, Histogram};
+use text::{Counter, Gauge, Histogram};
 
 /// How bad a failure was (ARCHITECTURE.md, "Failures").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,7 @@ struct Inner {
     jobs_ended: Counter,
     job_duration: Histogram,
     failures: Counter,
+    taking: Gauge,
     consumed: Counter,
     sent: Counter,
     operation_duration: Histogram,
@@ -93,6 +96,10 @@ impl Metrics {
                 LONG,
             ),
             failures: Counter::new("batchshare_failures_total", "Failures by class: see ARCHITECTURE.md."),
+            taking: Gauge::new(
+                "batchshare_consumers",
+                "Whether this process takes messages of a queue: 1, or 0 while it cannot.",
+            ),
             consumed: Counter::new("messaging_client_consumed_messages_total", "Messages taken."),
             sent: Counter::new(
                 "messaging_client_sent_messages_total",
@@ -110,6 +117,7 @@ impl Metrics {
             ),
             http_duration: Histogram::new("http_server_request_duration_seconds", "HTTP requests.", SHORT),
         }));
+        process::started();
         // From the start, so that the first one of a kind is a change and not a new series.
         metrics.pairs(Counts::default());
         for class in Class::ALL {
@@ -146,6 +154,11 @@ impl Metrics {
             let after = Duration::from_millis(u64::try_from(ended.after_ms).unwrap_or(0));
             self.0.job_duration.observe(vec![state], after.as_secs_f64());
         }
+    }
+
+    /// Whether messages of `queue` are being taken now.
+    pub fn taking(&self, queue: &'static str, now: bool) {
+        self.0.taking.set(vec![("queue", self.full_name(queue).into())], u64::from(now));
     }
 
     /// Counts messages that were taken from `queue` and handled together. `error` is empty where that went
@@ -202,6 +215,7 @@ impl Metrics {
         m.jobs_ended.write(text);
         m.job_duration.write(text);
         m.failures.write(text);
+        m.taking.write(text);
         m.consumed.write(text);
         m.sent.write(text);
         m.operation_duration.write(text);

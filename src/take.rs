@@ -129,8 +129,11 @@ pub async fn take<H: Handler>(
 ) {
     let handler = &Counting { handler, queue: takes.queue, metrics };
     let mut health = Health { proven: false, failing: false, away: false, schedule: Schedule::reconnect() };
+    handler.metrics.taking(takes.queue.suffix(), false);
     while !stop.is_set() {
-        if let Err(outage) = session(&broker, &db, takes, handler, &stop, &mut health).await {
+        let ended = session(&broker, &db, takes, handler, &stop, &mut health).await;
+        handler.metrics.taking(takes.queue.suffix(), false);
+        if let Err(outage) = ended {
             health.outage(takes.queue, &handler.metrics, &outage);
             stop.sleep(health.schedule.next_wait()).await;
         }
@@ -152,6 +155,7 @@ async fn session<H: Handler>(
     let prefetch = if health.proven { takes.prefetch } else { 1 };
     let consumer = broker.consume(takes.queue, prefetch).await.map_err(|error| Outage(error.to_string()))?;
     health.consuming(takes.queue);
+    handler.metrics.taking(takes.queue.suffix(), true);
     if health.proven {
         many(consumer, takes, handler, stop, health).await
     } else {

@@ -13,5 +13,5 @@ mod statement;
 pub use conn::{Conn, Target};
 pub use error::{DbError, FailureClass};
 pub use migrate::{MigrationState, apply as apply_migrations, revert_all, state as migration_state};
-pub use pool::{Clock, Db, DbOptions, Faults, Flow};
+pub use pool::{Clock, Connections, Db, DbOptions, Faults, Flow};
 pub use statement::statement;

@@ -4,7 +4,7 @@
 //! once with its reason instead of after a time-out, and after an outage every idle connection is
 //! dropped together instead of failing one after the other.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -109,14 +109,45 @@ struct Inner {
     generation: AtomicU64,
 }
 
+/// How many connections there are, and what they do. Of SQLite, its writer's and its readers' together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Connections {
+    pub in_use: usize,
+    pub idle: usize,
+    /// At most so many at a time.
+    pub size: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
+}
+
 struct Pool {
+    size: usize,
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<(u64, Conn)>>,
+    waiting: AtomicUsize,
 }
 
 impl Pool {
     fn new(size: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(size.max(1))), idle: Mutex::new(Vec::new()) }
+        let size = size.max(1);
+        let (permits, waiting) = (Arc::new(Semaphore::new(size)), AtomicUsize::new(0));
+        Self { size, permits, idle: Mutex::new(Vec::new()), waiting }
+    }
+}
+
+/// A call that waits for a place in a pool.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn in_line(pool: &'a Pool) -> Self {
+        pool.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(&pool.waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -168,6 +199,18 @@ impl Db {
     #[must_use]
     pub fn statements(&self) -> u64 {
         self.inner.statements.load(Ordering::Relaxed)
+    }
+
+    /// How many connections there are now.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        let pools = std::iter::once(&self.inner.writers).chain(&self.inner.readers);
+        pools.fold(Connections::default(), |sum, pool| Connections {
+            in_use: sum.in_use + pool.size.saturating_sub(pool.permits.available_permits()),
+            idle: sum.idle + locked(&pool.idle).len(),
+            size: sum.size + pool.size,
+            waiting: sum.waiting + pool.waiting.load(Ordering::Relaxed),
+        })
     }
 
     /// Runs `work` in a write transaction and commits it (rolls back where it returns an error).
@@ -258,13 +301,16 @@ impl Db {
     ) -> Result<T, DbError> {
         let inner = Arc::clone(&self.inner);
         let permits = Arc::clone(&inner.pool(reading).permits);
+        let waiting = Waiting::in_line(inner.pool(reading));
         let Some(deadline) = self.deadline else {
             let permit = permits.acquire_owned().await;
+            drop(waiting);
             return inner.spawn(reading, Arc::new(Mutex::new(permit.ok())), work).await;
         };
         let ends = Instant::now() + deadline;
         let late = || DbError::Deadline(deadline);
         let permit = timeout_at(ends, permits.acquire_owned()).await.map_err(|_| late())?;
+        drop(waiting);
         // The semaphore is never closed.
         let permit = Arc::new(Mutex::new(permit.ok()));
         let call = Arc::clone(&inner).spawn(reading, Arc::clone(&permit), work);

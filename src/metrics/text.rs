@@ -91,6 +91,26 @@ impl Counter {
     }
 }
 
+/// What goes up and down.
+pub(super) struct Gauge(Family<u64>);
+
+impl Gauge {
+    pub(super) fn new(name: &'static str, help: &'static str) -> Self {
+        Self(Family { name, help, series: Mutex::default() })
+    }
+
+    pub(super) fn set(&self, labels: Labels, to: u64) {
+        self.0.change(labels, || 0, |value| *value = to);
+    }
+
+    pub(super) fn write(&self, text: &mut Text) {
+        text.family(self.0.name, "gauge", self.0.help);
+        for (labels, value) in self.0.series() {
+            text.sample(self.0.name, &borrowed(&labels), value);
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Observed {
     /// Of each bound, those up to it.

@@ -17,6 +17,8 @@ pub struct Figures {
     /// Messages that wait to be sent, and for how long the oldest has (0 where there is none).
     pub unsent: i64,
     pub unsent_for_ms: i64,
+    /// How long ago the oldest job that has not ended was asked for (0 where there is none).
+    pub unfinished_for_ms: i64,
 }
 
 #[derive(QueryableByName)]
@@ -37,9 +39,15 @@ struct Outbox {
     oldest: Option<i64>,
 }
 
+#[derive(QueryableByName)]
+struct Age {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    ms: Option<i64>,
+}
+
 impl Store {
-    /// Counts. Each statement reads an index and no rows, but for the outbox and the jobs that wait for
-    /// another try.
+    /// Counts. Each statement reads an index and no rows, but for the outbox and the jobs that have
+    /// not ended.
     ///
     /// # Errors
     /// Where the database fails.
@@ -49,7 +57,10 @@ impl Store {
             .read(move |conn| {
                 let sql = "SELECT COUNT(*) AS n, MIN(created_at) AS oldest FROM outbox";
                 let outbox: Outbox = diesel::sql_query(sql).get_result(conn)?;
+                let sql = "SELECT now_ms() - MIN(requested_at) AS ms FROM jobs WHERE finished_at IS NULL";
+                let unfinished: Age = diesel::sql_query(sql).get_result(conn)?;
                 Ok(Figures {
+                    unfinished_for_ms: unfinished.ms.unwrap_or(0).max(0),
                     jobs: jobs(conn)?,
                     dead_letters: dead_letters(conn)?,
                     unsent: outbox.n,

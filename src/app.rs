@@ -3,29 +3,33 @@
 //! `up` is all roles in one process, `serve` and `work` are the roles apart. Tests start the same
 //! program with other settings.
 
+mod running;
+mod waiting;
+
 use std::fs::File;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+
+pub use running::{Running, run};
 
 use crate::broker::{Broker, BrokerError, Embedded, Rabbit, RabbitOptions, Topology};
 use crate::config::{AuthMode, ConfigError, Settings};
 use crate::db::{self, Clock, Db, DbError, FailureClass, MigrationState, Target};
-use crate::gateway::{self, Auth, BrokerCheck, GatewayParts, GatewayState, HostList};
+use crate::gateway::{self, Auth, GatewayParts, GatewayState, HostList, Stage, Startup};
 use crate::metrics::Metrics;
 use crate::relay::{self, RelayOptions};
-use crate::retry::Schedule;
-use crate::shutdown::{self, Signals, Stopper};
+use crate::shutdown;
 use crate::store::{Sealer, Store};
 use crate::vault::VaultKey;
 use crate::worker::{self, WorkerOptions};
 use crate::{demo, notifier, updates};
+use running::{Tasks, spawn};
+use waiting::{Declared, Patience, declare_later};
 
 /// Why the program ends at once. `Display` is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -79,41 +83,8 @@ impl Roles {
     }
 }
 
-/// A program that has started.
-pub struct Running {
-    /// Where the gateway listens, where it does.
-    pub gateway: Option<SocketAddr>,
-    /// Where a worker answers for its health, where it does.
-    pub health: Option<SocketAddr>,
-    pub store: Store,
-    broker: Broker,
-    roles: Tasks,
-    relay: Tasks,
-    stopper: Stopper,
-    relay_stopper: Stopper,
-    _lock: Option<File>,
-}
-
-/// Tasks that tell their names when they end, by a panic too.
-type Tasks = JoinSet<&'static str>;
-
-fn spawn(tasks: &mut Tasks, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-    tasks.spawn(async move {
-        let _ = tokio::spawn(task).await;
-        name
-    });
-}
-
-/// The first of them to end.
-async fn first_end(roles: &mut Tasks, relay: &mut Tasks) -> &'static str {
-    tokio::select! {
-        Some(Ok(name)) = roles.join_next() => name,
-        Some(Ok(name)) = relay.join_next() => name,
-        else => "program",
-    }
-}
-
-/// Builds everything and starts the roles. Waits for ever for servers that are away.
+/// Builds everything and starts the roles. HTTP is answered from the first moment: with 503, but for
+/// supervisors, until the database is there. The database is waited for, for ever; the broker is not.
 ///
 /// # Errors
 /// What a person has to change: configuration, a taken port, a wrong password, an old database, a
@@ -143,14 +114,7 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
     let vault = if roles.serve { Some(vault_key(settings, &target, roles.demo)?) } else { None };
 
     let db = Db::new(target, settings.db_options(), Clock::default());
-    ready_database(&db, roles.migrate).await?;
     let broker = broker(settings, &db);
-    ready_broker(&broker).await?;
-    let is_demo = roles.demo && settings.auth.mode == AuthMode::Demo;
-    if let (true, Some(vault)) = (is_demo, &vault) {
-        demo_data(&db, vault).await?;
-    }
-
     let (stopper, role_stop) = shutdown::channel();
     let (relay_stopper, relay_stop) = shutdown::channel();
     let relay_options = RelayOptions {
@@ -164,106 +128,84 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
     } else {
         Metrics::new("rabbitmq", &settings.broker.prefix)
     };
-    let store = Store::with_relay(db, sender, relay_options.lease).counting(metrics);
-    let mut relay = Tasks::new();
-    let relaying = relay::run(store.clone(), broker.clone(), committed, relay_options, relay_stop);
-    spawn(&mut relay, "relay", relaying);
-
+    let store = Store::with_relay(db.clone(), sender, relay_options.lease).counting(metrics);
     let mut running = Running {
-        gateway: None,
-        health: None,
+        gateway: listener.as_ref().map(|(_, address, _)| *address),
+        health: health.as_ref().and_then(|listener| listener.local_addr().ok()),
         store: store.clone(),
         broker: broker.clone(),
         roles: Tasks::new(),
-        relay,
+        relay: Tasks::new(),
         stopper,
         relay_stopper,
         _lock: lock,
     };
-    if let (Some((auth, address, listener)), Some(vault)) = (listener, vault) {
-        tracing::info!(listen = %address, "the gateway listens");
-        running.gateway = Some(address);
-        let updates = gateway::Updates::default();
+
+    let (startup, declared) = (Startup::default(), Declared::default());
+    let updates = gateway::Updates::default();
+    let check = declared.check(&broker);
+    let is_demo = roles.demo && settings.auth.mode == AuthMode::Demo;
+    if let (Some((auth, address, listener)), Some(vault)) = (listener, &vault) {
+        tracing::debug!(listen = %address, "HTTP is answered");
         let state = GatewayState::new(GatewayParts {
             store: store.clone(),
-            vault,
+            vault: vault.clone(),
             hosts: HostList::new(&settings.gateway.hosts, auth.is_demo()),
             auth,
             limits: settings.limits(),
             max_unfinished: settings.limits.unfinished_jobs,
             max_body_bytes: settings.gateway.max_body_bytes,
-            broker: broker_check(&broker),
+            broker: check.clone(),
+            startup: startup.clone(),
             updates: updates.clone(),
         });
+        spawn(&mut running.roles, "gateway", gateway::serve(listener, state, role_stop.clone()));
+    }
+    if let Some(listener) = health {
+        tracing::debug!(listen = ?running.health, "a worker's HTTP is answered");
+        let health = gateway::worker_health(store.clone(), check, startup.clone());
+        spawn(&mut running.roles, "worker's health", gateway::answer(listener, health, role_stop.clone()));
+    }
+
+    // Together: a broker that refuses is told though the database is away, and neither waits for the other.
+    let database = async {
+        ready_database(&db, roles.migrate).await?;
+        startup.reach(Stage::Broker);
+        Ok(())
+    };
+    let ((), away) = tokio::try_join!(database, ready_broker(&broker, &declared))?;
+    if let Broker::Embedded(embedded) = &broker {
+        // What a process that is gone held comes again.
+        embedded.recover().await?;
+    }
+    if let (true, Some(vault)) = (is_demo, &vault) {
+        startup.reach(Stage::DemoData);
+        demo_data(&db, vault).await?;
+    }
+    startup.reach(Stage::Over);
+
+    if let Some(patience) = away {
+        let declaring = declare_later(broker.clone(), declared, patience, role_stop.clone());
+        spawn(&mut running.roles, "declaring", declaring);
+    }
+    let relaying = relay::run(store.clone(), broker.clone(), committed, relay_options, relay_stop);
+    spawn(&mut running.relay, "relay", relaying);
+    if let Some(address) = running.gateway {
+        tracing::info!(listen = %address, "the gateway listens");
         let heard = updates::run(store.clone(), broker.clone(), updates, role_stop.clone());
         spawn(&mut running.roles, "listener for events", heard);
-        spawn(&mut running.roles, "gateway", gateway::serve(listener, state, role_stop.clone()));
         let notices =
             notifier::run(store.clone(), broker.clone(), settings.broker.prefetch, role_stop.clone());
         spawn(&mut running.roles, "notifier", notices);
     }
     if roles.work {
         let options = WorkerOptions::from_settings(settings);
-        let working = worker::run(store.clone(), broker.clone(), options, role_stop.clone());
-        spawn(&mut running.roles, "worker", working);
+        spawn(&mut running.roles, "worker", worker::run(store, broker, options, role_stop));
     }
-    if let Some(listener) = health {
-        running.health = listener.local_addr().ok();
+    if running.health.is_some() {
         tracing::info!(listen = ?running.health, "the worker's health is told");
-        let health = gateway::worker_health(store, broker_check(&broker));
-        spawn(&mut running.roles, "worker's health", gateway::answer(listener, health, role_stop));
     }
     Ok(running)
-}
-
-impl Running {
-    /// Stops taking, finishes the work in hand, sends what is in the outbox, closes. Ends after the
-    /// deadline all the same: what was not finished comes again.
-    pub async fn stop(mut self, deadline: Duration) {
-        let work = async {
-            self.stopper.stop();
-            while self.roles.join_next().await.is_some() {}
-            // After the roles: what they committed last is sent too.
-            self.relay_stopper.stop();
-            while self.relay.join_next().await.is_some() {}
-            self.broker.close().await;
-        };
-        if tokio::time::timeout(deadline, work).await.is_err() {
-            tracing::warn!("not everything was finished in time; what is left comes again");
-        }
-    }
-}
-
-/// Runs a process with these roles until SIGTERM or SIGINT; `ready` is told where it listens.
-///
-/// # Errors
-/// As [`start`].
-pub async fn run(settings: Settings, roles: Roles, ready: impl FnOnce(&Running)) -> Result<(), AppError> {
-    let mut signals = Signals::listen().map_err(|error| AppError::Other(error.to_string()))?;
-    let mut running = tokio::select! {
-        running = start(&settings, roles) => running?,
-        // Nothing has been taken yet: there is nothing to finish.
-        () = signals.next() => {
-            tracing::info!("stopped before it was ready");
-            return Ok(());
-        }
-    };
-    ready(&running);
-    let result = tokio::select! {
-        () = signals.next() => Ok(()),
-        // With a part of it gone, the others would look well and jobs would wait for ever.
-        name = first_end(&mut running.roles, &mut running.relay) => Err(AppError::Ended(name)),
-    };
-    match &result {
-        Ok(()) => tracing::info!("stopping"),
-        Err(error) => tracing::error!(%error, "stopping"),
-    }
-    tokio::select! {
-        () = running.stop(Duration::from_millis(settings.shutdown.deadline_ms)) => {}
-        // A second signal ends at once.
-        () = signals.next() => tracing::warn!("stopped at once; what is left comes again"),
-    }
-    result
 }
 
 /// The broker of a process, not yet connected.
@@ -375,50 +317,21 @@ async fn ready_database(db: &Db, migrate: bool) -> Result<(), AppError> {
     }
 }
 
-/// Waits for the broker and declares its topology.
-async fn ready_broker(broker: &Broker) -> Result<(), AppError> {
-    if let Broker::Embedded(embedded) = broker {
-        // What a process that is gone held comes again.
-        embedded.recover().await?;
-    }
-    let mut patience = Patience::new("the broker");
-    loop {
-        match broker.declare().await {
-            Ok(()) => return Ok(()),
-            Err(error @ BrokerError::Unavailable(_)) => patience.wait(&error.to_string()).await,
-            Err(error) => return Err(error.into()),
+/// The broker's first answer: its topology is declared, or it is away, which keeps nothing from starting.
+/// What it waits with for the next try, if so.
+async fn ready_broker(broker: &Broker, declared: &Declared) -> Result<Option<Patience>, AppError> {
+    match broker.declare().await {
+        Ok(()) => {
+            declared.set();
+            Ok(None)
         }
-    }
-}
-
-/// Waits for a server that is away: one line, then one a minute.
-struct Patience {
-    what: &'static str,
-    schedule: Schedule,
-    told: Option<Instant>,
-}
-
-impl Patience {
-    fn new(what: &'static str) -> Self {
-        Self { what, schedule: Schedule::reconnect(), told: None }
-    }
-
-    async fn wait(&mut self, reason: &str) {
-        if self.told.is_none_or(|told| told.elapsed() >= Duration::from_secs(60)) {
-            tracing::warn!(reason, "waiting for {}", self.what);
-            self.told = Some(Instant::now());
+        Err(error @ BrokerError::Unavailable(_)) => {
+            let mut patience = Patience::new("the broker");
+            patience.tell(error.kind(), &error.to_string());
+            Ok(Some(patience))
         }
-        tokio::time::sleep(self.schedule.next_wait()).await;
+        Err(error) => Err(error.into()),
     }
-}
-
-/// Asks the broker whether it is there, for readiness.
-fn broker_check(broker: &Broker) -> BrokerCheck {
-    let broker = broker.clone();
-    Arc::new(move || {
-        let broker = broker.clone();
-        Box::pin(async move { broker.ping().await.is_ok() })
-    })
 }
 
 async fn demo_data(db: &Db, vault: &VaultKey) -> Result<(), AppError> {
@@ -432,18 +345,4 @@ async fn demo_data(db: &Db, vault: &VaultKey) -> Result<(), AppError> {
         tracing::info!("the database was empty: it has demo data now");
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_role_that_panics_is_told_by_its_name() {
-        let (mut roles, mut relay) = (Tasks::new(), Tasks::new());
-        spawn(&mut roles, "gateway", std::future::pending());
-        spawn(&mut roles, "worker", async { assert_eq!(1 + 1, 3, "on purpose") });
-        spawn(&mut relay, "relay", std::future::pending());
-        assert_eq!(first_end(&mut roles, &mut relay).await, "worker");
-    }
 }

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::metrics::Scrape;
-use super::{BrokerCheck, GatewayState};
+use super::{BrokerCheck, GatewayState, Stage, Startup};
 use crate::store::Store;
 
 /// Shorter than the patience of whoever asks.
@@ -24,18 +25,25 @@ pub(super) async fn live() -> Json<Value> {
 
 /// Ready while the database answers. A missing broker is said and is no reason to turn requests
 /// away: jobs wait in the outbox.
-pub(super) async fn ready(State(state): State<GatewayState>) -> (StatusCode, Json<Value>) {
-    answer(look(&state.store, &state.broker).await, false)
+pub(super) async fn ready(State(state): State<GatewayState>) -> Response {
+    answer(&state.startup, look(&state.store, &state.broker).await, false)
 }
 
 /// `/healthz`, `/readyz` and `/metrics` of a worker, which needs both servers.
-pub fn worker_health(store: Store, broker: BrokerCheck) -> Router {
-    let scrape = Scrape::new(store.clone(), Arc::clone(&broker));
-    let ready = async move || answer(look(&store, &broker).await, true);
+pub fn worker_health(store: Store, broker: BrokerCheck, startup: Startup) -> Router {
+    let scrape = Scrape::new(store.clone(), Arc::clone(&broker), startup.clone());
+    let ready = async move || answer(&startup, look(&store, &broker).await, true);
     Router::new()
         .route("/healthz", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(move || scrape.clone().answer()))
+}
+
+/// Whether a request is a supervisor's: it is answered whatever name it has for us, and during the start.
+/// A container is asked by its address, which no list of names can have.
+pub(super) fn is_probe(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && ["/healthz", "/readyz", "/metrics"].contains(&request.uri().path())
 }
 
 /// Whether database and broker answer.
@@ -46,17 +54,28 @@ pub(super) async fn look(store: &Store, broker: &BrokerCheck) -> (bool, bool) {
     (matches!(database, Ok(Ok(()))), broker.unwrap_or(false))
 }
 
-fn answer((database, broker): (bool, bool), needs_broker: bool) -> (StatusCode, Json<Value>) {
+fn answer(startup: &Startup, (database, broker): (bool, bool), needs_broker: bool) -> Response {
     let missing = if needs_broker { "unavailable" } else { "degraded" };
     let (code, status) = match (database, broker) {
+        _ if !startup.is_over() => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
         (true, true) => (StatusCode::OK, "ok"),
         (true, false) if !needs_broker => (StatusCode::OK, "degraded"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    let body = json!({
+    let mut body = json!({
         "status": status,
         "database": if database { "ok" } else { "unavailable" },
         "broker": if broker { "ok" } else { missing },
     });
-    (code, Json(body))
+    let waiting_for = match startup.stage() {
+        Stage::Database if database => Some("migrations"),
+        Stage::Database => Some("database"),
+        Stage::Broker => Some("broker"),
+        Stage::DemoData => Some("demo data"),
+        Stage::Over => None,
+    };
+    if let Some(waiting_for) = waiting_for {
+        body["waiting_for"] = waiting_for.into();
+    }
+    (code, Json(body)).into_response()
 }

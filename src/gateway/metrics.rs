@@ -12,7 +12,8 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::health::{DEADLINE, look};
-use super::{BrokerCheck, GatewayState};
+use super::{BrokerCheck, GatewayState, Startup};
+use crate::db::Connections;
 use crate::domain::{DeadReason, DeadState, JobState};
 use crate::metrics::{self, Text};
 use crate::store::{Figures, Store};
@@ -27,21 +28,23 @@ pub(super) struct Scrape(Arc<Inner>);
 struct Inner {
     store: Store,
     broker: BrokerCheck,
+    /// Before it is over, the tables may not be there.
+    startup: Startup,
     /// The last numbers and when they were read; none where that failed, since what took too long runs on
     /// for a while. Locked while reading: who comes meanwhile waits for them.
     last: Mutex<Option<(Instant, Option<Figures>)>>,
 }
 
 impl Scrape {
-    pub(super) fn new(store: Store, broker: BrokerCheck) -> Self {
-        Self(Arc::new(Inner { store, broker, last: Mutex::default() }))
+    pub(super) fn new(store: Store, broker: BrokerCheck, startup: Startup) -> Self {
+        Self(Arc::new(Inner { store, broker, startup, last: Mutex::default() }))
     }
 
     /// The whole text. Without the database, its numbers are left out.
     pub(super) async fn answer(self) -> impl IntoResponse {
-        let Inner { store, broker, .. } = &*self.0;
+        let Inner { store, broker, startup, .. } = &*self.0;
         let (database_up, broker_up) = look(store, broker).await;
-        let figures = if database_up { self.figures().await } else { None };
+        let figures = if database_up && startup.is_over() { self.figures().await } else { None };
         let mut text = Text::default();
         let up = |up: bool| u8::from(up);
         text.gauge(
@@ -56,7 +59,9 @@ impl Scrape {
         let (name, help) = ("batchshare_database_statements_total", "Statements sent to the database.");
         text.family(name, "counter", help);
         text.sample(name, &[], store.db().statements());
+        connections(&mut text, store.db().connections());
         store.metrics().write(&mut text);
+        metrics::write_process(&mut text);
         ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text.finish())
     }
 
@@ -97,8 +102,26 @@ fn write(text: &mut Text, figures: &Figures) {
         }
     }
     text.gauge("batchshare_outbox_messages", "Messages that wait to be sent.", figures.unsent);
-    let age = Duration::from_millis(u64::try_from(figures.unsent_for_ms).unwrap_or(0)).as_secs_f64();
-    text.gauge("batchshare_outbox_oldest_age_seconds", "How long the oldest of them has waited.", age);
+    let seconds = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64();
+    let (name, help) = ("batchshare_outbox_oldest_age_seconds", "How long the oldest of them has waited.");
+    text.gauge(name, help, seconds(figures.unsent_for_ms));
+    let (name, help) = (
+        "batchshare_jobs_oldest_unfinished_age_seconds",
+        "How long ago the oldest unfinished job was asked for.",
+    );
+    text.gauge(name, help, seconds(figures.unfinished_for_ms));
+}
+
+/// This process's connections to the database.
+fn connections(text: &mut Text, connections: Connections) {
+    let name = "batchshare_database_connections";
+    text.family(name, "gauge", "Connections of this process to the database.");
+    text.sample(name, &[("state", "in_use")], connections.in_use);
+    text.sample(name, &[("state", "idle")], connections.idle);
+    let help = "Connections to the database that this process may have.";
+    text.gauge("batchshare_database_connections_max", help, connections.size);
+    let help = "Calls that wait for one of these connections.";
+    text.gauge("batchshare_database_connections_waiting", help, connections.waiting);
 }
 
 /// The layer that times every request, by the pattern of its route.

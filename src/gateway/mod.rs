@@ -17,6 +17,7 @@ mod recipients;
 mod secrets;
 mod security;
 mod share_jobs;
+mod starting;
 mod updates;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use tokio::net::TcpListener;
 pub use auth::{Auth, ProxyAuth};
 pub use health::worker_health;
 pub use security::HostList;
+pub use starting::{Stage, Startup};
 pub use updates::{Hearing, Update, Updates};
 
 use crate::domain::Limits;
@@ -52,6 +54,8 @@ pub struct GatewayParts {
     pub max_unfinished: i64,
     pub max_body_bytes: usize,
     pub broker: BrokerCheck,
+    /// Until it is over, only supervisors are answered.
+    pub startup: Startup,
     /// What is new, from whoever hears the events.
     pub updates: Updates,
 }
@@ -96,7 +100,7 @@ pub fn router(state: GatewayState) -> Router {
     if state.auth.is_demo() {
         api = api.route("/demo/people", get(demo::people)).route("/demo/me", put(demo::choose));
     }
-    let scrape = metrics::Scrape::new(state.store.clone(), Arc::clone(&state.broker));
+    let scrape = metrics::Scrape::new(state.store.clone(), Arc::clone(&state.broker), state.startup.clone());
     Router::new()
         .nest("/api/v1", api)
         .route("/", get(page::index))
@@ -106,6 +110,7 @@ pub fn router(state: GatewayState) -> Router {
         .route("/readyz", get(health::ready))
         .fallback(async || problem::Problem::not_found())
         .method_not_allowed_fallback(async || problem::Problem::method_not_allowed())
+        .layer(from_fn_with_state(state.clone(), starting::gate))
         .layer(from_fn_with_state(state.clone(), security::guard))
         .layer(from_fn_with_state(state.clone(), metrics::measure))
         .with_state(state)

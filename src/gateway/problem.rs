@@ -146,6 +146,12 @@ impl Problem {
             .retry_after(5)
     }
 
+    /// The program waits for its servers for the first time; `/readyz` says for which.
+    pub(crate) fn starting() -> Self {
+        let detail = "the program is starting and waits for its servers; nothing is lost, try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "Not started yet", detail).retry_after(5)
+    }
+
     /// Something of ours is wrong. The caller has logged what.
     pub(crate) fn internal(detail: &str) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong", detail)

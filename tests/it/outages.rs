@@ -22,7 +22,7 @@ struct Away {
     _programs: [Program; 2],
 }
 
-fn port(url: &str) -> u16 {
+pub fn port(url: &str) -> u16 {
     let place = url.rsplit_once('@').expect("a user").1;
     place
         .split(['/', '?'])
@@ -34,7 +34,7 @@ fn port(url: &str) -> u16 {
         .expect("a port")
 }
 
-fn through(url: &str, relay: &TcpRelay) -> String {
+pub fn through(url: &str, relay: &TcpRelay) -> String {
     url.replace(&format!(":{}/", port(url)), &format!(":{}/", relay.port))
 }
 

@@ -70,6 +70,7 @@ impl App {
                 let there = broker.load(Ordering::Relaxed);
                 async move { there }.boxed()
             }),
+            startup: batchshare::gateway::Startup::over(),
             updates: batchshare::gateway::Updates::default(),
         });
         let (stopper, stop) = shutdown::channel();

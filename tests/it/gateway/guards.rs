@@ -20,9 +20,25 @@ async fn only_a_host_on_the_list_is_answered() {
         app.request("GET", "/me").header("Host", &host).send().await.ok(200);
     }
     for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "10.0.0.1"] {
-        for path in ["/me", "//healthz", "//no-such-path"] {
+        for path in ["/me", "//", "//no-such-path", "//healthz/", "//healthzz", "//api/v1/metrics"] {
             let answer = app.request("GET", path).header("Host", host).send().await;
             assert_eq!(answer.problem(421), "Host", "{host} {path}");
+        }
+    }
+}
+
+/// A container is asked by its address, which nobody can put on a list.
+#[tokio::test]
+async fn supervisors_are_answered_whatever_name_they_have_for_us() {
+    let app = app().await;
+    for host in ["10.244.0.5", "10.244.0.5:8080", "[fd00::5]:8080", "pod-7.example", "localhost"] {
+        for path in ["//healthz", "//readyz", "//metrics"] {
+            let answer = app.request("GET", path).header("Host", host).send().await;
+            assert_eq!(answer.status, 200, "{host} {path}: {}", answer.text);
+            app.request("HEAD", path).header("Host", host).send().await.ok(200);
+            // Only reading: everything else is held against the list.
+            let call = app.request("POST", path).header("Host", host).json(json!({}));
+            call.send().await.problem(if host == "localhost" { 405 } else { 421 });
         }
     }
 }

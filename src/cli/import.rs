@@ -27,11 +27,11 @@ pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure
         let lines = lines(path).map_err(|error| Failure::failed(format!("cannot read {name}: {error}")))?;
         let done = store.import(lines, sealer.clone()).await.map_err(|error| failure(&name, error))?;
         out::line(format!(
-            "{name}: {} users, {} user groups, {} personal groups, {} secrets",
-            out::grouped(done.users),
-            out::grouped(done.user_groups),
-            out::grouped(done.personal_groups),
-            out::grouped(done.secrets),
+            "{name}: {}, {}, {}, {}",
+            out::counted(done.users, "user"),
+            out::counted(done.user_groups, "user group"),
+            out::counted(done.personal_groups, "personal group"),
+            out::counted(done.secrets, "secret"),
         ))?;
     }
     Ok(Code::Done)

@@ -43,7 +43,7 @@ the environment over both: BATCHSHARE__DATABASE__URL=postgres://… sets databas
 
 /// Shares API secrets in batches, as jobs that run in the background.
 #[derive(Debug, Parser)]
-#[command(name = "batchshare", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "batchshare", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Settings (TOML) over the built-in defaults
     #[arg(long, global = true, value_name = "FILE")]
@@ -102,7 +102,18 @@ pub fn main(cli: Cli) -> ExitCode {
     }
 }
 
+/// tokio's own variable for the number of its threads, over which it panics where it is no number.
+fn check_threads() -> Result<(), Failure> {
+    const NAME: &str = "TOKIO_WORKER_THREADS";
+    let Some(text) = std::env::var_os(NAME) else { return Ok(()) };
+    match text.to_str().map(str::parse::<usize>) {
+        Some(Ok(1..)) => Ok(()),
+        _ => Err(Failure::usage(format!("the environment variable {NAME} must be a number, 1 or more"))),
+    }
+}
+
 fn run(cli: Cli, settings: Settings) -> Result<Code, Failure> {
+    check_threads()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

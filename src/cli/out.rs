@@ -49,8 +49,20 @@ pub(super) fn grouped(count: u64) -> String {
     text
 }
 
+/// A count of things: 1 user, 1,200 users.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(count), if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn one_is_not_many() {
+        for (count, text) in [(0, "0 users"), (1, "1 user"), (1_001, "1,001 users")] {
+            assert_eq!(super::counted(count, "user"), text);
+        }
+    }
+
     #[test]
     fn counts_have_a_comma_every_three_digits() {
         for (count, text) in [(0, "0"), (999, "999"), (1_200, "1,200"), (10_000_000, "10,000,000")] {

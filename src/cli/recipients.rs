@@ -43,10 +43,31 @@ pub(super) async fn resolve(
 ) -> Result<Vec<Recipient>, Failure> {
     let mut recipients = Vec::with_capacity(typed.len());
     for Typed { name, permission } in typed {
-        let id = one(store, kind, name, Some(requester)).await?.id;
+        let id = match one(store, kind, name, Some(requester)).await {
+            Ok(found) => found.id,
+            Err(failure) => {
+                return Err(unknown_permission(store, kind, name, requester).await.unwrap_or(failure));
+            }
+        };
         recipients.push(Recipient { kind, id, permission: permission.unwrap_or(default) });
     }
     Ok(recipients)
+}
+
+/// What is wrong where nobody has this name: a name may hold a colon, but where somebody has the name before
+/// it, what stands after it was meant for a permission.
+async fn unknown_permission(
+    store: &Store,
+    kind: PrincipalKind,
+    name: &str,
+    requester: PrincipalId,
+) -> Option<Failure> {
+    let (before, permission) = name.rsplit_once(':')?;
+    one(store, kind, before.trim(), Some(requester)).await.ok()?;
+    Some(Failure::usage(format!(
+        "the permission \"{permission}\" of {} \"{before}\" is unknown; it may be view or edit",
+        noun(kind)
+    )))
 }
 
 /// The one principal of that name. For users, a username counts more than an e-mail address, and

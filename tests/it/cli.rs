@@ -128,6 +128,8 @@ fn help_explains_the_exit_codes() {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in\n{help}");
     }
     assert!(help.contains("6  a server could not be reached"), "{help}");
+    assert_eq!(Folder::new().run(&["help"]).done(), help);
+    assert!(Folder::new().run(&["help", "jobs", "show"]).done().contains("--rejections"));
 }
 
 #[test]
@@ -184,7 +186,7 @@ fn import_reads_files_and_stdin_and_names_the_line_that_is_wrong() {
     folder.run(&["migrate"]).done();
     folder.write("people.jsonl", &people());
     let done = folder.run(&["import", "people.jsonl"]).done();
-    assert_eq!(done, "people.jsonl: 3 users, 1 user groups, 1 personal groups, 1 secrets\n");
+    assert_eq!(done, "people.jsonl: 3 users, 1 user group, 1 personal group, 1 secret\n");
 
     let mut child = folder
         .command(&["import", "-"])
@@ -194,7 +196,7 @@ fn import_reads_files_and_stdin_and_names_the_line_that_is_wrong() {
         .expect("it runs");
     child.stdin.take().expect("piped").write_all(people().as_bytes()).expect("written");
     let ran = Ran::from(child.wait_with_output().expect("it ends"));
-    assert_eq!(ran.done(), "stdin: 3 users, 1 user groups, 1 personal groups, 1 secrets\n");
+    assert_eq!(ran.done(), "stdin: 3 users, 1 user group, 1 personal group, 1 secret\n");
 
     folder.write("wrong.jsonl", &format!("{}\n{{\"type\":\"user\",\"id\":-1}}\n", people()));
     let ran = folder.run(&["import", "wrong.jsonl"]);
@@ -254,6 +256,26 @@ fn a_job_that_is_not_there_is_exit_code_5() {
         assert!(ran.refused(5).contains(id), "{}", ran.stderr);
         assert_eq!(folder.run(&["jobs", command, "17"]).code, Some(2));
     }
+}
+
+#[test]
+fn a_permission_that_there_is_not_is_told_as_one() {
+    let folder = Folder::with_people();
+    for (option, name) in [
+        ("--user", "bruno:admin"),
+        ("--user", "bruno:EDIT"),
+        ("--group", "Pagamentos:owner"),
+        ("--user", "bruno:"),
+    ] {
+        let ran = folder.run(&["share", "--as", "ana", "--all", option, name]);
+        let line = ran.refused(2);
+        let permission = name.split_once(':').expect("a colon").1;
+        assert!(line.contains(&format!("the permission \"{permission}\"")), "{line}");
+        assert!(line.contains("view or edit"), "{line}");
+    }
+    // A name may hold a colon: where nobody has the part before it, the whole is the name.
+    let ran = folder.run(&["share", "--as", "ana", "--all", "--group", "Squad: Pix"]);
+    assert!(ran.refused(5).contains("there is no user group \"Squad: Pix\""), "{}", ran.stderr);
 }
 
 #[test]

@@ -1,0 +1,29 @@
+-- The two roles that batchshare needs in its database, on PostgreSQL 15 or newer. Neither is a superuser and
+-- neither may make databases or roles. Run once by a superuser, in the database of batchshare, before the
+-- first `batchshare migrate`; then give each role a password: ALTER ROLE … PASSWORD '…'.
+
+-- Brings the database up to date, and owns what it makes. `batchshare migrate` runs as this role and nothing
+-- else does.
+CREATE ROLE batchshare_owner LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION;
+
+-- Serves, works and imports: reads and writes rows, and can neither make nor change nor drop a table.
+CREATE ROLE batchshare LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION;
+
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA public TO batchshare_owner;
+GRANT USAGE ON SCHEMA public TO batchshare;
+
+-- Of the tables that later migrations make, too.
+ALTER DEFAULT PRIVILEGES FOR ROLE batchshare_owner IN SCHEMA public
+    GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO batchshare;
+ALTER DEFAULT PRIVILEGES FOR ROLE batchshare_owner IN SCHEMA public
+    GRANT USAGE ON SEQUENCES TO batchshare;
+
+-- Nobody else connects. CREATE on the database is for extensions that PostgreSQL itself trusts.
+DO $$
+BEGIN
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO batchshare_owner, batchshare', current_database());
+    EXECUTE format('GRANT CREATE ON DATABASE %I TO batchshare_owner', current_database());
+END
+$$;

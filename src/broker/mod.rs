@@ -45,6 +45,7 @@ pub struct Delivery {
     /// It was delivered before: somebody lost it, perhaps by crashing over it.
     pub redelivered: bool,
     pub routing_key: String,
+    pub content_type: Option<String>,
     pub message_id: Option<String>,
     /// RabbitMQ's validated `user_id`.
     pub user_id: Option<String>,

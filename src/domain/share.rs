@@ -1,6 +1,6 @@
 //! The validated share request: what a job is asked to do, normalised.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 
 use super::ids::{PrincipalId, SecretId};
 use super::permission::{Permission, PrincipalKind};
@@ -75,11 +75,10 @@ impl ShareRequest {
         selection: Selection,
         recipients: impl IntoIterator<Item = Recipient>,
     ) -> Self {
-        let mut merged: BTreeMap<(PrincipalKind, PrincipalId), Permission> = BTreeMap::new();
-        for recipient in recipients {
-            let kept = merged.entry((recipient.kind, recipient.id)).or_default();
-            *kept = (*kept).max(recipient.permission);
-        }
+        let mut recipients: Vec<Recipient> = recipients.into_iter().collect();
+        // The highest permission first, which is the one that is kept.
+        recipients.sort_unstable_by_key(|of| (of.kind, of.id, Reverse(of.permission)));
+        recipients.dedup_by_key(|of| (of.kind, of.id));
         let selection = match selection {
             Selection::Ids(ids) => Selection::Ids(sorted(ids)),
             Selection::All(filter) => Selection::All(AllFilter {
@@ -89,8 +88,6 @@ impl ShareRequest {
                 except: sorted(filter.except),
             }),
         };
-        let recipients =
-            merged.into_iter().map(|((kind, id), permission)| Recipient { kind, id, permission }).collect();
         Self { requested_by, selection, recipients }
     }
 

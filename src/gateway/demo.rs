@@ -11,6 +11,7 @@ use super::auth::{COOKIE_NAME, Me, escape, sign_in};
 use super::input::{JsonBody, Params, write_cursor};
 use super::problem::Problem;
 use crate::store::Person;
+use crate::wire;
 
 pub(super) async fn me(State(state): State<GatewayState>, Me(person): Me) -> Json<Value> {
     Json(me_json(&state, &person))
@@ -48,13 +49,8 @@ pub(super) async fn choose(
     State(state): State<GatewayState>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
-    let username = body
-        .get("username")
-        .and_then(Value::as_str)
-        .filter(|name| !name.is_empty() && !name.chars().any(char::is_control))
-        .ok_or_else(|| Problem::invalid("username", "must be a username"))?;
-    let person =
-        sign_in(&state, username.to_owned()).await.map_err(|problem| problem.of_field("username"))?;
+    let username = wire::decode_username(&body)?;
+    let person = sign_in(&state, username).await.map_err(|problem| problem.of_field("username"))?;
     let cookie = format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Strict", escape(&person.username));
     Ok(([(SET_COOKIE, cookie)], Json(me_json(&state, &person))).into_response())
 }

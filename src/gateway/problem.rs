@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::db::{DbError, FailureClass};
-use crate::wire::Invalid;
+use crate::wire::{Invalid, Unread};
 
 /// The answer to a request that cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +161,15 @@ impl Problem {
 impl From<Invalid> for Problem {
     fn from(error: Invalid) -> Self {
         Self::invalid(error.field, &error.problem)
+    }
+}
+
+impl From<Unread> for Problem {
+    fn from(error: Unread) -> Self {
+        match error {
+            Unread::NotJson { line, column } => Self::not_json(line, column),
+            Unread::Invalid(invalid) => invalid.into(),
+        }
     }
 }
 

@@ -108,7 +108,8 @@ pub(super) async fn patch(
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, Problem> {
     let id = path.id(0)?;
-    let patch = decode_secret_patch(body)?;
+    let patch = decode_secret_patch(&body)?;
+    drop(body);
     let sealed = seal(&state, id, &patch)?;
     answer(state.store.edit_secret(me.id, id, patch, sealed).await?)?;
     let secret = state.store.secret(me.id, id).await?.ok_or_else(Problem::not_found)?;

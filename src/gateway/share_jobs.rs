@@ -25,8 +25,10 @@ pub(super) async fn submit(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
-    let idempotency_key = idempotency_key(&headers)?;
     let request = wire::decode_share_data(&body, me.id)?;
+    // Not held while the database is waited for: many bodies at once would be a lot.
+    drop(body);
+    let idempotency_key = idempotency_key(&headers)?;
     let secrets_field = match request.selection {
         Selection::Ids(_) => "secrets.ids",
         Selection::All(_) => "secrets.all",

@@ -1,11 +1,15 @@
 //! The events of a job: what is told to the world, and what the notifier reads of it.
 
+use serde::de::MapAccess;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::SOURCE;
-use super::fields::{Fields, Invalid};
+use super::envelope::Envelope;
+use super::invalid::{Invalid, Unread};
+use super::kinds::{JOB_ID, Number, id};
+use super::read::{Member, Object, Once, Place};
 use crate::domain::event::{EventKind, Rejection, Subject, event_id};
 use crate::domain::{JobId, JobSnapshot, PrincipalId};
 
@@ -111,9 +115,8 @@ pub struct JobEvent {
 /// # Errors
 /// The field that is wrong.
 pub fn decode_event(body: &[u8]) -> Result<JobEvent, Invalid> {
-    let value: Value = serde_json::from_slice(body).map_err(|_| Invalid::new("the event", "is not JSON"))?;
-    let event = Fields::of(&value, "")?;
-    let name = event.required_text("type")?;
+    let mut event = own(Envelope::read(body), "the event")?;
+    let name = event.required("type")?;
     let kinds = [
         EventKind::Accepted,
         EventKind::Progress,
@@ -125,15 +128,43 @@ pub fn decode_event(body: &[u8]) -> Result<JobEvent, Invalid> {
         .into_iter()
         .find(|kind| event_type(*kind) == name)
         .ok_or_else(|| Invalid::new("type", "is not an event of a job"))?;
-    let data = event.object("data")?;
-    let job_id =
-        data.required_text("job_id")?.parse().map_err(|()| Invalid::new("data.job_id", "must be a UUID"))?;
-    let run = data
-        .required("run")?
-        .as_i64()
-        .and_then(|run| i32::try_from(run).ok())
-        .ok_or_else(|| Invalid::new("data.run", "must be a run's number"))?;
-    Ok(JobEvent { kind, job_id, run, requested_by: data.id("requested_by")? })
+    let (job_id, run, requested_by) = own(event.data()?.read::<EventData, _>(), "the event")?;
+    Ok(JobEvent { kind, job_id, run, requested_by })
+}
+
+/// Of our own messages, those that are no JSON have no place that anybody looks for.
+pub(super) fn own<T>(read: Result<T, Unread>, what: &str) -> Result<T, Invalid> {
+    read.map_err(|error| match error {
+        Unread::Invalid(invalid) => invalid,
+        Unread::NotJson { .. } => Invalid::new(what, "is not JSON"),
+    })
+}
+
+/// What is read of an event. A newer release may say more.
+#[derive(Default)]
+struct EventData {
+    job_id: Once<JobId>,
+    run: Once<i32>,
+    requested_by: Once<PrincipalId>,
+}
+
+impl<'de> Object<'de> for EventData {
+    type Read = (JobId, i32, PrincipalId);
+
+    fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
+        match name {
+            "job_id" => member.read(JOB_ID, &mut self.job_id),
+            "run" => member.read(Number("must be a run's number"), &mut self.run),
+            "requested_by" => member.read(id(), &mut self.requested_by),
+            _ => member.skip(),
+        }
+    }
+
+    fn whole(self, place: &Place<'_>) -> Result<Self::Read, Invalid> {
+        let job_id = self.job_id.required(place, "job_id")?;
+        let run = self.run.required(place, "run")?;
+        Ok((job_id, run, self.requested_by.required(place, "requested_by")?))
+    }
 }
 
 /// Milliseconds since 1970 as RFC 3339 in UTC.

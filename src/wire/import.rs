@@ -1,77 +1,183 @@
 //! Import lines: people, groups and secrets as JSON, one object a line.
 
 use secrecy::SecretString;
-use serde_json::Value;
-use zeroize::Zeroize;
+use serde::de::MapAccess;
 
-use super::fields::{Fields, Invalid};
-use crate::domain::PrincipalId;
+use super::invalid::{Invalid, Unread};
+use super::kinds::{Flag, Tags, Text, id, ids, secret};
+use super::read::{Member, Object, Once, Place, UNKNOWN, document};
 use crate::domain::import::{ImportLine, PersonalGroup, Secret, User, UserGroup};
+use crate::domain::{PrincipalId, SecretId};
 
-/// Reads one line. `active` and `has_account` are true, `disabled` false unless given.
+/// What a line is to look like, for whoever has a file of another kind.
+const SHAPE: &str = "an import is JSON Lines, one object a line, like \
+                     {\"type\":\"user\",\"id\":42,\"username\":\"ana\",\"name\":\"Ana Souza\"}";
+
+/// Reads one line. `active` and `has_account` are true, `disabled` false unless given. A field that its type does
+/// not have is an error: `actve` would import somebody as active.
+///
+/// The client secret is in `line` in the clear, which the caller wipes, and in no other memory that is not wiped.
 ///
 /// # Errors
 /// The field that is wrong; never a value of the line.
 pub fn decode_import_line(line: &str) -> Result<ImportLine, Invalid> {
-    let mut value: Value = serde_json::from_str(line)
-        .map_err(|error| Invalid::new("the line", format!("is not JSON at column {}", error.column())))?;
-    let decoded = decode(&value);
-    // The parsed line holds the client secret in the clear; it is not left lying in freed memory.
-    if let Some(Value::String(secret)) = value.get_mut("client_secret") {
-        secret.zeroize();
+    document::<Line>(line.as_bytes(), "").map_err(|error| {
+        // The file is of another kind: an array, a table, or an object over many lines.
+        let other = !line.trim_start().starts_with('{') || !line.trim_end().ends_with('}');
+        let shape = |problem: String| {
+            Invalid::new("the line", if other { format!("{problem}: {SHAPE}") } else { problem })
+        };
+        match error {
+            Unread::NotJson { column, .. } => shape(format!("is not JSON at column {column}")),
+            Unread::Invalid(_) if !line.trim_start().starts_with('{') => {
+                shape("must be an object".to_owned())
+            }
+            Unread::Invalid(invalid) => invalid,
+        }
+    })
+}
+
+/// The fields of all types. Each is the same wherever it may be, and which may be is known only once the type is.
+#[derive(Default)]
+struct Line {
+    kind: Once<String>,
+    id: Once<PrincipalId>,
+    username: Once<String>,
+    name: Once<String>,
+    email: Once<String>,
+    active: Once<bool>,
+    has_account: Once<bool>,
+    owner: Once<PrincipalId>,
+    members: Once<Vec<PrincipalId>>,
+    visible_to_members: Once<bool>,
+    url: Once<String>,
+    client_id: Once<String>,
+    client_secret: Once<SecretString>,
+    identifier: Once<String>,
+    method: Once<String>,
+    tags: Once<Vec<String>>,
+    notes: Once<String>,
+    disabled: Once<bool>,
+}
+
+// Besides `type`, `id` and `name`.
+const USER: &[&str] = &["username", "email", "active", "has_account"];
+const USER_GROUP: &[&str] = &["members", "active"];
+const PERSONAL_GROUP: &[&str] = &["owner", "members", "visible_to_members", "active"];
+const SECRET: &[&str] =
+    &["owner", "url", "client_id", "client_secret", "identifier", "method", "tags", "notes", "disabled"];
+
+impl<'de> Object<'de> for Line {
+    type Read = ImportLine;
+
+    fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
+        match name {
+            "type" => member.read(Text::Filled, &mut self.kind),
+            "id" => member.read(id(), &mut self.id),
+            "username" => member.read(Text::Filled, &mut self.username),
+            "name" => member.read(Text::Filled, &mut self.name),
+            "email" => member.read(Text::Line, &mut self.email),
+            "active" => member.read(Flag, &mut self.active),
+            "has_account" => member.read(Flag, &mut self.has_account),
+            "owner" => member.read(id(), &mut self.owner),
+            "members" => member.read(ids(), &mut self.members),
+            "visible_to_members" => member.read(Flag, &mut self.visible_to_members),
+            "url" => member.read(Text::Filled, &mut self.url),
+            "client_id" => member.read(Text::Filled, &mut self.client_id),
+            "client_secret" => secret(member, &mut self.client_secret),
+            "identifier" => member.read(Text::Line, &mut self.identifier),
+            "method" => member.read(Text::Line, &mut self.method),
+            "tags" => member.read(Tags, &mut self.tags),
+            "notes" => member.read(Text::Lines, &mut self.notes),
+            "disabled" => member.read(Flag, &mut self.disabled),
+            _ => member.unknown(),
+        }
     }
-    decoded
-}
 
-fn decode(value: &Value) -> Result<ImportLine, Invalid> {
-    let line = Fields::of(value, "")?;
-    let active = line.boolean("active")?.unwrap_or(true);
-    match line.required_text("type")?.as_str() {
-        "user" => Ok(ImportLine::User(User {
-            id: line.id("id")?,
-            username: line.required_text("username")?,
-            name: line.required_text("name")?,
-            email: line.text("email")?.unwrap_or_default(),
-            active,
-            has_account: line.boolean("has_account")?.unwrap_or(true),
-        })),
-        "user_group" => Ok(ImportLine::UserGroup(UserGroup {
-            id: line.id("id")?,
-            name: line.required_text("name")?,
-            members: members(&line)?,
-            active,
-        })),
-        "personal_group" => Ok(ImportLine::PersonalGroup(PersonalGroup {
-            id: line.id("id")?,
-            name: line.required_text("name")?,
-            owner: line.id("owner")?,
-            members: members(&line)?,
-            visible_to_members: line.boolean("visible_to_members")?.unwrap_or(false),
-            active,
-        })),
-        "secret" => Ok(ImportLine::Secret(Secret {
-            id: line.id("id")?,
-            owner: line.id("owner")?,
-            name: line.required_text("name")?,
-            url: line.required_text("url")?,
-            client_id: line.required_text("client_id")?,
-            client_secret: line.long_text("client_secret")?.map(SecretString::from),
-            identifier: line.text("identifier")?.filter(|text| !text.is_empty()),
-            method: line.text("method")?.unwrap_or_default(),
-            tags: sorted(line.texts("tags")?),
-            notes: line.long_text("notes")?.unwrap_or_default(),
-            disabled: line.boolean("disabled")?.unwrap_or(false),
-        })),
-        _ => Err(Invalid::new("type", "must be user, user_group, personal_group or secret")),
+    fn whole(self, place: &Place<'_>) -> Result<ImportLine, Invalid> {
+        let came = self.came();
+        let only = |allowed: &[&str]| match came.iter().find(|(name, came)| *came && !allowed.contains(name))
+        {
+            Some((name, _)) => Err(place.member(name).invalid(UNKNOWN)),
+            None => Ok(()),
+        };
+        match self.kind.required(place, "type")?.as_str() {
+            "user" => only(USER).and_then(|()| {
+                Ok(ImportLine::User(User {
+                    id: self.id.required(place, "id")?,
+                    username: self.username.required(place, "username")?,
+                    name: self.name.required(place, "name")?,
+                    email: self.email.some().unwrap_or_default(),
+                    active: self.active.some().unwrap_or(true),
+                    has_account: self.has_account.some().unwrap_or(true),
+                }))
+            }),
+            "user_group" => only(USER_GROUP).and_then(|()| {
+                Ok(ImportLine::UserGroup(UserGroup {
+                    id: self.id.required(place, "id")?,
+                    name: self.name.required(place, "name")?,
+                    members: sorted(self.members.some()),
+                    active: self.active.some().unwrap_or(true),
+                }))
+            }),
+            "personal_group" => only(PERSONAL_GROUP).and_then(|()| {
+                Ok(ImportLine::PersonalGroup(PersonalGroup {
+                    id: self.id.required(place, "id")?,
+                    name: self.name.required(place, "name")?,
+                    owner: self.owner.required(place, "owner")?,
+                    members: sorted(self.members.some()),
+                    visible_to_members: self.visible_to_members.some().unwrap_or(false),
+                    active: self.active.some().unwrap_or(true),
+                }))
+            }),
+            "secret" => only(SECRET).and_then(|()| {
+                let id = self.id.required(place, "id")?;
+                Ok(ImportLine::Secret(Secret {
+                    // The two kinds of ids have one range.
+                    id: SecretId::new(id.get()).ok_or_else(|| place.member("id").invalid("is missing"))?,
+                    owner: self.owner.required(place, "owner")?,
+                    name: self.name.required(place, "name")?,
+                    url: self.url.required(place, "url")?,
+                    client_id: self.client_id.required(place, "client_id")?,
+                    client_secret: self.client_secret.some(),
+                    identifier: self.identifier.some().filter(|text| !text.is_empty()),
+                    method: self.method.some().unwrap_or_default(),
+                    tags: self.tags.some().unwrap_or_default(),
+                    notes: self.notes.some().unwrap_or_default(),
+                    disabled: self.disabled.some().unwrap_or(false),
+                }))
+            }),
+            _ => Err(place.member("type").invalid("must be user, user_group, personal_group or secret")),
+        }
     }
 }
 
-fn members(line: &Fields<'_>) -> Result<Vec<PrincipalId>, Invalid> {
-    Ok(sorted(line.ids("members")?))
+impl Line {
+    /// Which of the fields came that only some types have.
+    fn came(&self) -> [(&'static str, bool); 15] {
+        [
+            ("username", self.username.came()),
+            ("email", self.email.came()),
+            ("active", self.active.came()),
+            ("has_account", self.has_account.came()),
+            ("owner", self.owner.came()),
+            ("members", self.members.came()),
+            ("visible_to_members", self.visible_to_members.came()),
+            ("url", self.url.came()),
+            ("client_id", self.client_id.came()),
+            ("client_secret", self.client_secret.came()),
+            ("identifier", self.identifier.came()),
+            ("method", self.method.came()),
+            ("tags", self.tags.came()),
+            ("notes", self.notes.came()),
+            ("disabled", self.disabled.came()),
+        ]
+    }
 }
 
-fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
-    items.sort_unstable();
-    items.dedup();
-    items
+fn sorted(members: Option<Vec<PrincipalId>>) -> Vec<PrincipalId> {
+    let mut members = members.unwrap_or_default();
+    members.sort_unstable();
+    members.dedup();
+    members
 }

@@ -1,24 +1,36 @@
 //! The one place where bytes become domain values, and back: messages, stored requests, imports.
 //!
+//! What is read is read straight into structs (`read.rs`): in the envelope of an event, which is open to extensions,
+//! the unknown is read over; everywhere else it is an error, as is a member that comes twice.
 //! Errors name the field and never repeat a value, which may be a secret.
 
+mod binary;
+mod envelope;
 mod event;
-mod fields;
 mod import;
+mod invalid;
+mod kinds;
+mod named;
+mod person;
+mod read;
 mod request;
 mod secret;
+mod share;
 mod step;
 
+pub use binary::structured;
 pub use event::{
     JobEvent, RETRY_REASON, decode_event, encode_event, event_type, job_json, rejection_json, rfc3339,
 };
-pub use fields::Invalid;
 pub use import::decode_import_line;
+pub use invalid::{Invalid, Unread};
+pub use person::decode_username;
 pub use request::{
-    JobRequested, Poison, StoredRequest, decode_request, decode_share_data, encode_request,
-    recipients_from_json, replayed_run, request_message_id, selection_from_json,
+    JobRequested, Poison, StoredRequest, decode_request, encode_request, recipients_from_json, replayed_run,
+    request_message_id, selection_from_json,
 };
 pub use secret::decode_secret_patch;
+pub use share::decode_share_data;
 pub use step::{STEP_TYPE, Step, decode_step, encode_step};
 
 /// The content type of every message (structured mode of CloudEvents).

@@ -1,15 +1,16 @@
 //! `batchshare.job.requested.v1`: from bytes to a validated request, and how a request is stored.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::fields::{Fields, Invalid};
+use super::envelope::{Data, Envelope};
+use super::invalid::{Invalid, Unread};
+use super::named::{Named, named};
+use super::read::document;
+use super::share::{RequestData, Secrets};
 use super::{REQUEST_TYPE, SOURCE, is_traceparent, rfc3339};
 use crate::domain::permission::{Permission, PrincipalKind};
-use crate::domain::{
-    AllFilter, DeadReason, JobId, PrincipalId, Recipient, SecretId, Selection, ShareRequest,
-};
+use crate::domain::{DeadReason, JobId, PrincipalId, Recipient, SecretId, Selection, ShareRequest};
 
 /// A request that can be worked on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,112 +47,67 @@ impl Poison {
     }
 }
 
-/// Reads a request. Only the body counts; unknown fields are ignored.
+/// Reads a request. Only the body counts. What is unknown in the envelope is read over, and in the data refused.
 ///
 /// # Errors
 /// Why it is a dead letter.
 pub fn decode_request(body: &[u8], max_bytes: usize) -> Result<JobRequested, Poison> {
-    let bare = |reason, detail: String| Poison { reason, detail, job_id: None, requested_by: None };
     if body.len() > max_bytes {
         let detail = format!("the message has {} bytes, more than the {max_bytes} allowed", body.len());
-        return Err(bare(DeadReason::TooLarge, detail));
+        return Err(Poison { reason: DeadReason::TooLarge, detail, job_id: None, requested_by: None });
     }
-    let value: Value = serde_json::from_slice(body).map_err(|error| {
-        // serde_json's own text may repeat a value: only the place is told.
-        bare(DeadReason::NotJson, format!("not JSON at line {} column {}", error.line(), error.column()))
-    })?;
+    read(body).map_err(|fault| match named(body) {
+        // A body that is no JSON is that first, wherever the reader stopped: it names nothing that can be relied on.
+        Err(error) => {
+            let detail = error.to_string();
+            Poison { reason: DeadReason::NotJson, detail, job_id: None, requested_by: None }
+        }
+        Ok(Named { job_id, requested_by }) => {
+            Poison { reason: fault.reason, detail: fault.detail, job_id, requested_by }
+        }
+    })
+}
 
-    let job_id = value.get("id").and_then(Value::as_str).and_then(|id| id.parse().ok());
-    let requested_by = value.pointer("/data/requested_by").and_then(Value::as_i64).and_then(PrincipalId::new);
-    let poison = |reason, detail: String| Poison { reason, detail, job_id, requested_by };
-    let not_an_event = |error: Invalid| poison(DeadReason::NotCloudevent, error.to_string());
+/// Why a message is no request.
+struct Fault {
+    reason: DeadReason,
+    detail: String,
+}
 
-    let event = Fields::of(&value, "").map_err(not_an_event)?;
-    let specversion = event.required_text("specversion").map_err(not_an_event)?;
-    let kind = event.required_text("type").map_err(not_an_event)?;
+fn fault(reason: DeadReason, detail: impl ToString) -> Fault {
+    Fault { reason, detail: detail.to_string() }
+}
+
+fn read(body: &[u8]) -> Result<JobRequested, Fault> {
+    let not_an_event = |error: Invalid| fault(DeadReason::NotCloudevent, error);
+    let invalid = |error: Invalid| fault(DeadReason::InvalidField, error);
+    let mut event = Envelope::read(body).map_err(|error| fault(DeadReason::NotCloudevent, error))?;
+    let specversion = event.required("specversion").map_err(not_an_event)?;
+    let kind = event.required("type").map_err(not_an_event)?;
     if specversion != "1.0" {
-        return Err(poison(DeadReason::UnknownVersion, "specversion is not 1.0".to_owned()));
+        return Err(fault(DeadReason::UnknownVersion, "specversion is not 1.0"));
     }
     if kind != REQUEST_TYPE {
-        let (reason, detail) = match kind.strip_prefix("batchshare.job.requested.v") {
+        return Err(match kind.strip_prefix("batchshare.job.requested.v") {
             Some(version) if !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()) => {
-                (DeadReason::UnknownVersion, format!("type is version {version:.20}, known is 1"))
+                fault(DeadReason::UnknownVersion, format!("type is version {version:.20}, known is 1"))
             }
-            _ => (DeadReason::UnknownType, format!("type is not {REQUEST_TYPE}")),
-        };
-        return Err(poison(reason, detail));
+            _ => fault(DeadReason::UnknownType, format!("type is not {REQUEST_TYPE}")),
+        });
     }
-    event.required_text("source").map_err(not_an_event)?;
-    event.required_text("id").map_err(not_an_event)?;
-    event.required("data").map_err(not_an_event)?;
-
-    let invalid = |error: Invalid| poison(DeadReason::InvalidField, error.to_string());
-    let job_id = job_id.ok_or_else(|| invalid(Invalid::new("id", "must be a UUID")))?;
-    let data = event.object("data").map_err(invalid)?;
-    let requested_by = data.id("requested_by").map_err(invalid)?;
-    let request = share_data(&data, requested_by).map_err(invalid)?;
-    let traceparent = event.text("traceparent").ok().flatten().filter(|text| is_traceparent(text));
+    event.required("source").map_err(not_an_event)?;
+    let job_id = event.required("id").map_err(not_an_event)?;
+    let data = event.data().map_err(not_an_event)?;
+    let job_id = job_id.parse().map_err(|()| invalid(Invalid::new("id", "must be a UUID")))?;
+    let request = data.read::<RequestData, _>().map_err(|error| match (error, &data) {
+        (Unread::NotJson { line, column }, Data::Decoded(_)) => {
+            let problem = format!("is not JSON at line {line} column {column}");
+            invalid(Invalid::new("data_base64", problem))
+        }
+        (error, _) => fault(DeadReason::InvalidField, error),
+    })?;
+    let traceparent = event.optional("traceparent").filter(|text| is_traceparent(text));
     Ok(JobRequested { job_id, request, traceparent })
-}
-
-/// Reads the `data` of a request without `requested_by`, as HTTP's POST sends it.
-///
-/// # Errors
-/// The field that is wrong.
-pub fn decode_share_data(body: &Value, requested_by: PrincipalId) -> Result<ShareRequest, Invalid> {
-    share_data(&Fields::of(body, "")?, requested_by)
-}
-
-fn share_data(data: &Fields<'_>, requested_by: PrincipalId) -> Result<ShareRequest, Invalid> {
-    let selection = selection(&data.object("secrets")?)?;
-    let recipients = recipients(data.required("recipients")?, &data.path("recipients"))?;
-    Ok(ShareRequest::new(requested_by, selection, recipients))
-}
-
-fn selection(secrets: &Fields<'_>) -> Result<Selection, Invalid> {
-    match (secrets.get("ids"), secrets.get("all")) {
-        (Some(_), Some(_)) => Err(Invalid::new(secrets.path("all"), "must not come together with ids")),
-        (None, None) => Err(Invalid::new(secrets.path("ids"), "is missing (or all in its place)")),
-        (Some(_), None) => {
-            let ids = secrets.ids("ids")?;
-            if ids.is_empty() {
-                return Err(Invalid::new(secrets.path("ids"), "must not be empty"));
-            }
-            Ok(Selection::Ids(ids))
-        }
-        (None, Some(_)) => {
-            let all = secrets.object("all")?;
-            Ok(Selection::All(AllFilter {
-                search: all.text("search")?,
-                tag: all.text("tag")?,
-                shared: all.boolean("shared")?,
-                except: all.ids("except")?,
-            }))
-        }
-    }
-}
-
-fn recipients(value: &Value, path: &str) -> Result<Vec<Recipient>, Invalid> {
-    let items = value.as_array().ok_or_else(|| Invalid::new(path, "must be an array"))?;
-    if items.is_empty() {
-        return Err(Invalid::new(path, "must not be empty"));
-    }
-    items
-        .iter()
-        .enumerate()
-        .map(|(index, item)| {
-            let item = Fields::of(item, &format!("{path}[{index}]"))?;
-            let kind = PrincipalKind::from_name(&item.required_text("kind")?).ok_or_else(|| {
-                Invalid::new(item.path("kind"), "must be user, user_group or personal_group")
-            })?;
-            let permission = match item.text("permission")? {
-                None => Permission::View,
-                Some(name) => Permission::from_name(&name)
-                    .ok_or_else(|| Invalid::new(item.path("permission"), "must be view or edit"))?,
-            };
-            Ok(Recipient { kind, id: item.id("id")?, permission })
-        })
-        .collect()
 }
 
 /// Writes the message of a request that came over HTTP or from the command line.
@@ -295,7 +251,10 @@ impl StoredRequest {
 /// # Errors
 /// The field that is wrong: the row was not written by us.
 pub fn selection_from_json(text: &str) -> Result<Selection, Invalid> {
-    selection(&Fields::of(&stored(text)?, "selection")?)
+    document::<Secrets>(text.as_bytes(), "selection").map_err(|error| match error {
+        Unread::Invalid(invalid) => invalid,
+        Unread::NotJson { .. } => Invalid::new("the stored request", "is not JSON"),
+    })
 }
 
 /// Reads stored recipients.
@@ -310,8 +269,4 @@ pub fn recipients_from_json(text: &str) -> Result<Vec<Recipient>, Invalid> {
         Some(Recipient { kind, id: of.id, permission: Permission::from_name(of.permission)? })
     };
     stored.into_iter().map(|of| read(of).ok_or_else(wrong)).collect()
-}
-
-fn stored(text: &str) -> Result<Value, Invalid> {
-    serde_json::from_str(text).map_err(|_| Invalid::new("the stored request", "is not JSON"))
 }

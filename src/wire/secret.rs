@@ -1,104 +1,110 @@
 //! The change of a secret, as HTTP's PATCH sends it.
 
-use secrecy::SecretString;
-use serde_json::Value;
-use zeroize::Zeroize;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::de::MapAccess;
 
-use super::fields::{Fields, Invalid};
+use super::invalid::{Invalid, Unread};
+use super::kinds::{Flag, Tags, Text, secret};
+use super::read::{Member, Object, Once, Place, document};
 use crate::domain::SecretPatch;
-
-const FIELDS: &[&str] =
-    &["name", "url", "client_id", "client_secret", "identifier", "method", "tags", "notes", "disabled"];
-
-/// Far more than anybody sorts secrets by.
-const MAX_TAGS: usize = 100;
 
 /// Reads a change. A field that is absent stays as it is; null empties what may be empty. A field
 /// that is no secret's, or cannot be set, is an error: it would be lost without a word.
 ///
-/// The client secret in `body` is wiped, whatever comes of it.
+/// The client secret is in `body` in the clear, which the caller wipes, and in no other memory that is not wiped.
 ///
 /// # Errors
-/// The field that is wrong; never a value.
-pub fn decode_secret_patch(mut body: Value) -> Result<SecretPatch, Invalid> {
-    let decoded = decode(&body);
-    if let Some(Value::String(secret)) = body.get_mut("client_secret") {
-        secret.zeroize();
-    }
-    decoded
+/// That it is no JSON, or the field that is wrong; never a value.
+pub fn decode_secret_patch(body: &[u8]) -> Result<SecretPatch, Unread> {
+    document::<Patch>(body, "")
 }
 
-fn decode(body: &Value) -> Result<SecretPatch, Invalid> {
-    let fields = Fields::of(body, "")?;
-    fields.only(FIELDS)?;
-    let filled = |name: &str| fields.has(name).then(|| fields.required_text(name)).transpose();
-    let tags = fields.has("tags").then(|| tags(&fields)).transpose()?;
-    Ok(SecretPatch {
-        name: filled("name")?,
-        url: filled("url")?,
-        client_id: filled("client_id")?,
-        client_secret: fields
-            .has("client_secret")
-            .then(|| fields.long_text("client_secret"))
-            .transpose()?
-            .map(|text| text.filter(|text| !text.is_empty()).map(SecretString::from)),
-        identifier: fields
-            .has("identifier")
-            .then(|| fields.text("identifier"))
-            .transpose()?
-            .map(|text| text.filter(|text| !text.is_empty())),
-        method: fields
-            .has("method")
-            .then(|| fields.text("method"))
-            .transpose()?
-            .map(Option::unwrap_or_default),
-        tags,
-        notes: fields
-            .has("notes")
-            .then(|| fields.long_text("notes"))
-            .transpose()?
-            .map(Option::unwrap_or_default),
-        disabled: match fields.has("disabled") {
-            true => Some(
-                fields
-                    .boolean("disabled")?
-                    .ok_or_else(|| Invalid::new("disabled", "must be true or false"))?,
-            ),
-            false => None,
-        },
-    })
+#[derive(Default)]
+struct Patch {
+    name: Once<String>,
+    url: Once<String>,
+    client_id: Once<String>,
+    client_secret: Once<SecretString>,
+    identifier: Once<String>,
+    method: Once<String>,
+    tags: Once<Vec<String>>,
+    notes: Once<String>,
+    disabled: Once<bool>,
 }
 
-fn tags(fields: &Fields<'_>) -> Result<Vec<String>, Invalid> {
-    let mut tags = fields.texts("tags")?;
-    if let Some(index) = tags.iter().position(String::is_empty) {
-        return Err(Invalid::new(format!("tags[{index}]"), "must not be empty"));
+impl<'de> Object<'de> for Patch {
+    type Read = SecretPatch;
+
+    fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
+        match name {
+            "name" => member.read(Text::Filled, &mut self.name),
+            "url" => member.read(Text::Filled, &mut self.url),
+            "client_id" => member.read(Text::Filled, &mut self.client_id),
+            "client_secret" => secret(member, &mut self.client_secret),
+            "identifier" => member.read(Text::Line, &mut self.identifier),
+            "method" => member.read(Text::Line, &mut self.method),
+            "tags" => member.read(Tags, &mut self.tags),
+            "notes" => member.read(Text::Lines, &mut self.notes),
+            "disabled" => member.read(Flag, &mut self.disabled),
+            _ => member.unknown(),
+        }
     }
-    if tags.len() > MAX_TAGS {
-        return Err(Invalid::new("tags", format!("must not be more than {MAX_TAGS}")));
+
+    fn whole(self, place: &Place<'_>) -> Result<SecretPatch, Invalid> {
+        let filled = |of: Once<String>, name| match of {
+            Once::Absent => Ok(None),
+            of => of.required(place, name).map(Some),
+        };
+        Ok(SecretPatch {
+            name: filled(self.name, "name")?,
+            url: filled(self.url, "url")?,
+            client_id: filled(self.client_id, "client_id")?,
+            client_secret: changed(self.client_secret, |text| !text.expose_secret().is_empty()),
+            identifier: changed(self.identifier, |text| !text.is_empty()),
+            method: changed(self.method, |_| true).map(Option::unwrap_or_default),
+            tags: changed(self.tags, |_| true).map(Option::unwrap_or_default),
+            notes: changed(self.notes, |_| true).map(Option::unwrap_or_default),
+            disabled: match self.disabled {
+                Once::Absent => None,
+                Once::Null => return Err(place.member("disabled").invalid("must be true or false")),
+                Once::Is(disabled) => Some(disabled),
+            },
+        })
     }
-    tags.sort_unstable();
-    tags.dedup();
-    Ok(tags)
+}
+
+/// `None` where the field did not come, `Some(None)` where it is emptied.
+fn changed<T>(of: Once<T>, filled: impl Fn(&T) -> bool) -> Option<Option<T>> {
+    of.came().then(|| of.some().filter(filled))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn read(body: &Value) -> Result<SecretPatch, Unread> {
+        decode_secret_patch(body.to_string().as_bytes())
+    }
+
+    /// The field that a body is refused for.
+    fn refused(body: &str) -> String {
+        match decode_secret_patch(body.as_bytes()) {
+            Err(Unread::Invalid(invalid)) => invalid.field,
+            other => panic!("{body}: {other:?}"),
+        }
+    }
 
     #[test]
     fn what_is_absent_stays_and_null_empties_what_may_be_empty() {
-        let patch = decode_secret_patch(json!({})).expect("valid");
+        let patch = read(&json!({})).expect("valid");
         assert!(patch.name.is_none() && patch.identifier.is_none() && patch.tags.is_none());
-        let patch = decode_secret_patch(
-            json!({"identifier": null, "client_secret": null, "tags": null, "notes": null}),
-        )
-        .expect("valid");
+        let patch = read(&json!({"identifier": null, "client_secret": null, "tags": null, "notes": null}))
+            .expect("valid");
         assert_eq!(patch.identifier, Some(None));
         assert!(matches!(patch.client_secret, Some(None)));
         assert_eq!((patch.tags, patch.notes), (Some(vec![]), Some(String::new())));
-        let patch = decode_secret_patch(json!({"tags": ["b", "a", "b"]})).expect("valid");
+        let patch = read(&json!({"tags": ["b", "a", "b"]})).expect("valid");
         assert_eq!(patch.tags, Some(vec!["a".to_owned(), "b".to_owned()]));
     }
 
@@ -118,7 +124,17 @@ mod tests {
             (json!({"id": 7}), "id"),
             (json!([1]), "the document"),
         ] {
-            assert_eq!(decode_secret_patch(body).expect_err("invalid").field, field);
+            assert_eq!(refused(&body.to_string()), field);
         }
+    }
+
+    #[test]
+    fn a_field_comes_once_and_a_client_secret_with_escapes_is_read() {
+        assert_eq!(refused(r#"{"name": "a", "name": "a"}"#), "name");
+        assert_eq!(refused(r#"{"client_secret": "a", "client_secret": null}"#), "client_secret");
+        assert_eq!(refused(r#"{"client_secret": "\ud800"}"#), "client_secret");
+        let patch = decode_secret_patch(r#"{"client_secret": "a\"\u00e7\n"}"#.as_bytes()).expect("valid");
+        let value = patch.client_secret.flatten().expect("a value");
+        assert_eq!(value.expose_secret(), "a\"ç\n");
     }
 }

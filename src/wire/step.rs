@@ -1,9 +1,14 @@
 //! The step: a message of ours to ourselves that wakes a lane of a large job.
 
-use serde_json::{Value, json};
+use serde::de::MapAccess;
+use serde_json::json;
 
 use super::SOURCE;
-use super::fields::{Fields, Invalid};
+use super::envelope::Envelope;
+use super::event::own;
+use super::invalid::Invalid;
+use super::kinds::{JOB_ID, Number};
+use super::read::{Member, Object, Once, Place};
 use crate::domain::JobId;
 
 /// Which lane to wake, and at which turn: a step of another run or turn does nothing.
@@ -46,19 +51,42 @@ pub fn encode_step(step: &Step, traceparent: &str) -> Vec<u8> {
 /// # Errors
 /// The field that is wrong.
 pub fn decode_step(body: &[u8]) -> Result<Step, Invalid> {
-    let value: Value = serde_json::from_slice(body).map_err(|_| Invalid::new("the step", "is not JSON"))?;
-    let event = Fields::of(&value, "")?;
-    if event.required_text("type")? != STEP_TYPE {
+    let mut event = own(Envelope::read(body), "the step")?;
+    if event.required("type")? != STEP_TYPE {
         return Err(Invalid::new("type", format!("is not {STEP_TYPE}")));
     }
-    let data = event.object("data")?;
-    let number = |name: &str| {
-        data.required(name)?
-            .as_i64()
-            .and_then(|number| i32::try_from(number).ok())
-            .ok_or_else(|| Invalid::new(data.path(name), "must be a number"))
-    };
-    let job_id =
-        data.required_text("job_id")?.parse().map_err(|()| Invalid::new("data.job_id", "must be a UUID"))?;
-    Ok(Step { job_id, run: number("run")?, lane: number("lane")?, turn: number("turn")? })
+    own(event.data()?.read::<StepData, _>(), "the step")
+}
+
+/// What is read of a step. A newer release may say more.
+#[derive(Default)]
+struct StepData {
+    job_id: Once<JobId>,
+    run: Once<i32>,
+    lane: Once<i32>,
+    turn: Once<i32>,
+}
+
+impl<'de> Object<'de> for StepData {
+    type Read = Step;
+
+    fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
+        let number = Number("must be a number");
+        match name {
+            "job_id" => member.read(JOB_ID, &mut self.job_id),
+            "run" => member.read(number, &mut self.run),
+            "lane" => member.read(number, &mut self.lane),
+            "turn" => member.read(number, &mut self.turn),
+            _ => member.skip(),
+        }
+    }
+
+    fn whole(self, place: &Place<'_>) -> Result<Step, Invalid> {
+        Ok(Step {
+            job_id: self.job_id.required(place, "job_id")?,
+            run: self.run.required(place, "run")?,
+            lane: self.lane.required(place, "lane")?,
+            turn: self.turn.required(place, "turn")?,
+        })
+    }
 }

@@ -17,7 +17,7 @@ use crate::domain::DeadReason;
 use crate::store::{DeadLetter, Origin};
 use crate::take::{Handler, Outage, Taken, in_place, outage_or_words};
 
-use super::handle::log_ended;
+use super::handle::{log_ended, structured};
 use super::{Worker, not_recorded};
 
 impl Worker {
@@ -31,6 +31,7 @@ impl Worker {
                 tag: 0,
                 redelivered: false,
                 routing_key,
+                content_type: None,
                 message_id,
                 user_id: None,
                 headers,
@@ -71,7 +72,7 @@ pub(super) struct DeadLetters(pub(super) Arc<Worker>);
 
 impl Handler for DeadLetters {
     async fn handle(self: Arc<Self>, taken: Taken) -> Result<(), Outage> {
-        for delivery in taken.iter() {
+        for delivery in structured(taken, self.0.options.begin.limits.message_bytes).iter() {
             self.0.keep(delivery).await?;
         }
         Ok(())

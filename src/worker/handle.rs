@@ -30,6 +30,7 @@ impl Handler for Requests {
         let worker = &self.0;
         let chunk_pairs = worker.options.begin.chunk_pairs;
         let (mut small, mut others, mut dead) = (Vec::new(), Vec::new(), Vec::new());
+        let taken = structured(taken, worker.options.begin.limits.message_bytes);
         for delivery in taken.iter() {
             match worker.read(delivery) {
                 Ok(request) if together::is_small(&request.asked.request, chunk_pairs) => small.push(request),
@@ -48,6 +49,32 @@ impl Handler for Requests {
         // would be two letters.
         worker.bury(Queue::Jobs, &dead).await
     }
+}
+
+/// The messages with those in binary mode in their structured form: from here on there is only that.
+pub(super) fn structured(taken: Taken, max_bytes: usize) -> Taken {
+    let form = |of: &Delivery| wire::structured(of.content_type.as_deref(), &of.headers, &of.body, max_bytes);
+    let forms: Vec<Option<Vec<u8>>> = taken.iter().map(form).collect();
+    if forms.iter().all(Option::is_none) {
+        return taken;
+    }
+    let structured = |(delivery, form): (&Delivery, Option<Vec<u8>>)| match form {
+        None => delivery.clone(),
+        Some(body) => {
+            let Delivery { tag, redelivered, routing_key, message_id, user_id, headers, .. } = delivery;
+            Delivery {
+                tag: *tag,
+                redelivered: *redelivered,
+                routing_key: routing_key.clone(),
+                content_type: Some(wire::CONTENT_TYPE.to_owned()),
+                message_id: message_id.clone(),
+                user_id: user_id.clone(),
+                headers: headers.clone(),
+                body,
+            }
+        }
+    };
+    taken.iter().zip(forms).map(structured).collect()
 }
 
 fn trace_of(delivery: &Delivery) -> Option<String> {

@@ -469,6 +469,7 @@ on_both_stores! {
             redelivered: false,
             routing_key: topology::KEY_REQUESTED.to_owned(),
             message_id: Some(message_id.clone()),
+            content_type: None,
             user_id: None,
             headers: vec![(topology::HEADER_TRACEPARENT.to_owned(), trace)],
             body: invalid(job),

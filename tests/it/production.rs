@@ -74,7 +74,7 @@ impl Site {
     }
 
     /// Publishes a body as a foreign program does: no message id, no type, no confirm.
-    fn amqp_publish(&self, body: &[u8]) {
+    pub fn amqp_publish(&self, body: &[u8]) {
         let mut child = Command::new("amqp-publish")
             .arg(format!("--url={}", server("BATCHSHARE_TEST_AMQP_URL")))
             .arg(format!("--exchange={}.jobs", self.prefix))

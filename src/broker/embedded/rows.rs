@@ -148,7 +148,17 @@ fn delivery(row: Found) -> Result<Delivery, DbError> {
         })
         .collect();
     headers.extend(traceparent.map(|value| (HEADER_TRACEPARENT.to_owned(), value)));
-    Ok(Delivery { tag, redelivered: deliveries > 0, routing_key, message_id, user_id: None, headers, body })
+    Ok(Delivery {
+        tag,
+        redelivered: deliveries > 0,
+        routing_key,
+        // Only this program publishes here, and always in structured mode.
+        content_type: None,
+        message_id,
+        user_id: None,
+        headers,
+        body,
+    })
 }
 
 /// Moves messages to the dead letters, with the headers that RabbitMQ gives its own.

@@ -159,6 +159,7 @@ fn read(delivery: lapin::message::Delivery) -> Delivery {
         tag: delivery.delivery_tag,
         redelivered: delivery.redelivered,
         routing_key: delivery.routing_key.to_string(),
+        content_type: properties.content_type().as_ref().map(ToString::to_string),
         message_id: properties.message_id().as_ref().map(ToString::to_string),
         user_id: properties.user_id().as_ref().map(ToString::to_string),
         headers,

@@ -39,7 +39,9 @@ impl<R: BufRead> Lines<R> {
     }
 
     fn decode(&self) -> Option<Result<ImportLine, ImportError>> {
-        let bytes = self.buffer.trim_ascii();
+        // A file may begin with a byte order mark, and files are put together by `cat`.
+        let marked = self.buffer.trim_ascii();
+        let bytes = marked.strip_prefix(b"\xef\xbb\xbf").unwrap_or(marked).trim_ascii();
         if bytes.is_empty() {
             return None;
         }

@@ -109,7 +109,9 @@ on_both_stores! {
         let app = App::start(kind, people()).await;
         let mut body = share(&[101]);
         body["requested_by"] = json!(2);
-        app.post("ana", "/share-jobs", body).await.ok(202);
+        assert_eq!(app.post("ana", "/share-jobs", body).await.problem(400), "requested_by");
+        assert_eq!(app.test.number("SELECT count(*) FROM jobs").await, 0);
+        app.post("ana", "/share-jobs", share(&[101])).await.ok(202);
         assert_eq!(app.test.number("SELECT requested_by FROM jobs").await, 1);
     }
 

@@ -1,6 +1,7 @@
 //! Publishers, people and servers that mean harm, or break the rules without meaning it. Each file is one way
 //! in; each test ends with the promise that held meanwhile.
 
+mod bodies;
 pub mod raw;
 
 use std::time::{Duration, Instant};

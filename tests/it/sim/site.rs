@@ -367,6 +367,7 @@ impl Site {
             redelivered: found[4].as_i64() > Some(0),
             routing_key: text(1).unwrap_or_default(),
             message_id: text(0),
+            content_type: None,
             user_id: None,
             headers: headers.collect(),
             body: text(3).unwrap_or_default().into_bytes(),

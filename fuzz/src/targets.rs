@@ -1,0 +1,107 @@
+//! What each target does with its bytes. The tests of batchshare run the corpus through the same functions.
+//!
+//! Nothing may panic, and what is read and written again is read as the same.
+
+use batchshare::domain::PrincipalId;
+use batchshare::wire::{self, Unread};
+
+/// As in production.
+const LIMIT: usize = 2 * 1024 * 1024;
+
+/// A name and what takes bytes of that name's corpus.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target there is.
+pub const TARGETS: [Target; 4] =
+    [("message", message), ("letter", letter), ("import", import), ("body", body)];
+
+/// A message as it is taken. The first line of a file may be `headers:`, and then each line up to an empty one a
+/// header of the message (`name: value`; `content-type` is the property).
+pub fn message(bytes: &[u8]) {
+    let (content_type, headers, body) = parts(bytes);
+    let form = wire::structured(content_type.as_deref(), &headers, body, LIMIT);
+    request(form.as_deref().unwrap_or(body));
+}
+
+/// A dead letter: any of the messages that end among them, as its reader tries them.
+pub fn letter(bytes: &[u8]) {
+    let (content_type, headers, body) = parts(bytes);
+    let form = wire::structured(content_type.as_deref(), &headers, body, LIMIT);
+    let body = form.as_deref().unwrap_or(body);
+    request(body);
+    for (_, value) in &headers {
+        let _ = wire::replayed_run(value).map(|(job, run)| wire::request_message_id(job, run));
+        let _ = wire::is_traceparent(value);
+    }
+    if let Ok(step) = wire::decode_step(body) {
+        let again = wire::decode_step(&wire::encode_step(&step, ""));
+        assert_eq!(again.as_ref(), Ok(&step));
+    }
+    let _ = wire::decode_event(body);
+}
+
+/// A line of an import.
+pub fn import(bytes: &[u8]) {
+    let Ok(line) = std::str::from_utf8(bytes) else { return };
+    if let Err(error) = wire::decode_import_line(line) {
+        short(&error.to_string());
+    }
+}
+
+/// A body of HTTP: a share, a change of a secret, a choice of a person.
+pub fn body(bytes: &[u8]) {
+    let Some(somebody) = PrincipalId::new(1) else { return };
+    let errors = [
+        wire::decode_share_data(bytes, somebody).map(drop).err(),
+        wire::decode_secret_patch(bytes).map(drop).err(),
+        wire::decode_username(bytes).map(drop).err(),
+    ];
+    for error in errors.into_iter().flatten() {
+        short(&error.to_string());
+        if let Unread::Invalid(invalid) = error {
+            assert!(!invalid.field.is_empty());
+        }
+    }
+}
+
+fn request(body: &[u8]) {
+    match wire::decode_request(body, LIMIT) {
+        Ok(asked) => {
+            let written = wire::encode_request(asked.job_id, &asked.request, "", 0);
+            let again = wire::decode_request(&written, usize::MAX);
+            assert_eq!(
+                again.map(|again| (again.job_id, again.request)),
+                Ok((asked.job_id, asked.request.clone()))
+            );
+            let stored = wire::StoredRequest::of(&asked.request);
+            assert_eq!(wire::selection_from_json(&stored.selection).as_ref(), Ok(&asked.request.selection));
+            assert_eq!(
+                wire::recipients_from_json(&stored.recipients).as_ref(),
+                Ok(&asked.request.recipients)
+            );
+        }
+        Err(poison) => short(&poison.detail),
+    }
+}
+
+/// A detail goes into logs and headers: it is short, on one line, and turns no direction.
+fn short(detail: &str) {
+    assert!(detail.chars().count() < 1_500, "{} characters", detail.len());
+    let bad = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    assert!(!detail.contains(bad), "{detail:?}");
+}
+
+fn parts(bytes: &[u8]) -> (Option<String>, Vec<(String, String)>, &[u8]) {
+    let Some(rest) = bytes.strip_prefix(b"headers:\n") else { return (None, Vec::new(), bytes) };
+    let end = rest.windows(2).position(|two| two == b"\n\n").unwrap_or(rest.len());
+    let (head, body) = (&rest[..end], rest.get(end + 2..).unwrap_or_default());
+    let text = String::from_utf8_lossy(head);
+    let mut headers: Vec<(String, String)> = text
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let at = headers.iter().position(|(name, _)| name == "content-type");
+    let content_type = at.map(|at| headers.remove(at).1);
+    (content_type, headers, body)
+}

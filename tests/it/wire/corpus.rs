@@ -1,0 +1,19 @@
+//! The corpus of the fuzzer, run as a plain test: nothing of it may panic, and what is read is written and read
+//! back as the same.
+
+#[path = "../../../fuzz/src/targets.rs"]
+mod targets;
+
+#[test]
+fn every_file_of_the_fuzzers_corpus_is_read_without_a_panic() {
+    for (name, run) in targets::TARGETS {
+        let folder = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+        let mut files = 0;
+        for file in std::fs::read_dir(&folder).expect("a corpus") {
+            let path = file.expect("a file").path();
+            run(&std::fs::read(&path).expect("a file"));
+            files += 1;
+        }
+        assert!(files >= 8, "{folder} has {files} files");
+    }
+}

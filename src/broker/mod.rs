@@ -49,9 +49,25 @@ pub struct Delivery {
     pub message_id: Option<String>,
     /// RabbitMQ's validated `user_id`.
     pub user_id: Option<String>,
-    /// Text headers, the broker's own included (`x-first-death-queue`, `x-first-death-reason` …).
+    /// The sender's headers and the broker's, as texts; what is nested as JSON. Whoever publishes can set any.
     pub headers: Vec<(String, String)>,
+    /// Why the broker gave it up, for one of its dead letters.
+    pub death: Option<Death>,
     pub body: Vec<u8>,
+}
+
+/// What the broker says of the latest death of a message: the first entry of `x-death`.
+///
+/// RabbitMQ 3.10 writes queue and reason itself and puts their entry first, whatever the sender had set; count, time
+/// and exchange may be the sender's. From 4.0 on nothing is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Death {
+    /// The queue's full name.
+    pub queue: String,
+    /// `expired`, `maxlen`, `rejected` or `delivery_limit`.
+    pub reason: String,
+    /// Seconds since 1970. On 3.10 it may be the sender's: good to tell letters apart, and for nothing else.
+    pub time: String,
 }
 
 impl Delivery {
@@ -140,6 +156,21 @@ impl Broker {
         };
         let Some(user) = delivery.user_id.as_deref() else { return false };
         rabbit.user() == Some(user) || users.iter().any(|allowed| allowed == user)
+    }
+
+    /// The queue of that full name, where it is one of ours.
+    #[must_use]
+    pub fn queue_named(&self, name: &str) -> Option<Queue> {
+        let embedded;
+        let topology = match self {
+            Self::Rabbit(rabbit) => rabbit.topology(),
+            Self::Embedded(_) => {
+                embedded = embedded::default_names();
+                &embedded
+            }
+            Self::Faulty(faulty) => return faulty.inner().queue_named(name),
+        };
+        Queue::ALL.into_iter().find(|queue| topology.queue(*queue) == name)
     }
 
     /// Publishes a batch and waits for all confirms together. The answers are in the batch's order.

@@ -82,7 +82,7 @@ impl Queue {
         match self {
             Self::Jobs => &[(Exchange::Jobs, KEY_REQUESTED)],
             Self::Steps => &[(Exchange::Internal, KEY_STEP)],
-            Self::Dead => &[(Exchange::Internal, KEY_DEAD)],
+            Self::Dead => &[(Exchange::Internal, KEY_DEAD), (Exchange::Internal, KEY_DEAD_OWN)],
             Self::Notices => &[
                 (Exchange::Events, KEY_COMPLETED),
                 (Exchange::Events, KEY_FAILED),
@@ -94,7 +94,12 @@ impl Queue {
 
 pub const KEY_REQUESTED: &str = "job.requested";
 pub const KEY_STEP: &str = "job.step";
+/// What the broker gives up. Whoever may publish to the jobs can have a message come with this key (it expires
+/// there), with any header: of such a message only what the broker wrote itself is believed.
 pub const KEY_DEAD: &str = "dead";
+/// What we send to the dead letters ourselves. It takes the right to write on the internal exchange, and the
+/// broker's own dead letters never have it: their key is an argument of our queues.
+pub const KEY_DEAD_OWN: &str = "dead.own";
 pub const KEY_ACCEPTED: &str = "job.accepted";
 pub const KEY_PROGRESS: &str = "job.progress";
 pub const KEY_COMPLETED: &str = "job.completed";
@@ -103,22 +108,18 @@ pub const KEY_CANCELLED: &str = "job.cancelled";
 /// Every event of every job.
 pub const KEY_ALL_EVENTS: &str = "job.#";
 
-/// Headers of a dead letter that we publish ourselves.
+/// Headers of a dead letter that we publish ourselves, believed only with [`KEY_DEAD_OWN`].
 pub const HEADER_DEAD_ID: &str = "x-batchshare-dead-id";
 pub const HEADER_DEAD_REASON: &str = "x-batchshare-dead-reason";
 pub const HEADER_DEAD_DETAIL: &str = "x-batchshare-dead-detail";
 /// The suffix of the queue that it came from.
 pub const HEADER_DEAD_QUEUE: &str = "x-batchshare-dead-queue";
+/// Who had published it, as the broker said.
+pub const HEADER_DEAD_USER: &str = "x-batchshare-dead-user";
+/// The headers that its sender had set: an object of texts. In one header, so that none passes for ours.
+pub const HEADER_DEAD_HEADERS: &str = "x-batchshare-dead-headers";
 /// The W3C trace header of every message.
 pub const HEADER_TRACEPARENT: &str = "traceparent";
-/// Headers of the broker's own dead letters. RabbitMQ sets the first three; the others are read from
-/// its `x-death` (seconds since 1970, and a number), so that every header is a text.
-pub const HEADER_FIRST_DEATH_QUEUE: &str = "x-first-death-queue";
-pub const HEADER_FIRST_DEATH_REASON: &str = "x-first-death-reason";
-pub const HEADER_FIRST_DEATH_EXCHANGE: &str = "x-first-death-exchange";
-pub const HEADER_DEATH_TIME: &str = "x-death-time";
-pub const HEADER_DEATH_COUNT: &str = "x-death-count";
-
 /// What every message of ours is.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 

@@ -26,7 +26,8 @@ pub(super) enum Command {
     /// One dead letter with its headers and its body, escaped and cut
     Show(Show),
     /// Send letters on their way again: a job whose attempts are used up goes on where it stopped, any
-    /// other message is published once more
+    /// other message is published once more, byte for byte as it came, by batchshare's own user. --all leaves
+    /// out what was refused: publisher_not_allowed and id_conflict
     Replay(Replay),
     /// Put letters aside for good; they stay in the table as discarded
     Discard(Discard),
@@ -86,6 +87,10 @@ pub(super) struct Which {
 pub(super) struct Replay {
     #[command(flatten)]
     which: Which,
+    /// Also replay what was refused for its publisher (publisher_not_allowed), named by id or by that reason: you
+    /// have looked at it and answer for it
+    #[arg(long, conflicts_with = "all")]
+    trust_publisher: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -115,7 +120,7 @@ pub(super) async fn run(command: Command, settings: &Settings) -> Result<Code, F
         Command::List(args) => list(&store, &args).await,
         Command::Show(args) => show(&store, &args).await,
         Command::Replay(args) => {
-            settle::replay(&store, &args.which, Duration::from_millis(settings.worker.lane_lease_ms)).await
+            settle::replay(&store, &args, Duration::from_millis(settings.worker.lane_lease_ms)).await
         }
         Command::Discard(args) => settle::discard(&store, &args).await,
     }
@@ -176,6 +181,7 @@ async fn show(store: &Store, args: &Show) -> Result<Code, Failure> {
 fn letter_json(letter: &KeptLetter) -> Value {
     let mut value = item_json(&letter.item);
     value["run"] = letter.item.run.into();
+    value["user_id"] = letter.user_id.clone().into();
     value["origin"] = letter.item.origin.as_str().into();
     value["state_at"] = letter.item.state_at.map(rfc3339).into();
     value["headers"] = letter.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -202,6 +208,8 @@ fn print(letter: &KeptLetter, full: bool) -> Result<(), Failure> {
     out::line(format!("  job       {job}"))?;
     let message_id = item.message_id.as_deref().map_or_else(|| "none".to_owned(), safe::one_line);
     out::line(format!("  message   {message_id}"))?;
+    let user_id = letter.user_id.as_deref().map_or_else(|| "not told".to_owned(), safe::one_line);
+    out::line(format!("  publisher {user_id}"))?;
     for (name, value) in &letter.headers {
         out::line(format!("  header    {}: {}", safe::one_line(name), safe::one_line(value)))?;
     }

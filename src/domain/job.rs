@@ -64,6 +64,14 @@ pub enum DeadReason {
     AttemptsExhausted,
     /// The broker gave up delivering it.
     DeliveryLimit,
+    /// It waited in its queue for longer than its sender, or an operator's policy, allows.
+    Expired,
+    /// An operator's policy keeps its queue shorter.
+    QueueFull,
+    /// A consumer that is not ours took it and threw it away.
+    Rejected,
+    /// It came to the dead letters, and the broker does not say why.
+    Unexplained,
 }
 
 names!(DeadReason {
@@ -77,6 +85,10 @@ names!(DeadReason {
     IdConflict = "id_conflict",
     AttemptsExhausted = "attempts_exhausted",
     DeliveryLimit = "delivery_limit",
+    Expired = "expired",
+    QueueFull = "queue_full",
+    Rejected = "rejected",
+    Unexplained = "unexplained",
 });
 
 /// What became of a dead letter. Only a kept one can be replayed or discarded.

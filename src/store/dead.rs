@@ -1,8 +1,11 @@
 //! Dead letters: messages that could not be handled, and what each does to a job.
 
+use bytes::Bytes;
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use serde_json::{Map, Value};
 
-use crate::db::{Conn, DbError, Flow};
+use crate::db::{Conn, DbError, Flow, statement};
 use crate::domain::job::Move;
 use crate::domain::permission::names;
 use crate::domain::{Counts, DeadReason, DeadState, FailReason, JobId, JobSnapshot, JobState, PrincipalId};
@@ -36,17 +39,28 @@ pub struct DeadLetter {
     /// The job's run that it ended, or that it was a step of.
     pub run: Option<i32>,
     pub message_id: Option<String>,
+    /// Who published it, as the broker said.
+    pub user_id: Option<String>,
+    /// The broker says that this installation published it.
+    pub is_from_us: bool,
     pub origin: Origin,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    /// What its sender set, and the broker: an object of texts.
+    pub headers: Map<String, Value>,
+    /// Cheap to clone.
+    pub body: Bytes,
+    /// A larger body is not read: decoding costs memory.
+    pub readable_bytes: usize,
     /// Milliseconds since 1970.
     pub received_at: i64,
 }
 
 /// Inserts or ignores. False where the letter is there already.
 pub(super) fn insert(tx: &mut Tx<'_>, letter: &DeadLetter) -> Result<bool, DbError> {
-    let headers: serde_json::Map<String, serde_json::Value> =
-        letter.headers.iter().map(|(name, value)| (clean(name), clean(value).into())).collect();
+    let cleaned = |(name, value): (&String, &Value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), clean);
+        (clean(name), Value::from(value))
+    };
+    let headers: Map<String, Value> = letter.headers.iter().map(cleaned).collect();
     let values = (
         dead_letters::dead_id.eq(clean(&letter.dead_id)),
         dead_letters::reason.eq(letter.reason.as_str()),
@@ -54,9 +68,10 @@ pub(super) fn insert(tx: &mut Tx<'_>, letter: &DeadLetter) -> Result<bool, DbErr
         dead_letters::job_id.eq(letter.job_id.map(|id| id.to_string())),
         dead_letters::run.eq(letter.run),
         dead_letters::message_id.eq(letter.message_id.as_deref().map(clean)),
+        dead_letters::user_id.eq(letter.user_id.as_deref().map(clean)),
         dead_letters::origin.eq(letter.origin.as_str()),
-        dead_letters::headers.eq(serde_json::Value::from(headers).to_string()),
-        dead_letters::body.eq(&letter.body),
+        dead_letters::headers.eq(Value::from(headers).to_string()),
+        dead_letters::body.eq(letter.body.as_ref()),
         dead_letters::received_at.eq(letter.received_at),
         dead_letters::state.eq(DeadState::Kept.as_str()),
     );
@@ -91,6 +106,9 @@ impl Store {
     pub async fn bury(&self, mut letter: DeadLetter) -> Result<Option<JobSnapshot>, DbError> {
         self.transact(move |tx| {
             let effect = effect(&letter);
+            if let Effect::Invalid(_, requester) = &effect {
+                one_at_a_time(tx.conn, *requester)?;
+            }
             letter.job_id = letter.job_id.or(effect.job());
             letter.run = letter.run.or(effect.run());
             let failed = if insert(tx, &letter)? { apply(tx, &effect, &letter)? } else { None };
@@ -111,7 +129,7 @@ enum Effect {
     },
     /// A job that failed as `invalid_request`, where the id is free.
     Invalid(JobId, PrincipalId),
-    /// A replayed body that is poison again: the run that waits for it fails.
+    /// A replayed body that is poison again: the run that waits for that body fails.
     Unfilled(JobId, i32),
     /// A request that the broker gave up: its job fails if that run has not begun.
     Request(Box<JobRequested>, i32),
@@ -140,50 +158,82 @@ impl Effect {
 }
 
 fn effect(letter: &DeadLetter) -> Effect {
+    use DeadReason as Why;
+    let is_poison = match letter.reason {
+        Why::NotJson | Why::NotCloudevent | Why::UnknownVersion | Why::UnknownType => true,
+        Why::InvalidField | Why::TooLarge => true,
+        Why::PublisherNotAllowed | Why::IdConflict | Why::AttemptsExhausted | Why::DeliveryLimit => false,
+        Why::Expired | Why::QueueFull | Why::Rejected | Why::Unexplained => false,
+    };
+    // Anybody can name a run: whether it waits for this very body is seen when its row is read.
+    let replayed = letter.message_id.as_deref().and_then(wire::replayed_run);
+    if let Some((job, run)) = replayed.filter(|_| is_poison && letter.origin == Origin::Request) {
+        return Effect::Unfilled(job, run);
+    }
     // Over its limit a message is not read: it could be hundreds of megabytes.
-    if letter.reason == DeadReason::TooLarge {
+    if letter.reason == Why::TooLarge || letter.body.len() > letter.readable_bytes {
         return Effect::None { job: None };
     }
-    match (letter.reason, letter.origin) {
-        (DeadReason::DeliveryLimit, Origin::Step) => match wire::decode_step(&letter.body) {
-            Ok(step) => Effect::Step(step),
-            Err(_) => Effect::None { job: None },
-        },
-        (_, Origin::Request) => request_effect(letter),
-        _ => Effect::None {
-            job: wire::decode_request(&letter.body, usize::MAX).map_or_else(|p| p.job_id, |a| Some(a.job_id)),
-        },
+    if letter.reason == Why::DeliveryLimit && letter.origin == Origin::Step {
+        // Steps are ours alone, and their bodies no secret.
+        return match wire::decode_step(&letter.body) {
+            Ok(step) if letter.is_from_us => Effect::Step(step),
+            _ => Effect::None { job: None },
+        };
     }
-}
-
-fn request_effect(letter: &DeadLetter) -> Effect {
-    let replayed = letter.message_id.as_deref().and_then(wire::replayed_run);
-    match (letter.reason, wire::decode_request(&letter.body, usize::MAX)) {
-        (DeadReason::DeliveryLimit, Ok(asked)) => {
+    match wire::decode_request(&letter.body, letter.readable_bytes) {
+        Ok(asked) if letter.reason == Why::DeliveryLimit && letter.origin == Origin::Request => {
             // A message from elsewhere is of the first run: nobody else replays.
             let run = replayed.filter(|(job, _)| *job == asked.job_id).map_or(1, |(_, run)| run);
             Effect::Request(Box::new(asked), run)
         }
-        (reason, decoded) => {
-            if let Some((job, run)) = replayed {
-                return Effect::Unfilled(job, run);
-            }
-            let poison = match decoded {
-                Ok(asked) => return Effect::None { job: Some(asked.job_id) },
-                Err(poison) => poison,
-            };
-            match poison.failed_job().filter(|_| reason == poison.reason) {
-                Some((job, requester)) => Effect::Invalid(job, requester),
-                None => Effect::None { job: poison.job_id },
-            }
-        }
+        Ok(asked) => Effect::None { job: Some(asked.job_id) },
+        Err(poison) => match poison.failed_job().filter(|_| letter.reason == poison.reason) {
+            Some((job, requester)) if letter.origin == Origin::Request => Effect::Invalid(job, requester),
+            _ => Effect::None { job: poison.job_id },
+        },
     }
+}
+
+/// Failed jobs that poison may make in an hour for one person: whoever publishes chooses in whose name, and each is a
+/// notice to that person.
+const FAILED_BY_POISON: i64 = 10;
+
+/// The time in which they are counted.
+const COUNTED_MS: i64 = 3_600_000;
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+/// Waits for others that make failed jobs for the same person, so that together they make no more than they may. The
+/// first lock of its transaction. SQLite has one writer.
+fn one_at_a_time(conn: &mut Conn, person: PrincipalId) -> Result<(), DbError> {
+    if conn.is_pg() {
+        let sql = "SELECT pg_advisory_xact_lock(hashtextextended('batchshare poison', $1))";
+        statement(sql).bind::<BigInt, _>(person.get()).execute(conn)?;
+    }
+    Ok(())
+}
+
+/// Whether poison has made as many failed jobs for that person as it may.
+fn has_enough(conn: &mut Conn, person: PrincipalId, now: i64) -> Result<bool, DbError> {
+    let sql = "SELECT COUNT(*) AS n FROM jobs WHERE requested_by = $1 AND finished_at > $2 \
+               AND digest IS NULL AND reason = 'invalid_request'";
+    let made: Number = statement(sql)
+        .bind::<BigInt, _>(person.get())
+        .bind::<BigInt, _>(now - COUNTED_MS)
+        .get_result(conn)?;
+    Ok(made.n >= FAILED_BY_POISON)
 }
 
 /// Does to the job what the letter does. The job, if that failed it.
 fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option<JobSnapshot>, DbError> {
     match effect {
         Effect::None { .. } => Ok(None),
+        Effect::Invalid(_, requester) if has_enough(tx.conn, *requester, tx.now)? => Ok(None),
         Effect::Invalid(job, requester) => {
             let fresh = Fresh {
                 job_id: *job,
@@ -192,6 +242,7 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
                 idempotency_key: None,
                 traceparent: &wire::new_traceparent(),
                 now: tx.now,
+                asked_here: false,
             };
             match jobs::insert(tx.conn, &fresh)? {
                 Some(key) => {
@@ -204,6 +255,10 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
         }
         Effect::Unfilled(job, run) => match jobs::lock_by_id(tx.conn, *job)? {
             Some(row) if row.waits_for_body() && row.run == *run => {
+                // The same body has the same fate, whoever sent it; any other says nothing of this run.
+                if replay::awaited_body(tx.conn, &row)?.as_deref() != Some(letter.body.as_ref()) {
+                    return Ok(None);
+                }
                 fail(tx, &row, FailReason::InvalidRequest, &letter.detail)
             }
             _ => Ok(None),
@@ -213,6 +268,9 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
             let fresh = Fresh::by_message(asked, &trace, tx.now);
             let row = match jobs::insert(tx.conn, &fresh)? {
                 Some(key) => jobs::lock(tx.conn, key)?,
+                // Of a job that is there we have published the request, or due work will: a stranger's copy says
+                // nothing of it.
+                None if !letter.is_from_us => return Ok(None),
                 None => match jobs::lock_by_id(tx.conn, asked.job_id)? {
                     Some(row) if row.run == *run => replay::fill(tx.conn, row, &asked.request)?,
                     Some(row) => row,

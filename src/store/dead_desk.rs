@@ -36,6 +36,8 @@ pub struct DeadItem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptLetter {
     pub item: DeadItem,
+    /// Who published it, as the broker said.
+    pub user_id: Option<String>,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     pub(super) dead_id: String,
@@ -120,13 +122,19 @@ impl TryFrom<Columns> for DeadItem {
 
 /// A letter with its body.
 pub(super) fn read(conn: &mut Conn, id: i64) -> Result<Option<KeptLetter>, DbError> {
-    type Row = (Columns, String, Vec<u8>, String);
+    type Row = (Columns, Option<String>, String, Vec<u8>, String);
     let row: Option<Row> = dead_letters::table
         .filter(dead_letters::id.eq(id))
-        .select((columns!(), dead_letters::headers, dead_letters::body, dead_letters::dead_id))
+        .select((
+            columns!(),
+            dead_letters::user_id,
+            dead_letters::headers,
+            dead_letters::body,
+            dead_letters::dead_id,
+        ))
         .first(conn)
         .optional()?;
-    let Some((columns, headers, body, dead_id)) = row else { return Ok(None) };
+    let Some((columns, user_id, headers, body, dead_id)) = row else { return Ok(None) };
     // Written by us as an object of texts.
     let headers: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&headers)
         .map_err(|_| DbError::Corrupt(format!("dead_letters.headers of letter {id}")))?;
@@ -137,7 +145,7 @@ pub(super) fn read(conn: &mut Conn, id: i64) -> Result<Option<KeptLetter>, DbErr
             (name, value)
         })
         .collect();
-    Ok(Some(KeptLetter { item: columns.try_into()?, headers, body, dead_id }))
+    Ok(Some(KeptLetter { item: columns.try_into()?, user_id, headers, body, dead_id }))
 }
 
 /// Settles a kept letter. False where it is not kept (any more).

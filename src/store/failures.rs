@@ -199,9 +199,12 @@ fn exhausted(row: &JobRow, error: String, origin: Origin, body: Vec<u8>, now: i6
         job_id: Some(row.job_id),
         run: Some(row.run),
         message_id: Some(row.job_id.to_string()),
+        user_id: None,
+        is_from_us: true,
         origin,
-        headers: Vec::new(),
-        body,
+        headers: Default::default(),
+        readable_bytes: body.len(),
+        body: body.into(),
         received_at: now,
     }
 }

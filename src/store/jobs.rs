@@ -196,6 +196,7 @@ struct NewJob {
     failures: i32,
     requested_at: i64,
     notice_due: bool,
+    asked_here: bool,
 }
 
 /// What a new row is made of.
@@ -207,6 +208,8 @@ pub(super) struct Fresh<'a> {
     pub(super) idempotency_key: Option<String>,
     pub(super) traceparent: &'a str,
     pub(super) now: i64,
+    /// It was asked for over HTTP or from the command line: such jobs count against a person's own limit.
+    pub(super) asked_here: bool,
 }
 
 impl<'a> Fresh<'a> {
@@ -214,7 +217,8 @@ impl<'a> Fresh<'a> {
     pub(super) fn by_message(asked: &'a JobRequested, traceparent: &'a str, now: i64) -> Self {
         let (job_id, request) = (asked.job_id, &asked.request);
         let requested_by = request.requested_by;
-        Self { job_id, requested_by, request: Some(request), idempotency_key: None, traceparent, now }
+        let request = Some(request);
+        Self { job_id, requested_by, request, idempotency_key: None, traceparent, now, asked_here: false }
     }
 }
 
@@ -246,6 +250,7 @@ pub(super) fn insert(conn: &mut Conn, fresh: &Fresh<'_>) -> Result<Option<JobKey
         failures: 0,
         requested_at: fresh.now,
         notice_due: false,
+        asked_here: fresh.asked_here,
     };
     let due_at = jobs::due_at.eq(sql::<Nullable<BigInt>>(&format!("now_ms() + {FIRST_LOOK_MS}")));
     // The DSL of a connection to either database has no ON CONFLICT; both have it.

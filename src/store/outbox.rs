@@ -188,6 +188,17 @@ struct Due {
     bytes: i32,
 }
 
+/// Tries after which a message is kept aside: what the broker answers is then about the message, or about
+/// something that an operator has to change.
+pub const TRIES: i32 = 10;
+
+#[derive(QueryableByName)]
+#[diesel(table_name = outbox)]
+struct Tried {
+    id: i64,
+    tries: i32,
+}
+
 #[derive(QueryableByName)]
 #[diesel(table_name = outbox)]
 struct Columns {
@@ -267,6 +278,31 @@ impl Store {
     /// Where the database fails; their lease runs out by itself.
     pub async fn release_unsent(&self, ids: Vec<i64>) -> Result<(), DbError> {
         self.on_outbox("UPDATE outbox SET leased_until = 0 WHERE id IN", ids).await
+    }
+
+    /// Counts one more try of messages that the broker did not take though it answered, and keeps each for another
+    /// time: until its lease runs out, and after [`TRIES`] of them for `hold`. Returns how often each was tried.
+    ///
+    /// # Errors
+    /// Where the database fails; their leases run out by themselves.
+    pub async fn not_taken(&self, ids: Vec<i64>, hold: Duration) -> Result<Vec<(i64, i32)>, DbError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.db
+            .write(move |conn| {
+                let sql = format!(
+                    "UPDATE outbox SET tries = tries + 1, \
+                     leased_until = CASE WHEN tries + 1 >= {TRIES} THEN now_ms() + $2 ELSE leased_until END \
+                     WHERE id IN ({}) RETURNING id, tries",
+                    conn.each_id("$1")
+                );
+                let ids = conn.id_list(ids);
+                let rows: Vec<Tried> =
+                    statement(sql).bind::<Text, _>(ids).bind::<BigInt, _>(millis(hold)).load(conn)?;
+                Ok(rows.into_iter().map(|row| (row.id, row.tries)).collect())
+            })
+            .await
     }
 
     /// How many messages wait to be sent.

@@ -20,6 +20,15 @@ use super::outbox::{self, Letter};
 use super::tx::Tx;
 use super::{Store, lane_rows};
 
+/// What the operator says of whoever published a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Publisher {
+    /// Nothing: what was refused for its publisher stays refused.
+    AsItIs,
+    /// The operator has looked at it, and answers for it.
+    Trusted,
+}
+
 /// What became of a replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replayed {
@@ -44,6 +53,10 @@ pub enum NotReplayed {
     OlderRun { job: JobId, run: i32, now: i32 },
     #[error("it was neither a request nor a step")]
     NothingToSend,
+    #[error("whoever published it is not allowed to: replaying it needs --trust-publisher")]
+    PublisherNotAllowed,
+    #[error("a job of its id was asked for with other content: the same message can only be refused again")]
+    IdConflict,
 }
 
 fn because(reason: &Option<FailReason>) -> String {
@@ -51,11 +64,17 @@ fn because(reason: &Option<FailReason>) -> String {
 }
 
 impl Store {
-    /// Replays a kept dead letter. A reopened lane is due work after `lease`, like a new one.
+    /// Replays a kept dead letter: what is sent is the body that came, byte for byte. A reopened lane is due work
+    /// after `lease`, like a new one.
     ///
     /// # Errors
     /// Where the database fails; nothing was changed then, or all of it: the letter's state tells.
-    pub async fn replay_letter(&self, id: i64, lease: Duration) -> Result<Replayed, DbError> {
+    pub async fn replay_letter(
+        &self,
+        id: i64,
+        lease: Duration,
+        publisher: Publisher,
+    ) -> Result<Replayed, DbError> {
         self.transact(move |tx| {
             let Some(letter) = dead_desk::read(tx.conn, id)? else {
                 return Ok(Flow::Rollback(Replayed::Absent));
@@ -70,6 +89,11 @@ impl Store {
                 return Ok(Flow::Rollback(dead_desk::state(tx.conn, id)?.map_or(Replayed::Absent, refused)));
             }
             let replayed = match (letter.item.reason, row) {
+                // We would send it as ours: what was refused stays so until somebody answers for it.
+                (DeadReason::PublisherNotAllowed, _) if publisher != Publisher::Trusted => {
+                    Replayed::Refused(NotReplayed::PublisherNotAllowed)
+                }
+                (DeadReason::IdConflict, _) => Replayed::Refused(NotReplayed::IdConflict),
                 (DeadReason::AttemptsExhausted | DeadReason::DeliveryLimit, Some(row)) => {
                     go_on(tx, &row, letter, lease)?
                 }
@@ -190,20 +214,24 @@ pub(super) fn fill(conn: &mut Conn, row: JobRow, request: &ShareRequest) -> Resu
 /// Puts the request of a job that has not begun into the outbox once more: the one that its row keeps,
 /// or the replayed body that it waits for. False where there is neither.
 pub(super) fn ask_again(tx: &mut Tx<'_>, row: &JobRow) -> Result<bool, DbError> {
-    use super::schema::dead_letters::dsl;
     if let Some(request) = jobs::stored_request(tx.conn, row)? {
         tx.request_again(row, &request);
         return Ok(true);
     }
-    let body: Option<Vec<u8>> = dsl::dead_letters
+    let Some(body) = awaited_body(tx.conn, row)? else { return Ok(false) };
+    tx.body_again(row, body);
+    Ok(true)
+}
+
+/// The replayed body that a job waits for.
+pub(super) fn awaited_body(conn: &mut Conn, row: &JobRow) -> Result<Option<Vec<u8>>, DbError> {
+    use super::schema::dead_letters::dsl;
+    Ok(dsl::dead_letters
         .filter(dsl::job_id.eq(row.job_id.to_string()))
         .filter(dsl::run.eq(row.run - 1))
         .filter(dsl::state.eq(DeadState::Replayed.as_str()))
         .order(dsl::id.desc())
         .select(dsl::body)
-        .first(tx.conn)
-        .optional()?;
-    let Some(body) = body else { return Ok(false) };
-    tx.body_again(row, body);
-    Ok(true)
+        .first(conn)
+        .optional()?)
 }

@@ -90,6 +90,7 @@ diesel::table! {
         started_at -> Nullable<BigInt>,
         finished_at -> Nullable<BigInt>,
         notice_due -> Bool,
+        asked_here -> Bool,
     }
 }
 
@@ -165,6 +166,7 @@ diesel::table! {
         lane -> Nullable<Integer>,
         leased_until -> BigInt,
         created_at -> BigInt,
+        tries -> Integer,
     }
 }
 
@@ -183,6 +185,7 @@ diesel::table! {
         received_at -> BigInt,
         state -> Text,
         state_at -> Nullable<BigInt>,
+        user_id -> Nullable<Text>,
     }
 }
 

@@ -29,7 +29,7 @@ pub enum Submitted {
     Repeated(JobSnapshot),
     /// The key was used for something else.
     KeyConflict,
-    /// The person has that many jobs that have not ended.
+    /// The person has asked here for that many jobs that have not ended.
     TooManyUnfinished {
         limit: i64,
     },
@@ -64,6 +64,7 @@ impl Store {
                 idempotency_key,
                 traceparent: &trace,
                 now: tx.now,
+                asked_here: true,
             };
             // The row first: a repeat in flight waits here for the first one's commit.
             let Some(key) = jobs::insert(tx.conn, &fresh)? else {
@@ -112,7 +113,12 @@ fn repeated(conn: &mut Conn, request: &ShareRequest, key: Option<&str>) -> Resul
     }
 }
 
+/// What came by message is not counted: whoever publishes chooses in whose name, and is not to keep that person from
+/// asking.
 fn unfinished(conn: &mut Conn, person: crate::domain::PrincipalId) -> Result<i64, DbError> {
-    let mine = table::table.filter(table::requested_by.eq(person.get())).filter(table::finished_at.is_null());
+    let mine = table::table
+        .filter(table::requested_by.eq(person.get()))
+        .filter(table::finished_at.is_null())
+        .filter(table::asked_here.eq(true));
     Ok(mine.count().get_result(conn)?)
 }

@@ -2,17 +2,23 @@
 //!
 //! What `bury` sent and what the broker gave up come the same way. Both end in the table, in the
 //! transaction that does to the job what the reason says.
+//!
+//! Whoever may publish to the jobs can have a message of any shape come here: it expires, and the broker moves it,
+//! headers and all. So a letter is ours by its routing key alone, and of all others only what the broker itself
+//! wrote counts.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::broker::topology::{
-    HEADER_DEAD_DETAIL, HEADER_DEAD_ID, HEADER_DEAD_QUEUE, HEADER_DEAD_REASON, HEADER_DEATH_TIME,
-    HEADER_FIRST_DEATH_QUEUE,
+    HEADER_DEAD_DETAIL, HEADER_DEAD_HEADERS, HEADER_DEAD_ID, HEADER_DEAD_QUEUE, HEADER_DEAD_REASON,
+    HEADER_DEAD_USER, KEY_DEAD_OWN,
 };
 use crate::broker::{Delivery, Outgoing, Queue};
-use crate::bury::{Burial, bury};
+use crate::bury::{Burial, bury, kept_headers};
 use crate::domain::DeadReason;
 use crate::store::{DeadLetter, Origin};
 use crate::take::{Handler, Outage, Taken, in_place, outage_or_words};
@@ -26,29 +32,30 @@ impl Worker {
     pub(super) async fn bury(&self, from: Queue, dead: &[Burial<'_>]) -> Result<(), Outage> {
         for letter in bury(&self.broker, self.store.metrics(), from, dead).await? {
             let Outgoing { routing_key, message_id, headers, body, .. } = letter;
-            let message_id = Some(message_id);
             let come_back = Delivery {
                 tag: 0,
                 redelivered: false,
                 routing_key,
                 content_type: None,
-                message_id,
+                message_id: Some(message_id),
                 user_id: None,
                 headers,
+                death: None,
                 body,
             };
-            self.keep(&come_back).await?;
+            self.keep(&[come_back].into(), 0).await?;
         }
         Ok(())
     }
 
-    async fn keep(&self, delivery: &Delivery) -> Result<(), Outage> {
+    /// Keeps one of the messages that were taken.
+    async fn keep(&self, taken: &Taken, place: usize) -> Result<(), Outage> {
         let store = &self.store;
-        let letter = letter_of(delivery, store.db().clock().now_ms());
+        let letter = self.letter_of(taken, place);
         match in_place(|| store.bury(letter.clone())).await {
             Ok(None) => Ok(()),
             Ok(Some(job)) => {
-                let trace = delivery.traceparent();
+                let trace = taken[place].traceparent();
                 let span = tracing::info_span!("dead letter", job_id = %job.job_id, traceparent = trace);
                 span.in_scope(|| log_ended(&job));
                 Ok(())
@@ -65,6 +72,60 @@ impl Worker {
             }
         }
     }
+
+    fn letter_of(&self, taken: &Taken, place: usize) -> DeadLetter {
+        let delivery = &taken[place];
+        let told = if delivery.routing_key == KEY_DEAD_OWN { own(delivery) } else { self.brokers(delivery) };
+        DeadLetter {
+            dead_id: told.dead_id,
+            reason: told.reason,
+            detail: told.detail,
+            job_id: None,
+            run: None,
+            message_id: delivery.message_id.clone(),
+            user_id: told.user_id,
+            is_from_us: self.broker.is_from(delivery, &[]),
+            origin: told.origin,
+            headers: told.headers,
+            body: Bytes::from_owner(Held { taken: Arc::clone(taken), place }),
+            readable_bytes: self.options.begin.limits.message_bytes,
+            received_at: self.store.db().clock().now_ms(),
+        }
+    }
+
+    /// What the broker gave up. Of what it carries only the queue and the reason that the broker wrote count.
+    fn brokers(&self, delivery: &Delivery) -> Told {
+        let death = delivery.death.as_ref();
+        let queue = death.and_then(|death| self.broker.queue_named(&death.queue));
+        // Without a queue of ours it is read as a request, which anybody can send.
+        let origin = queue.map_or(Origin::Request, origin_of);
+        let (reason, detail) = match (queue, death.map_or("", |death| death.reason.as_str())) {
+            (Some(_), "delivery_limit") => (DeadReason::DeliveryLimit, "the broker gave up delivering it"),
+            (Some(_), "expired") => {
+                (DeadReason::Expired, "it waited longer than its sender or a policy allows")
+            }
+            (Some(_), "maxlen") => (DeadReason::QueueFull, "a policy keeps its queue shorter"),
+            (Some(_), "rejected") => (DeadReason::Rejected, "a consumer that is not ours threw it away"),
+            _ => {
+                (DeadReason::Unexplained, "the broker does not say why it came, or from which queue of ours")
+            }
+        };
+        // A refusal stays one, however the message comes: a replay would send it as ours.
+        let (reason, detail) = if origin == Origin::Request && !self.may_publish(delivery) {
+            let detail = format!("the publisher's user_id is not in worker.allowed_publishers ({detail})");
+            (DeadReason::PublisherNotAllowed, detail)
+        } else {
+            (reason, detail.to_owned())
+        };
+        Told {
+            dead_id: brokers_id(delivery),
+            reason,
+            detail,
+            origin,
+            user_id: delivery.user_id.clone(),
+            headers: kept_headers(&delivery.headers),
+        }
+    }
 }
 
 /// Empties the dead queue into the table.
@@ -72,56 +133,81 @@ pub(super) struct DeadLetters(pub(super) Arc<Worker>);
 
 impl Handler for DeadLetters {
     async fn handle(self: Arc<Self>, taken: Taken) -> Result<(), Outage> {
-        for delivery in structured(taken, self.0.options.begin.limits.message_bytes).iter() {
-            self.0.keep(delivery).await?;
+        let taken = structured(taken, self.0.options.begin.limits.message_bytes);
+        for place in 0..taken.len() {
+            self.0.keep(&taken, place).await?;
         }
         Ok(())
     }
 }
 
-fn letter_of(delivery: &Delivery, now: i64) -> DeadLetter {
+/// The body of a message that was taken. It may be as large as the broker takes: it is not copied.
+struct Held {
+    taken: Taken,
+    place: usize,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.taken[self.place].body
+    }
+}
+
+/// What is believed of a letter.
+struct Told {
+    dead_id: String,
+    reason: DeadReason,
+    detail: String,
+    origin: Origin,
+    user_id: Option<String>,
+    headers: Map<String, Value>,
+}
+
+/// What `bury` sent.
+fn own(delivery: &Delivery) -> Told {
     let header = |name: &str| delivery.header(name);
-    let ours = header(HEADER_DEAD_ID).zip(header(HEADER_DEAD_REASON).and_then(DeadReason::from_name));
-    let (dead_id, reason, detail, queue) = match ours {
-        Some((dead_id, reason)) => (
-            dead_id.to_owned(),
-            reason,
-            header(HEADER_DEAD_DETAIL).unwrap_or_default().to_owned(),
-            header(HEADER_DEAD_QUEUE).unwrap_or_default(),
-        ),
-        // The broker's own has no id: what it is and when it died tell two of them apart.
-        None => (
-            format!("broker/{}/{}", digest(&delivery.body), header(HEADER_DEATH_TIME).unwrap_or("unknown")),
-            DeadReason::DeliveryLimit,
-            "the broker gave up delivering it".to_owned(),
-            header(HEADER_FIRST_DEATH_QUEUE).unwrap_or_default(),
-        ),
-    };
-    let origin = origin_of(queue);
-    DeadLetter {
-        dead_id,
-        reason,
-        detail,
-        job_id: None,
-        run: None,
-        message_id: delivery.message_id.clone(),
-        origin,
-        headers: delivery.headers.clone(),
-        body: delivery.body.clone(),
-        received_at: now,
+    let senders = header(HEADER_DEAD_HEADERS).and_then(|text| serde_json::from_str(text).ok());
+    let suffix = header(HEADER_DEAD_QUEUE).unwrap_or_default();
+    let queue = Queue::ALL.into_iter().find(|queue| queue.suffix() == suffix);
+    Told {
+        dead_id: header(HEADER_DEAD_ID).map_or_else(|| brokers_id(delivery), ToOwned::to_owned),
+        // A newer release may have reasons that this one does not know.
+        reason: header(HEADER_DEAD_REASON).and_then(DeadReason::from_name).unwrap_or(DeadReason::Unexplained),
+        detail: header(HEADER_DEAD_DETAIL).unwrap_or_default().to_owned(),
+        origin: queue.map_or(Origin::Unknown, origin_of),
+        user_id: header(HEADER_DEAD_USER).map(ToOwned::to_owned),
+        headers: senders.unwrap_or_default(),
     }
 }
 
-/// What a message was to be, by the queue that it came from (with or without a prefix).
-fn origin_of(queue: &str) -> Origin {
-    match queue.rsplit('.').next().unwrap_or_default() {
-        name if name == Queue::Jobs.suffix() => Origin::Request,
-        name if name == Queue::Steps.suffix() => Origin::Step,
-        name if name == Queue::Notices.suffix() => Origin::Event,
-        _ => Origin::Unknown,
+/// What a message was to be, by the queue that it came from.
+fn origin_of(queue: Queue) -> Origin {
+    match queue {
+        Queue::Jobs => Origin::Request,
+        Queue::Steps => Origin::Step,
+        Queue::Notices => Origin::Event,
+        Queue::Dead => Origin::Unknown,
     }
 }
 
-fn digest(body: &[u8]) -> String {
-    Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+/// Names a letter of the broker's, which has no id: the same for the same delivery when it comes again. It is the
+/// digest of all that counts, so that nobody makes the letter of another message pass for one that is there: two
+/// letters of one id are alike in body, sender, queue and reason.
+fn brokers_id(delivery: &Delivery) -> String {
+    let death = delivery.death.as_ref();
+    let parts = [
+        death.map(|death| death.queue.as_bytes()),
+        death.map(|death| death.reason.as_bytes()),
+        death.map(|death| death.time.as_bytes()),
+        delivery.message_id.as_deref().map(str::as_bytes),
+        delivery.user_id.as_deref().map(str::as_bytes),
+        Some(&delivery.body),
+    ];
+    let mut hash = Sha256::new();
+    for part in parts.map(Option::unwrap_or_default) {
+        // With the length before each, so that no two lists of parts have the same bytes.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    format!("broker/{}", hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }

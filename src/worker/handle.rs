@@ -70,6 +70,7 @@ pub(super) fn structured(taken: Taken, max_bytes: usize) -> Taken {
                 message_id: message_id.clone(),
                 user_id: user_id.clone(),
                 headers: headers.clone(),
+                death: delivery.death.clone(),
                 body,
             }
         }
@@ -83,7 +84,7 @@ fn trace_of(delivery: &Delivery) -> Option<String> {
 
 impl Worker {
     /// Whether the broker says that somebody allowed published it.
-    fn may_publish(&self, delivery: &Delivery) -> bool {
+    pub(super) fn may_publish(&self, delivery: &Delivery) -> bool {
         let allowed = &self.options.allowed_publishers;
         allowed.is_empty() || self.broker.is_from(delivery, allowed)
     }

@@ -105,7 +105,8 @@ pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Sto
         prefetch: u16::try_from(options.step_concurrency).unwrap_or(u16::MAX),
         ..takes(Queue::Steps, options.step_concurrency)
     };
-    let dead = takes(Queue::Dead, 4);
+    // One in hand: a dead letter may be as large as the broker takes, and nothing else bounds what is held.
+    let dead = Takes { prefetch: 1, ..takes(Queue::Dead, 1) };
     let worker = Worker::new(store, broker.clone(), options, stop.clone());
     let mut tasks = JoinSet::new();
     let requester = Arc::new(handle::Requests(Arc::clone(&worker)));

@@ -1,33 +1,29 @@
 //! Dead letters at the operator's desk: every replay goes on where it stopped, and happens once.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use batchshare::broker::{Broker, BrokerError, Call, Delivery, Embedded, Faults, Faulty, Queue, topology};
 use batchshare::domain::{DeadReason, DeadState, FailReason, JobId, JobState};
-use batchshare::shutdown;
 use batchshare::store::{
     Begun, ChunkDone, DeadFilter, DeadItem, DeadLetter, Discarded, LaneFound, Letter, NotReplayed, Origin,
-    OutboxRow, Recorded, Replayed,
+    OutboxRow, Publisher, Recorded, Replayed,
 };
 use batchshare::wire::{self, JobRequested, Step};
-use batchshare::worker::Worker;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::on_both_stores;
-use crate::support::{Kind, TestDb};
+use crate::support::Kind;
 use crate::world::*;
 
-const LEASE: Duration = Duration::from_secs(30);
+pub const LEASE: Duration = Duration::from_secs(30);
 
 impl World {
-    async fn replay(&self, id: i64) -> Replayed {
-        self.store.replay_letter(id, LEASE).await.expect("replay")
+    pub async fn replay(&self, id: i64) -> Replayed {
+        self.store.replay_letter(id, LEASE, Publisher::AsItIs).await.expect("replay")
     }
 
     /// The dead letters, oldest first.
-    async fn dead(&self) -> Vec<DeadItem> {
+    pub async fn dead(&self) -> Vec<DeadItem> {
         let (mut items, _) =
             self.store.dead_letters(DeadFilter::default(), None, 1_000).await.expect("dead letters");
         items.reverse();
@@ -105,7 +101,7 @@ impl World {
         (asked, vec![step, rest[0].clone()])
     }
 
-    async fn steps(&self) -> Vec<Step> {
+    pub async fn steps(&self) -> Vec<Step> {
         let letters = self.take_letters().await;
         let steps = letters.iter().filter(|row| row.letter == Letter::Step);
         steps.map(|row| wire::decode_step(&row.body).expect("a step")).collect()
@@ -120,9 +116,12 @@ pub fn letter(reason: DeadReason, origin: Origin, body: Vec<u8>) -> DeadLetter {
         job_id: None,
         run: None,
         message_id: None,
+        user_id: None,
+        is_from_us: true,
         origin,
-        headers: Vec::new(),
-        body,
+        headers: Default::default(),
+        body: body.into(),
+        readable_bytes: 2 * 1024 * 1024,
         received_at: 1_000,
     }
 }
@@ -136,7 +135,7 @@ pub fn invalid(job: JobId) -> Vec<u8> {
         .into_bytes()
 }
 
-fn body_of(asked: &JobRequested) -> Vec<u8> {
+pub fn body_of(asked: &JobRequested) -> Vec<u8> {
     wire::encode_request(asked.job_id, &asked.request, &wire::new_traceparent(), 0)
 }
 
@@ -331,12 +330,18 @@ on_both_stores! {
         let letters = world.take_letters().await;
         let expected = (invalid(job), format!("{job}/2"));
         assert_eq!((letters[0].body.clone(), letters[0].message_id.clone()), expected);
-        // Dead for whatever reason, even one that names no job, it ends the run that waited for it.
-        let poison = letter(DeadReason::NotJson, Origin::Request, b"{".to_vec());
-        world.store.bury(DeadLetter { message_id: Some(expected.1), ..poison }).await.expect("bury");
+        // Whoever publishes can name the run: poison of another body says nothing of it.
+        let named = |body| {
+            let poison = letter(DeadReason::NotJson, Origin::Request, body);
+            DeadLetter { message_id: Some(format!("{job}/2")), ..poison }
+        };
+        world.store.bury(named(b"{".to_vec())).await.expect("bury");
+        assert_eq!(world.job(job).await.state, JobState::Queued);
+        // Dead for whatever reason, even one that names no job, the body ends the run that waited for it.
+        world.store.bury(named(invalid(job))).await.expect("bury");
         let ended = world.job(job).await;
         assert_eq!((ended.run, ended.state), (2, JobState::Failed));
-        assert_eq!(world.dead().await[1].job_id, Some(job));
+        assert_eq!(world.dead().await[2].job_id, Some(job));
     }
 
     async fn other_letters_are_published_again_as_they_came(kind: Kind) {
@@ -352,8 +357,10 @@ on_both_stores! {
             (DeadReason::UnknownType, b"{\"type\":\"x\"}".to_vec()),
             (DeadReason::InvalidField, b"{\"id\":1}".to_vec()),
             (DeadReason::TooLarge, vec![b' '; 10_000]),
-            (DeadReason::PublisherNotAllowed, body_of(&asked)),
-            (DeadReason::IdConflict, body_of(&asked)),
+            (DeadReason::Expired, body_of(&asked)),
+            (DeadReason::QueueFull, body_of(&asked)),
+            (DeadReason::Rejected, body_of(&asked)),
+            (DeadReason::Unexplained, body_of(&asked)),
         ];
         for (reason, body) in cases {
             let buried = DeadLetter { message_id: Some("from outside".to_owned()), ..letter(reason, Origin::Request, body.clone()) };
@@ -375,7 +382,7 @@ on_both_stores! {
         assert_eq!(world.replay(step.id).await, Replayed::Sent);
         assert_eq!(world.take_letters().await[0].letter, Letter::Step);
         assert_eq!(world.replay(event.id).await, Replayed::Refused(NotReplayed::NothingToSend));
-        assert_eq!(world.dead().await[9].state, DeadState::Kept);
+        assert_eq!(world.dead().await[11].state, DeadState::Kept);
         assert_eq!(world.job(asked.job_id).await, before);
         assert_eq!(world.replay(4_711).await, Replayed::Absent);
     }
@@ -438,62 +445,9 @@ on_both_stores! {
     }
 }
 
-/// The broker takes smaller messages than it did when this one came.
-struct TooLarge;
-
-impl Faults for TooLarge {
-    fn before(&self, call: Call<'_>) -> Result<(), BrokerError> {
-        match call {
-            Call::Publish(batch) if batch.iter().any(|one| one.routing_key == topology::KEY_DEAD) => {
-                Err(BrokerError::Rejected("too large".to_owned()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn after(&self, _: Call<'_>) -> Result<(), BrokerError> {
-        Ok(())
-    }
-}
-
-on_both_stores! {
-    async fn what_the_broker_will_not_take_to_the_dead_letters_is_kept_without_it(kind: Kind) {
-        let world = World::new(kind).await;
-        let queues = TestDb::new(Kind::Sqlite).await;
-        let broker = Broker::Faulty(Faulty::new(Broker::Embedded(Embedded::new(queues.db.clone())), Arc::new(TooLarge)));
-        let worker = Worker::new(world.store.clone(), broker, worker_options(), shutdown::channel().1);
-        let job = JobId::generate();
-        let [message_id, trace] = [job.to_string(), wire::new_traceparent()];
-        let delivery = Delivery {
-            tag: 1,
-            redelivered: false,
-            routing_key: topology::KEY_REQUESTED.to_owned(),
-            message_id: Some(message_id.clone()),
-            content_type: None,
-            user_id: None,
-            headers: vec![(topology::HEADER_TRACEPARENT.to_owned(), trace)],
-            body: invalid(job),
-        };
-        let good = share([101], &[BRUNO]);
-        world.secrets(ANA, [101]).await;
-        let other = Delivery { message_id: None, body: body_of(&good), ..delivery.clone() };
-        worker.handle(Queue::Jobs, [delivery, other].into()).await.expect("done with");
-
-        // As if it had gone through the broker: kept with what it was, and its job failed.
-        let dead = world.dead().await;
-        assert_eq!(dead.len(), 1);
-        let kept = world.store.dead_letter(dead[0].id).await.expect("read").expect("it is kept");
-        assert_eq!((kept.item.reason, kept.item.origin), (DeadReason::InvalidField, Origin::Request));
-        assert_eq!((kept.item.job_id, kept.item.run), (Some(job), Some(1)));
-        assert_eq!((kept.item.message_id, kept.body), (Some(message_id), invalid(job)));
-        assert_eq!(world.job(job).await.reason, Some(FailReason::InvalidRequest));
-        assert_eq!(world.job(good.job_id).await.state, JobState::Completed);
-    }
-}
-
 impl World {
     /// Lets what is in the outbox be lost.
-    async fn lose_letters(&self) {
+    pub async fn lose_letters(&self) {
         self.take_letters().await;
     }
 }

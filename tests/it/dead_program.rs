@@ -22,7 +22,8 @@ async fn the_command_shows_letters_safely_and_asks_before_it_discards() {
     let evil = DeadLetter {
         detail: format!("bad {EVIL}"),
         message_id: Some(EVIL.to_owned()),
-        headers: vec![("x-evil".to_owned(), EVIL.to_owned())],
+        user_id: Some(EVIL.to_owned()),
+        headers: [("x-evil".to_owned(), EVIL.into())].into_iter().collect(),
         ..letter(
             DeadReason::NotJson,
             Origin::Request,

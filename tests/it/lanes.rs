@@ -6,6 +6,7 @@ use batchshare::store::{Begun, ChunkDone, DeadLetter, LaneFound, Letter, Origin,
 use batchshare::wire::{self, Step};
 use std::time::Duration;
 
+use crate::dead::letter;
 use crate::on_both_stores;
 use crate::world::*;
 
@@ -276,8 +277,7 @@ on_both_stores! {
         let asked = share([101], &[BRUNO]);
         let body = wire::encode_request(asked.job_id, &asked.request, &wire::new_traceparent(), 0);
         world.store.bury(DeadLetter {
-            dead_id: "one".to_owned(), reason: DeadReason::TooLarge, detail: "too large".to_owned(), job_id: None,
-            run: None, message_id: None, origin: Origin::Request, headers: Vec::new(), body, received_at: 0,
+            dead_id: "one".to_owned(), ..letter(DeadReason::TooLarge, Origin::Request, body)
         }).await.expect("bury");
         assert_eq!(world.test.number("SELECT COUNT(*) FROM dead_letters WHERE job_id IS NULL").await, 1);
         assert_eq!(world.test.number("SELECT COUNT(*) FROM jobs").await, 0);
@@ -354,15 +354,9 @@ on_both_stores! {
         world.run(&good).await;
         let bad = |id: &str, dead: &str| DeadLetter {
             dead_id: dead.to_owned(),
-            reason: DeadReason::InvalidField,
-            detail: "data.recipients is missing".to_owned(),
-            job_id: None, run: None, message_id: None,
-            origin: Origin::Request,
-            headers: Vec::new(),
-            body: format!(
+            ..letter(DeadReason::InvalidField, Origin::Request, format!(
                 r#"{{"specversion":"1.0","id":"{id}","source":"/t","type":"batchshare.job.requested.v1","data":{{"requested_by":{ANA}}}}}"#
-            ).into_bytes(),
-            received_at: 0,
+            ).into_bytes())
         };
         world.store.bury(bad(&good.job_id.to_string(), "one")).await.expect("bury");
         assert_eq!(world.job(good.job_id).await.state, JobState::Completed, "somebody else's job is not touched");
@@ -380,8 +374,7 @@ on_both_stores! {
         let world = World::with_chunks(kind, 4).await;
         let (begun, steps) = begun(&world).await;
         let letter = |dead: &str, origin, body| DeadLetter {
-            dead_id: dead.to_owned(), reason: DeadReason::DeliveryLimit, detail: "given up".to_owned(), job_id: None,
-            run: None, message_id: None, origin, headers: Vec::new(), body, received_at: 0,
+            dead_id: dead.to_owned(), ..letter(DeadReason::DeliveryLimit, origin, body)
         };
         let request = |asked: &wire::JobRequested| wire::encode_request(asked.job_id, &asked.request, &wire::new_traceparent(), 0);
         world.store.bury(letter("a", Origin::Request, request(&begun))).await.expect("bury");

@@ -26,6 +26,7 @@ mod hostile;
 mod import;
 mod lanes;
 mod layers;
+mod letters;
 mod least;
 mod metrics;
 mod migrations;

@@ -120,7 +120,7 @@ fn bound(message: &Outgoing) -> Vec<Queue> {
 }
 
 /// An embedded broker serves one installation, so its names never carry another prefix.
-fn default_names() -> Topology {
+pub(super) fn default_names() -> Topology {
     Topology { prefix: "batchshare".to_owned() }
 }
 

@@ -5,11 +5,8 @@ use diesel::sql_types::{BigInt, Text};
 use serde_json::{Map, Value};
 
 use super::default_names;
-use crate::broker::topology::{
-    HEADER_DEATH_COUNT, HEADER_DEATH_TIME, HEADER_FIRST_DEATH_EXCHANGE, HEADER_FIRST_DEATH_QUEUE,
-    HEADER_FIRST_DEATH_REASON, HEADER_TRACEPARENT, KEY_DEAD,
-};
-use crate::broker::{Delivery, Exchange, Outgoing, Queue};
+use crate::broker::topology::{HEADER_TRACEPARENT, KEY_DEAD};
+use crate::broker::{Death, Delivery, Exchange, Outgoing, Queue};
 use crate::db::{Conn, DbError};
 
 /// How long a taken message stays with a consumer that gives no sign of life.
@@ -43,6 +40,13 @@ struct Id {
     #[diesel(sql_type = BigInt)]
     id: i64,
 }
+
+/// How a message that was given up says so, among its headers.
+const DEATH_QUEUE: &str = "x-first-death-queue";
+const DEATH_REASON: &str = "x-first-death-reason";
+const DEATH_EXCHANGE: &str = "x-first-death-exchange";
+const DEATH_TIME: &str = "x-death-time";
+const DEATH_COUNT: &str = "x-death-count";
 
 /// A row as a delivery needs it; the last column counts the deliveries before this one.
 type Found = (i64, String, Option<String>, Option<String>, String, Vec<u8>, i32);
@@ -148,6 +152,7 @@ fn delivery(row: Found) -> Result<Delivery, DbError> {
         })
         .collect();
     headers.extend(traceparent.map(|value| (HEADER_TRACEPARENT.to_owned(), value)));
+    let death = if routing_key == KEY_DEAD { death(&headers) } else { None };
     Ok(Delivery {
         tag,
         redelivered: deliveries > 0,
@@ -157,8 +162,16 @@ fn delivery(row: Found) -> Result<Delivery, DbError> {
         message_id,
         user_id: None,
         headers,
+        death,
         body,
     })
+}
+
+/// What [`bury`] wrote. Nobody but this program writes to the queues.
+fn death(headers: &[(String, String)]) -> Option<Death> {
+    let header = |name| headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone());
+    let (queue, reason) = header(DEATH_QUEUE).zip(header(DEATH_REASON))?;
+    Some(Death { queue, reason, time: header(DEATH_TIME).unwrap_or_default() })
 }
 
 /// Moves messages to the dead letters, with the headers that RabbitMQ gives its own.
@@ -168,9 +181,9 @@ fn bury(conn: &mut Conn, queue: Queue, ids: &[i64]) -> Result<(), DbError> {
     diesel::sql_query(format!(
         "UPDATE queue_messages SET queue = $1, exchange = {}, routing_key = $2, holder = NULL, \
          visible_at = now_ms(), deliveries = 0, headers = json_patch(headers, json_object( \
-         '{HEADER_FIRST_DEATH_QUEUE}', $3, '{HEADER_FIRST_DEATH_EXCHANGE}', $4, \
-         '{HEADER_FIRST_DEATH_REASON}', 'delivery_limit', '{HEADER_DEATH_COUNT}', '1', \
-         '{HEADER_DEATH_TIME}', CAST(now_ms() / 1000 AS TEXT))) \
+         '{DEATH_QUEUE}', $3, '{DEATH_EXCHANGE}', $4, \
+         '{DEATH_REASON}', 'delivery_limit', '{DEATH_COUNT}', '1', \
+         '{DEATH_TIME}', CAST(now_ms() / 1000 AS TEXT))) \
          WHERE id IN ({})",
         Exchange::Internal.code(),
         conn.each_id("$5"),

@@ -8,12 +8,12 @@ use futures_util::StreamExt as _;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, FieldTable};
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::declare::short;
 use super::link::{Link, failed};
-use crate::broker::topology::{HEADER_DEATH_COUNT, HEADER_DEATH_TIME};
-use crate::broker::{BrokerError, Delivery, within};
+use crate::broker::{BrokerError, Death, Delivery, within};
 
 /// How often a silent consumer looks whether its channel is still there: lapin has had consumers that
 /// never ended.
@@ -147,13 +147,12 @@ fn gone(text: &str) -> BrokerError {
 
 fn read(delivery: lapin::message::Delivery) -> Delivery {
     let properties = &delivery.properties;
-    let mut headers = Vec::new();
+    let (mut headers, mut death) = (Vec::new(), None);
     for (name, value) in properties.headers().iter().flatten() {
         if name.as_str() == "x-death" {
-            headers.extend(death(value));
-        } else if let Some(value) = as_text(value) {
-            headers.push((name.to_string(), value));
+            death = latest(value);
         }
+        headers.extend(as_text(value).map(|value| (name.to_string(), value)));
     }
     Delivery {
         tag: delivery.delivery_tag,
@@ -163,38 +162,61 @@ fn read(delivery: lapin::message::Delivery) -> Delivery {
         message_id: properties.message_id().as_ref().map(ToString::to_string),
         user_id: properties.user_id().as_ref().map(ToString::to_string),
         headers,
+        death,
         body: delivery.data,
     }
 }
 
-/// Time and count of the latest death, which RabbitMQ puts first.
-fn death(value: &AMQPValue) -> Vec<(String, String)> {
-    let AMQPValue::FieldArray(deaths) = value else { return Vec::new() };
-    let Some(AMQPValue::FieldTable(latest)) = deaths.as_slice().first() else { return Vec::new() };
-    [("time", HEADER_DEATH_TIME), ("count", HEADER_DEATH_COUNT)]
-        .into_iter()
-        .filter_map(|(field, name)| Some((name.to_owned(), as_text(latest.inner().get(field)?)?)))
-        .collect()
+/// The latest death, which RabbitMQ puts first. A header of any other shape is somebody else's.
+fn latest(value: &AMQPValue) -> Option<Death> {
+    let AMQPValue::FieldArray(deaths) = value else { return None };
+    let AMQPValue::FieldTable(latest) = deaths.as_slice().first()? else { return None };
+    let text = |name: &str| match latest.inner().get(name)? {
+        AMQPValue::LongString(text) => Some(text.to_string()),
+        _ => None,
+    };
+    let time = match latest.inner().get("time") {
+        Some(AMQPValue::Timestamp(seconds)) => seconds.to_string(),
+        _ => String::new(),
+    };
+    Some(Death { queue: text("queue")?, reason: text("reason")?, time })
 }
 
-/// Texts, numbers and times (seconds since 1970) as text; nothing else is of use to us.
+/// How deep a header's tables and lists are read: deeper ones stand as three dots.
+const DEPTH: usize = 8;
+
+/// Texts, numbers and times (seconds since 1970) as text, tables and lists as JSON. Bytes without a meaning of
+/// their own are left out.
 fn as_text(value: &AMQPValue) -> Option<String> {
-    Some(match value {
-        AMQPValue::LongString(text) => text.to_string(),
-        AMQPValue::ShortString(text) => text.to_string(),
-        AMQPValue::Boolean(value) => value.to_string(),
-        AMQPValue::ShortShortInt(number) => number.to_string(),
-        AMQPValue::ShortShortUInt(number) => number.to_string(),
-        AMQPValue::ShortInt(number) => number.to_string(),
-        AMQPValue::ShortUInt(number) => number.to_string(),
-        AMQPValue::LongInt(number) => number.to_string(),
-        AMQPValue::LongUInt(number) => number.to_string(),
-        AMQPValue::LongLongInt(number) => number.to_string(),
-        AMQPValue::Timestamp(seconds) => seconds.to_string(),
-        AMQPValue::Float(number) => number.to_string(),
-        AMQPValue::Double(number) => number.to_string(),
-        _ => return None,
-    })
+    match json(value, DEPTH) {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        other => Some(other.to_string()),
+    }
+}
+
+fn json(value: &AMQPValue, depth: usize) -> Value {
+    match value {
+        AMQPValue::LongString(text) => text.to_string().into(),
+        AMQPValue::ShortString(text) => text.to_string().into(),
+        AMQPValue::Boolean(value) => (*value).into(),
+        AMQPValue::ShortShortInt(number) => (*number).into(),
+        AMQPValue::ShortShortUInt(number) => (*number).into(),
+        AMQPValue::ShortInt(number) => (*number).into(),
+        AMQPValue::ShortUInt(number) => (*number).into(),
+        AMQPValue::LongInt(number) => (*number).into(),
+        AMQPValue::LongUInt(number) => (*number).into(),
+        AMQPValue::LongLongInt(number) => (*number).into(),
+        AMQPValue::Timestamp(seconds) => (*seconds).into(),
+        AMQPValue::Float(number) => (*number).into(),
+        AMQPValue::Double(number) => (*number).into(),
+        AMQPValue::FieldArray(_) | AMQPValue::FieldTable(_) if depth == 0 => "...".into(),
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(|of| json(of, depth - 1)).collect(),
+        AMQPValue::FieldTable(table) => {
+            table.inner().iter().map(|(name, of)| (name.to_string(), json(of, depth - 1))).collect()
+        }
+        AMQPValue::DecimalValue(_) | AMQPValue::ByteArray(_) | AMQPValue::Void => Value::Null,
+    }
 }
 
 #[cfg(test)]

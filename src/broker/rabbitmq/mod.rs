@@ -91,6 +91,10 @@ impl Rabbit {
     }
 
     /// The broker's user that this process is.
+    pub(super) fn topology(&self) -> &Topology {
+        &self.inner.options.topology
+    }
+
     pub(super) fn user(&self) -> Option<&str> {
         self.inner.user()
     }

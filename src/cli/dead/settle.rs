@@ -1,13 +1,15 @@
 //! `dead replay` and `dead discard`: what is done with many letters, and what is told of each.
 
+use std::collections::HashSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::super::{Code, Failure, out};
-use super::{Discard, Which, item_json};
-use crate::store::{Discarded, Replayed, Store};
+use super::{Discard, Replay, Which, item_json};
+use crate::domain::DeadReason;
+use crate::store::{Discarded, Publisher, Replayed, Store};
 
 /// The letters that are meant, oldest first. Those that come while we work are not among them.
 async fn which(store: &Store, which: &Which) -> Result<Vec<i64>, Failure> {
@@ -89,12 +91,32 @@ impl<'a> Outcomes<'a> {
     }
 }
 
-pub(super) async fn replay(store: &Store, args: &Which, lease: Duration) -> Result<Code, Failure> {
-    let mut outcomes = Outcomes::new(args);
-    let ids = which(store, args).await?;
+/// What was refused, which no replay of everything sends.
+const REFUSED: [DeadReason; 2] = [DeadReason::PublisherNotAllowed, DeadReason::IdConflict];
+
+/// All kept letters, oldest first, but for those that were refused.
+async fn all_but_refused(store: &Store) -> Result<Vec<i64>, Failure> {
+    let mut ids = store.kept_letters(None).await?;
+    for reason in REFUSED {
+        let refused: HashSet<i64> = store.kept_letters(Some(reason)).await?.into_iter().collect();
+        if !refused.is_empty() {
+            out::message(&format!("{} of {reason} left out", out::grouped(refused.len() as u64)));
+        }
+        ids.retain(|id| !refused.contains(id));
+    }
+    if ids.is_empty() {
+        return Err(Failure::not_found("no dead letter is kept that can be replayed with all others"));
+    }
+    Ok(ids)
+}
+
+pub(super) async fn replay(store: &Store, args: &Replay, lease: Duration) -> Result<Code, Failure> {
+    let mut outcomes = Outcomes::new(&args.which);
+    let ids = if args.which.all { all_but_refused(store).await? } else { which(store, &args.which).await? };
+    let publisher = if args.trust_publisher { Publisher::Trusted } else { Publisher::AsItIs };
     let result = async {
         for id in ids {
-            let outcome = match store.replay_letter(id, lease).await? {
+            let outcome = match store.replay_letter(id, lease, publisher).await? {
                 Replayed::Reopened { job, run } => Ok(Done(
                     format!("its job {job} goes on as run {run}"),
                     json!({ "reopened": { "job_id": job, "run": run } }),

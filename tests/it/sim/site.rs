@@ -370,6 +370,7 @@ impl Site {
             content_type: None,
             user_id: None,
             headers: headers.collect(),
+            death: None,
             body: text(3).unwrap_or_default().into_bytes(),
         };
         (Held { row, queue, holder }, delivery)

@@ -5,6 +5,7 @@
 //! lease ran out). A row is deleted only after the broker has confirmed it, so a message may be sent
 //! twice, with the same id, and never not at all.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -13,9 +14,10 @@ use crate::broker::topology::{
     KEY_ACCEPTED, KEY_CANCELLED, KEY_COMPLETED, KEY_FAILED, KEY_PROGRESS, KEY_REQUESTED, KEY_STEP,
 };
 use crate::broker::{Broker, BrokerError, Exchange, Outgoing};
+use crate::domain::JobId;
 use crate::domain::event::EventKind;
 use crate::shutdown::Stop;
-use crate::store::{Committed, Letter, OutboxRow, Store};
+use crate::store::{Committed, Letter, OUTBOX_TRIES, OutboxRow, Store};
 use crate::wire;
 
 /// What a relay needs of the configuration.
@@ -122,8 +124,7 @@ impl Relay {
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
         let batch: Vec<Outgoing> = rows.into_iter().map(outgoing).collect();
         let mut sent = Vec::with_capacity(ids.len());
-        let mut kept = Vec::new();
-        let mut all = true;
+        let (mut kept, mut not_taken) = (Vec::new(), HashMap::new());
         let began = Instant::now();
         let results = self.broker.publish(&batch).await;
         let (took, failed) = (began.elapsed(), results.iter().find_map(|result| result.as_ref().err()));
@@ -131,29 +132,32 @@ impl Relay {
         for exchange in Exchange::ALL.into_iter().filter(|one| batch.iter().any(|of| of.exchange == *one)) {
             self.store.metrics().waited("publish", exchange.suffix(), took, failed);
         }
-        for ((id, message), result) in ids.iter().zip(&batch).zip(results) {
+        for (place, (id, result)) in ids.iter().zip(results).enumerate() {
+            let message = &batch[place];
             let error = result.as_ref().err().map_or("", BrokerError::kind);
             self.store.metrics().sent(message.exchange.suffix(), error);
             match result {
                 Ok(()) => sent.push(*id),
+                // What others are not to wait for keeps its lease.
+                Err(error) if is_its_own(&error) => {
+                    not_taken.insert(*id, (place, error));
+                }
                 Err(error) => {
-                    let is_its_own = is_its_own(&error);
-                    if !self.away || is_its_own {
+                    if !self.away {
                         tracing::warn!(job_id = job_of(message), message_id = message.message_id, traceparent = message.traceparent, %error, "a message stays in the outbox");
                     }
                     self.away = true;
-                    // What others are not to wait for keeps its lease.
-                    if !is_its_own {
-                        kept.push(*id);
-                    }
-                    all = false;
+                    kept.push(*id);
                 }
             }
         }
-        if all && self.away {
+        let all = kept.is_empty() && not_taken.is_empty();
+        // An answer about one message says that the broker is there.
+        if kept.is_empty() && self.away {
             tracing::info!("messages leave the outbox again");
             self.away = false;
         }
+        self.count_tries(&batch, not_taken).await;
         for outcome in [self.store.remove_sent(sent).await, self.store.release_unsent(kept).await] {
             if let Err(error) = outcome {
                 // Leases run out by themselves; a message that was sent is sent again with its id.
@@ -162,17 +166,43 @@ impl Relay {
         }
         all
     }
+
+    /// Counts one more try of what the broker did not take. Each message is told of twice: at its first try, and when
+    /// it is kept aside.
+    async fn count_tries(&self, batch: &[Outgoing], not_taken: HashMap<i64, (usize, BrokerError)>) {
+        let tried = match self.store.not_taken(not_taken.keys().copied().collect(), HOLD).await {
+            Ok(tried) => tried,
+            // Leases run out by themselves.
+            Err(error) => return tracing::debug!(%error, "could not update the outbox"),
+        };
+        for (id, tries) in tried {
+            let Some((place, error)) = not_taken.get(&id) else { continue };
+            let message = &batch[*place];
+            let (job_id, message_id, traceparent) =
+                (job_of(message), &message.message_id, message.traceparent.as_deref());
+            if tries == 1 {
+                tracing::warn!(outbox = id, job_id, message_id, traceparent, %error, "the broker does not take a message: it stays in the outbox and is sent again");
+            } else if tries == OUTBOX_TRIES {
+                tracing::error!(outbox = id, job_id, message_id, traceparent, tries, %error, "the broker never takes a message: it is kept aside in the outbox, and tried again now and then without a word");
+            }
+        }
+    }
 }
+
+/// How long a message that the broker has refused many times waits for its next try: an operator may have made room
+/// for it, or bound a queue, meanwhile.
+const HOLD: Duration = Duration::from_secs(5 * 60);
 
 /// Whether others may be sent where this message was not.
 fn is_its_own(error: &BrokerError) -> bool {
     matches!(error, BrokerError::Unroutable { .. } | BrokerError::NotTaken | BrokerError::Rejected(_))
 }
 
-/// The job that a message is of, for the log.
+/// The job that a message is of, for the log. A request may be a stranger's, of any size: its body is not read.
 fn job_of(message: &Outgoing) -> Option<String> {
-    let job = match message.exchange {
-        Exchange::Jobs => wire::decode_request(&message.body, usize::MAX).map(|asked| asked.job_id).ok(),
+    let id = &message.message_id;
+    let job: Option<JobId> = match message.exchange {
+        Exchange::Jobs => id.split('/').next().and_then(|id| id.parse().ok()),
         Exchange::Internal => wire::decode_step(&message.body).map(|step| step.job_id).ok(),
         Exchange::Events => wire::decode_event(&message.body).map(|event| event.job_id).ok(),
     };

@@ -102,6 +102,8 @@ fn write(text: &mut Text, figures: &Figures) {
         }
     }
     text.gauge("batchshare_outbox_messages", "Messages that wait to be sent.", figures.unsent);
+    let held = "Those of them that the broker has refused again and again: somebody should look.";
+    text.gauge("batchshare_outbox_held_messages", held, figures.held);
     let seconds = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64();
     let (name, help) = ("batchshare_outbox_oldest_age_seconds", "How long the oldest of them has waited.");
     text.gauge(name, help, seconds(figures.unsent_for_ms));

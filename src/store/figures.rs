@@ -7,6 +7,7 @@ use crate::db::{Conn, DbError};
 use crate::domain::{DeadReason, DeadState, JobState};
 
 use super::Store;
+use super::outbox::TRIES;
 
 /// Numbers of the whole installation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Figures {
     /// Messages that wait to be sent, and for how long the oldest has (0 where there is none).
     pub unsent: i64,
     pub unsent_for_ms: i64,
+    /// Those of them that the broker has not taken in many tries.
+    pub held: i64,
     /// How long ago the oldest job that has not ended was asked for (0 where there is none).
     pub unfinished_for_ms: i64,
 }
@@ -37,6 +40,8 @@ struct Outbox {
     n: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
     oldest: Option<i64>,
+    #[diesel(sql_type = BigInt)]
+    held: i64,
 }
 
 #[derive(QueryableByName)]
@@ -55,7 +60,10 @@ impl Store {
         let now = self.db.clock().now_ms();
         self.db
             .read(move |conn| {
-                let sql = "SELECT COUNT(*) AS n, MIN(created_at) AS oldest FROM outbox";
+                let sql = format!(
+                    "SELECT COUNT(*) AS n, MIN(created_at) AS oldest, \
+                     COUNT(CASE WHEN tries >= {TRIES} THEN 1 END) AS held FROM outbox"
+                );
                 let outbox: Outbox = diesel::sql_query(sql).get_result(conn)?;
                 let sql = "SELECT now_ms() - MIN(requested_at) AS ms FROM jobs WHERE finished_at IS NULL";
                 let unfinished: Age = diesel::sql_query(sql).get_result(conn)?;
@@ -64,6 +72,7 @@ impl Store {
                     jobs: jobs(conn)?,
                     dead_letters: dead_letters(conn)?,
                     unsent: outbox.n,
+                    held: outbox.held,
                     unsent_for_ms: outbox.oldest.map_or(0, |oldest| (now - oldest).max(0)),
                 })
             })

@@ -85,7 +85,7 @@ async fn a_message_too_large_to_hand_over_leaves_at_once_and_in_small_batches() 
 /// channel is lost with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_the_broker_rejects_keeps_no_other_waiting() {
-    const LARGEST: usize = 12 * 1024 * 1024;
+    const LARGEST: usize = 17 * 1024 * 1024;
     let set = format!("application:set_env(rabbit, max_message_size, {LARGEST}).");
     let ctl = std::process::Command::new(server("BATCHSHARE_TEST_RABBITMQCTL")).args(["eval", &set]).output();
     assert!(ctl.expect("rabbitmqctl runs").status.success());
@@ -115,4 +115,19 @@ async fn a_message_that_the_broker_rejects_keeps_no_other_waiting() {
         relay.sweep().await;
     }
     assert_eq!(world.store.unsent().await.expect("outbox"), 1, "the one that is too large");
+    let tries = "SELECT tries FROM outbox";
+    assert_eq!(world.test.number(tries).await, 1, "its lease holds");
+    let held = async || world.store.figures().await.expect("figures").held;
+    for expected in 2..=10 {
+        assert_eq!(held().await, 0);
+        world.test.sql("UPDATE outbox SET leased_until = 0").await;
+        relay.sweep().await;
+        assert_eq!(world.test.number(tries).await, expected);
+    }
+    // It is kept aside, counted, and tried again only now and then.
+    assert_eq!(held().await, 1);
+    assert!(world.test.number("SELECT leased_until - now_ms() FROM outbox").await > 200_000);
+    world.begin(&share([101], &[EVA])).await;
+    relay.sweep().await;
+    assert_eq!(world.store.unsent().await.expect("outbox"), 1, "others leave");
 }

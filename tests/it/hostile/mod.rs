@@ -2,6 +2,7 @@
 //! in; each test ends with the promise that held meanwhile.
 
 mod bodies;
+mod letters;
 pub mod raw;
 
 use std::time::{Duration, Instant};

@@ -105,6 +105,12 @@ impl Table {
         self.raw(name, b'A', &long(&bytes))
     }
 
+    /// This table's entries, and behind them those of another.
+    pub fn with(mut self, other: &Self) -> Self {
+        self.0.extend(&other.0);
+        self
+    }
+
     /// The table with its length before it.
     pub fn encoded(&self) -> Vec<u8> {
         long(&self.0)

@@ -12,7 +12,6 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::on_both_stores;
-use crate::support::Kind;
 use crate::world::*;
 
 pub const LEASE: Duration = Duration::from_secs(30);

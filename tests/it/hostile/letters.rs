@@ -200,7 +200,7 @@ async fn no_message_that_dies_touches_the_job_of_another() {
         let [lane, turn] = [lane, turn].map(|text| text.parse().expect("a number"));
         encode_step(&Step { job_id: running.parse().expect("an id"), run: 1, lane, turn }, "")
     });
-    let step = steps.last().expect("a lane");
+    let step = steps.next_back().expect("a lane");
     let recipients = json!([{"kind": "user", "id": 3}, {"kind": "user", "id": 4}]);
     let same = json!({"requested_by": 1, "secrets": {"ids": [1_001, 1_002]}, "recipients": recipients});
     let invalid = |job: &str| request(job, &json!({"requested_by": 1, "secrets": {"ids": []}}));

@@ -114,7 +114,12 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
     let vault = if roles.serve { Some(vault_key(settings, &target, roles.demo)?) } else { None };
 
     let db = Db::new(target, settings.db_options(), Clock::default());
-    let broker = broker(settings, &db);
+    let metrics = if settings.is_embedded() {
+        Metrics::default()
+    } else {
+        Metrics::new("rabbitmq", &settings.broker.prefix)
+    };
+    let broker = broker(settings, &db, metrics.clone());
     let (stopper, role_stop) = shutdown::channel();
     let (relay_stopper, relay_stop) = shutdown::channel();
     let relay_options = RelayOptions {
@@ -123,11 +128,6 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
         batch: settings.relay.batch,
     };
     let (sender, committed) = mpsc::channel(relay_options.batch * 4);
-    let metrics = if settings.is_embedded() {
-        Metrics::default()
-    } else {
-        Metrics::new("rabbitmq", &settings.broker.prefix)
-    };
     let store = Store::with_relay(db.clone(), sender, relay_options.lease).counting(metrics);
     let mut running = Running {
         gateway: listener.as_ref().map(|(_, address, _)| *address),
@@ -208,9 +208,9 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
     Ok(running)
 }
 
-/// The broker of a process, not yet connected.
+/// The broker of a process, not yet connected. What it counts goes to `metrics`.
 #[must_use]
-pub fn broker(settings: &Settings, db: &Db) -> Broker {
+pub fn broker(settings: &Settings, db: &Db, metrics: Metrics) -> Broker {
     if settings.is_embedded() {
         return Broker::Embedded(Embedded::new(db.clone()));
     }
@@ -222,6 +222,8 @@ pub fn broker(settings: &Settings, db: &Db) -> Broker {
         connect_timeout: Duration::from_millis(b.connect_timeout_ms),
         operation_timeout: Duration::from_millis(b.operation_timeout_ms),
         name: format!("batchshare {}", std::process::id()),
+        ca_file: settings.broker_ca_file(),
+        metrics,
     }))
 }
 
@@ -231,7 +233,7 @@ pub fn broker(settings: &Settings, db: &Db) -> Broker {
 /// Where the broker is away or refuses, or has something else under our names.
 pub async fn declare(settings: &Settings) -> Result<(), AppError> {
     let db = Db::new(settings.target()?, settings.db_options(), Clock::default());
-    Ok(broker(settings, &db).declare().await?)
+    Ok(broker(settings, &db, Metrics::default()).declare().await?)
 }
 
 async fn listen(address: &str, key: &'static str) -> Result<TcpListener, AppError> {

@@ -8,7 +8,8 @@ mod process;
 mod text;
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use process::write_process;
@@ -70,6 +71,9 @@ struct Inner {
     taking: Gauge,
     consumed: Counter,
     sent: Counter,
+    mended: Counter,
+    /// Queues whose dead letters do not come, of those that are looked after.
+    stuck: Mutex<BTreeMap<&'static str, bool>>,
     operation_duration: Histogram,
     process_duration: Histogram,
     http_duration: Histogram,
@@ -105,6 +109,11 @@ impl Metrics {
                 "messaging_client_sent_messages_total",
                 "Messages published and confirmed, or not.",
             ),
+            mended: Counter::new(
+                "batchshare_messages_mended_total",
+                "Messages whose properties or headers could only be read after they were mended.",
+            ),
+            stuck: Mutex::default(),
             operation_duration: Histogram::new(
                 "messaging_client_operation_duration_seconds",
                 "Waiting for the broker, for messages published or acknowledged together.",
@@ -120,6 +129,7 @@ impl Metrics {
         process::started();
         // From the start, so that the first one of a kind is a change and not a new series.
         metrics.pairs(Counts::default());
+        metrics.0.mended.add(Vec::new(), 0);
         for class in Class::ALL {
             metrics.failures(*class, 0);
         }
@@ -177,6 +187,23 @@ impl Metrics {
         self.0.sent.add(labels, 1);
     }
 
+    /// Notes whether the dead letters of a queue (its name's suffix) come.
+    pub fn stuck(&self, queue: &'static str, is_stuck: bool) {
+        self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner).insert(queue, is_stuck);
+    }
+
+    /// The names of queues whose dead letters do not come.
+    #[must_use]
+    pub fn stuck_queues(&self) -> Vec<String> {
+        let stuck = self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        stuck.iter().filter(|of| *of.1).map(|of| self.full_name(of.0)).collect()
+    }
+
+    /// Counts a message that could only be read after it was mended.
+    pub fn mended(&self) {
+        self.0.mended.add(Vec::new(), 1);
+    }
+
     /// Counts how long the broker was waited for. `error` is empty where it did what was asked.
     pub fn waited(&self, operation: &'static str, name: &'static str, took: Duration, error: &'static str) {
         let mut labels = self.at_broker(operation, name);
@@ -218,6 +245,17 @@ impl Metrics {
         m.taking.write(text);
         m.consumed.write(text);
         m.sent.write(text);
+        m.mended.write(text);
+        let stuck = m.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = "batchshare_dead_lettering_stuck";
+        // Only a worker looks after them.
+        if !stuck.is_empty() {
+            text.family(name, "gauge", "Whether RabbitMQ moves no dead letters out of the queue.");
+        }
+        for (queue, is_stuck) in stuck.iter() {
+            let queue = self.full_name(queue);
+            text.sample(name, &[("messaging_destination_name", queue.as_str())], u8::from(*is_stuck));
+        }
         m.operation_duration.write(text);
         m.process_duration.write(text);
         m.http_duration.write(text);

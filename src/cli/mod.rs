@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use self::failure::{Code, Failure};
+use crate::broker::Rabbit;
 use crate::config::Settings;
 use crate::telemetry;
 
@@ -114,6 +115,10 @@ fn check_threads() -> Result<(), Failure> {
 
 fn run(cli: Cli, settings: Settings) -> Result<Code, Failure> {
     check_threads()?;
+    if !settings.is_embedded() {
+        let checked = Rabbit::check_url(&settings.broker.url);
+        checked.map_err(|form| Failure::usage(format!("configuration: {form}")))?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

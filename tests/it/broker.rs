@@ -8,6 +8,7 @@ use batchshare::broker::{
     Broker, BrokerError, Consumer, Delivery, Embedded, Exchange, Outgoing, Queue, Rabbit, RabbitOptions,
     Topology,
 };
+use batchshare::metrics::Metrics;
 
 use crate::support::{Kind as Store, TestDb, eventually, server, unique};
 
@@ -101,6 +102,8 @@ pub(crate) fn options() -> RabbitOptions {
         connect_timeout: Duration::from_secs(5),
         operation_timeout: Duration::from_secs(10),
         name,
+        ca_file: None,
+        metrics: Metrics::default(),
     }
 }
 

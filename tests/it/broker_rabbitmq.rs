@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use batchshare::broker::{Broker, BrokerError, Queue, Rabbit, RabbitOptions};
+use batchshare::broker::{Broker, BrokerError, Exchange, Outgoing, Queue, Rabbit, RabbitOptions};
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
@@ -102,9 +102,9 @@ async fn a_server_that_says_nothing_is_unavailable_in_time_and_found_again() {
     eventually("connected", 20, async || broker.ping().await.ok()).await;
 }
 
-/// lapin's attempt goes on in a thread of its own, whoever waits for it: one is enough.
+/// lapin's attempt goes on in a thread of its own, whoever waits for it: it is ended with its socket.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_that_give_up_on_a_silent_server_leave_one_attempt_behind() {
+async fn callers_that_give_up_on_a_silent_server_leave_nothing_behind() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("its number");
     let (made, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -134,7 +134,80 @@ async fn callers_that_give_up_on_a_silent_server_leave_one_attempt_behind() {
             }) => {}
         }
     }
-    eventually("all but one are closed", 20, async || (open.load(Ordering::SeqCst) == 1).then_some(())).await;
+    eventually("all are closed", 20, async || (open.load(Ordering::SeqCst) == 0).then_some(())).await;
+}
+
+/// The URL with these hosts in place of the server's.
+fn at_hosts(url: &str, hosts: &[SocketAddr]) -> String {
+    let first = at(url, hosts[0]);
+    let more: String = hosts[1..].iter().map(|host| format!(",{host}")).collect();
+    let (before, vhost) = first.rsplit_once('/').expect("a virtual host");
+    format!("{before}{more}/{vhost}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_hosts_one_that_answers_is_enough() {
+    let options = options();
+    let live = Relay::start().await;
+    let dead = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("its number");
+    // It accepts, by its backlog, and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let silent = (silent.local_addr().expect("its number"), silent);
+    rabbit(&options).declare().await.expect("declared");
+    for hosts in
+        [vec![dead, live.address], vec![silent.0, live.address], vec![dead, silent.0, dead, live.address]]
+    {
+        let url = at_hosts(&options.url, &hosts);
+        let broker =
+            rabbit(&RabbitOptions { url, connect_timeout: Duration::from_secs(4), ..options.clone() });
+        let start = Instant::now();
+        assert_eq!(broker.publish(&[to(Queue::Jobs, "a")]).await, [Ok(())], "{hosts:?}");
+        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+        broker.declare().await.expect("declared");
+        broker.close().await;
+    }
+    let url = at_hosts(&options.url, &[dead, silent.0]);
+    let limit = Duration::from_secs(1);
+    let none = rabbit(&RabbitOptions { url, connect_timeout: limit, ..options }).ping().await;
+    let Err(BrokerError::Unavailable(text)) = none else { panic!("{none:?}") };
+    assert!(text.contains(&dead.to_string()) && text.contains(&silent.0.to_string()), "{text}");
+    assert!(!text.contains("guest"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reconnect_begins_at_another_host() {
+    let options = options();
+    rabbit(&options).declare().await.expect("declared");
+    let (first, second) = (Relay::start().await, Relay::start().await);
+    let url = at_hosts(&options.url, &[first.address, second.address]);
+    let limit = Duration::from_secs(8);
+    let broker = rabbit(&RabbitOptions {
+        url,
+        connect_timeout: limit,
+        operation_timeout: Duration::from_secs(1),
+        ..options
+    });
+    for (away, here) in [(&first, &second), (&second, &first), (&first, &second)] {
+        assert_eq!(broker.publish(&[to(Queue::Jobs, "before")]).await, [Ok(())]);
+        away.flowing.send_replace(false);
+        here.flowing.send_replace(true);
+        let lost = broker.publish(&[to(Queue::Jobs, "lost")]).await;
+        assert!(matches!(lost[..], [Err(BrokerError::Unavailable(_))]), "{lost:?}");
+        let start = Instant::now();
+        assert_eq!(broker.publish(&[to(Queue::Jobs, "after")]).await, [Ok(())]);
+        // Had it begun at the silent one, half of the time for connecting would be gone.
+        assert!(start.elapsed() < limit / 2, "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_is_tried_at_each_of_its_addresses() {
+    let live = Relay::start().await;
+    let options = options();
+    // On most machines it is ::1 first, where nobody listens.
+    let url = at(&options.url, live.address).replace("127.0.0.1", "localhost");
+    assert!(url.contains("localhost"));
+    rabbit(&RabbitOptions { url, ..options }).ping().await.expect("connected");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -335,4 +408,52 @@ async fn large_headers_of_somebody_else_break_no_consumer() {
     assert_eq!(delivery.body, b"large");
     assert_eq!(delivery.traceparent(), None, "nothing of that size is a trace");
     consumer.acker().ack(&[delivery.tag]).await.expect("acknowledged");
+}
+
+/// Whoever cleans up at the broker may take one thing of ours, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exchange_a_queue_or_a_binding_that_is_deleted_is_declared_again() {
+    let options = options();
+    rabbit(&options).declare().await.expect("declared");
+    let other = Connection::connect(&options.url, ConnectionProperties::default()).await.expect("connected");
+    let messages = [to(Queue::Jobs, "a"), to(Queue::Steps, "b"), to(Queue::Jobs, "c"), to(Queue::Dead, "d")];
+    for what in ["exchange", "binding", "queue", "all"] {
+        let channel = other.create_channel().await.expect("a channel");
+        let (jobs, internal) =
+            (options.topology.exchange(Exchange::Jobs), options.topology.exchange(Exchange::Internal));
+        let (queue, steps) = (options.topology.queue(Queue::Jobs), options.topology.queue(Queue::Steps));
+        if what == "exchange" || what == "all" {
+            channel.exchange_delete(jobs.as_str().into(), Default::default()).await.expect("deleted");
+            channel.exchange_delete(internal.as_str().into(), Default::default()).await.expect("deleted");
+        }
+        if what == "binding" {
+            let none = FieldTable::default();
+            let unbound =
+                channel.queue_unbind(queue.as_str().into(), jobs.into(), "job.requested".into(), none);
+            unbound.await.expect("unbound");
+        }
+        if what == "queue" || what == "all" {
+            channel.queue_delete(queue.as_str().into(), Default::default()).await.expect("deleted");
+            channel.queue_delete(steps.as_str().into(), Default::default()).await.expect("deleted");
+        }
+        // A program that had a connection before.
+        let broker = rabbit(&options);
+        broker.ping().await.expect("connected");
+        assert_eq!(broker.publish(&messages).await, vec![Ok(()); 4], "{what}");
+        let mut consumer = broker.consume(Queue::Jobs, 10).await.expect("a consumer");
+        let mut found: Vec<String> = Vec::new();
+        while !(found.contains(&"a".to_owned()) && found.contains(&"c".to_owned())) {
+            let delivery = take(&mut consumer).await;
+            found.push(id(&delivery));
+            consumer.acker().ack(&[delivery.tag]).await.expect("acknowledged");
+        }
+        broker.close().await;
+    }
+    // What has nowhere to go even then is told, and soon.
+    let broker = rabbit(&options);
+    let nowhere = Outgoing { routing_key: "nowhere".to_owned(), ..to(Queue::Jobs, "n") };
+    for _ in 0..3 {
+        let answers = broker.publish(&[nowhere.clone(), to(Queue::Jobs, "good")]).await;
+        assert!(matches!(answers[..], [Err(BrokerError::Unroutable { .. }), Ok(())]), "{answers:?}");
+    }
 }

@@ -32,7 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("take", &["broker", "db", "metrics", "retry", "shutdown"]),
     // The two sides of a role; they do not know each other.
     ("store", &["db", "domain", "metrics", "wire"]),
-    ("broker", &["db"]),
+    ("broker", &["db", "metrics"]),
     // What they are made of.
     ("demo", &["domain"]),
     ("telemetry", &["config"]),
@@ -51,6 +51,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("diesel", &["db/", "store/", "broker/embedded/"]),
     ("diesel_migrations", &["db/migrate.rs"]),
     ("lapin", &["broker/rabbitmq/"]),
+    ("async_rs", &["broker/rabbitmq/"]),
+    ("futures_io", &["broker/rabbitmq/"]),
     ("axum", &["gateway/"]),
     ("backoff", &["retry.rs"]),
     ("chacha20poly1305", &["vault.rs"]),

@@ -1,17 +1,17 @@
 //! A connection, the cell it lives in, and what its errors mean to us.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use lapin::options::ConfirmSelectOptions;
-use lapin::uri::{AMQPScheme, AMQPUri};
-use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event};
+use lapin::{Channel, Connection, ErrorKind, Event};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Inner;
+use super::connect::Attempt;
 use crate::broker::BrokerError;
 
 /// A place for one connection, made when needed and again after it was lost.
@@ -21,8 +21,8 @@ pub(super) struct Cell {
     /// Bytes of a frame, where the URL does not say; else the server's.
     frame_max: Option<u32>,
     link: Mutex<Option<Arc<Link>>>,
-    /// The last attempt has had no answer so far.
-    stalled: AtomicBool,
+    /// The number of the host (of those in the URL, over and over) that the next attempt begins with.
+    turn: AtomicUsize,
 }
 
 /// An open connection.
@@ -37,41 +37,29 @@ pub(super) struct Link {
 
 impl Cell {
     pub(super) fn new(purpose: &'static str, frame_max: Option<u32>) -> Self {
-        Self { purpose, frame_max, link: Mutex::new(None), stalled: AtomicBool::new(false) }
+        Self { purpose, frame_max, link: Mutex::new(None), turn: AtomicUsize::new(0) }
     }
 
     /// The connection there is, or a new one. Waits for the connect timeout at most.
     pub(super) async fn get(&self, inner: &Inner) -> Result<Arc<Link>, BrokerError> {
-        let Some(uri) = &inner.uri else {
-            let form = "broker.url must look like amqp://user:password@host:port/vhost";
-            return Err(BrokerError::Refused(form.to_owned()));
-        };
-        let limit = inner.options.connect_timeout;
+        let places = inner.places.as_ref().map_err(|form| BrokerError::Refused((*form).to_owned()))?;
+        let limit = places.connect_timeout().unwrap_or(inner.options.connect_timeout);
         let deadline = Instant::now() + limit;
-        let place = format!("{}:{}", uri.authority.host, uri.authority.port);
-        let late = || BrokerError::Unavailable(format!("no answer from {place} within {limit:?}"));
-        let mut link = timeout_at(deadline, self.link.lock()).await.map_err(|_| late())?;
+        let late = |_| BrokerError::Unavailable(format!("no answer from {places} within {limit:?}"));
+        let mut link = timeout_at(deadline, self.link.lock()).await.map_err(late)?;
         if let Some(link) = link.as_ref().filter(|link| link.connection.status().connected()) {
             return Ok(Arc::clone(link));
         }
         *link = None;
-        // lapin's attempt cannot be stopped: its thread waits on while the server says nothing. After
-        // one such attempt, look first whether anybody answers, so that threads do not pile up.
-        if self.stalled.load(Ordering::Relaxed) {
-            let answered = timeout_at(deadline, answers(uri)).await.map_err(|_| late())?;
-            answered.map_err(|error| BrokerError::Unavailable(format!("{place}: {error}")))?;
-        }
+        // Each attempt begins at another host. Counted before: whoever waits for us may be gone before the end.
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let name = format!("{} {}", inner.options.name, self.purpose);
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
-        // Before: whoever waits for us may be gone before the deadline, and the thread stays all the same.
-        self.stalled.store(true, Ordering::Relaxed);
-        let mut uri = uri.clone();
-        uri.query.frame_max = uri.query.frame_max.or(self.frame_max);
-        let connecting = Connection::connect_uri(uri, properties);
-        let connected = timeout_at(deadline, connecting).await.map_err(|_| late())?;
-        self.stalled.store(false, Ordering::Relaxed);
-        let connection = connected.map_err(|error| failed(&place, &error))?;
-        tracing::debug!(purpose = self.purpose, place, "connected to RabbitMQ");
+        let attempt = Attempt { inner, places, turn, deadline, name, frame_max: self.frame_max };
+        let connecting = attempt.first_that_answers();
+        let (connection, host) = timeout_at(deadline, connecting).await.map_err(late)??;
+        // The next one begins behind it: it is made because this host is gone.
+        let count = places.count();
+        self.turn.fetch_add((host + count - turn % count) % count, Ordering::Relaxed);
         let fresh = Arc::new(Link::new(connection, self.purpose));
         *link = Some(Arc::clone(&fresh));
         Ok(fresh)
@@ -172,19 +160,6 @@ impl Drop for Link {
 
 fn blocked(reason: &str) -> BrokerError {
     BrokerError::Unavailable(format!("blocked: {reason}"))
-}
-
-/// Whether the server says its first byte. Costs the server a line in its log, so it is only asked
-/// after it did not answer. Nothing is learnt of a server behind TLS but that it listens.
-async fn answers(uri: &AMQPUri) -> std::io::Result<()> {
-    let stream = tokio::net::TcpStream::connect((uri.authority.host.as_str(), uri.authority.port)).await?;
-    if uri.scheme == AMQPScheme::AMQP {
-        stream.writable().await?;
-        // Eight bytes on a fresh connection fit its buffer.
-        stream.try_write(b"AMQP\x00\x00\x09\x01")?;
-        stream.readable().await?;
-    }
-    Ok(())
 }
 
 /// What an error of lapin's means. Its texts hold the user's name at most, never the password.

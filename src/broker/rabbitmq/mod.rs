@@ -5,27 +5,38 @@
 //! own recovery is off: it gives up after a while and re-publishes nothing. A connection that failed
 //! is dropped here, the operation answers [`BrokerError::Unavailable`] and the next one connects.
 
+mod connect;
 mod consume;
 mod declare;
+mod frames;
 mod link;
+mod mend;
+mod place;
 mod publish;
+mod stream;
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use lapin::types::FieldTable;
-use lapin::uri::AMQPUri;
 
 pub(super) use consume::{RabbitAcker, RabbitConsumer};
 
 use super::{BrokerError, Outgoing, Queue, Topology};
+use crate::metrics::Metrics;
+use frames::Mended;
 use link::{Cell, Link};
+use place::Places;
 
 /// Bytes of a frame on the connection that publishes. lapin keeps room for 32 frames each way, and uses it: with
 /// the server's 128 KiB that is 4 MiB at rest. The connection that consumes keeps the server's: a message's
 /// headers come in one frame, however large their publisher made them.
 const FRAME_BYTES: u32 = 32 * 1024;
+
+/// A message that has nowhere to go even then is not to declare everything again and again.
+const HEAL_EVERY: Duration = Duration::from_secs(5);
 
 /// Events that a listener holds at most.
 const LISTENER_PREFETCH: u16 = 100;
@@ -33,7 +44,8 @@ const LISTENER_PREFETCH: u16 = 100;
 /// Where the broker is and how long to wait for it.
 #[derive(Clone)]
 pub struct RabbitOptions {
-    /// `amqp://user:password@host:port/vhost`; what its query sets wins over the fields here.
+    /// `amqp://user:password@host:port/vhost`, where several hosts may stand with commas between them; what its
+    /// query sets wins over the fields here.
     pub url: String,
     pub topology: Topology,
     /// Seconds. A peer that is gone is noticed after twice this.
@@ -44,6 +56,10 @@ pub struct RabbitOptions {
     pub operation_timeout: Duration,
     /// How the broker's own tools list the connections (with what each is for behind it).
     pub name: String,
+    /// PEM: authorities that TLS trusts besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Where messages are counted that had to be mended.
+    pub metrics: Metrics,
 }
 
 // The URL holds a password: Debug leaves it out.
@@ -64,15 +80,30 @@ pub struct Rabbit {
 
 struct Inner {
     options: RabbitOptions,
-    /// None where the URL could not be read: then every operation says so.
-    uri: Option<AMQPUri>,
+    /// What the URL must look like, where it could not be read: then every operation says so.
+    places: Result<Places, &'static str>,
+    mended: Arc<Mended>,
+    /// Ids of checks that consumers have rejected.
+    checks: Arc<Mutex<Vec<String>>>,
+    /// When the topology was last declared because a message had nowhere to go.
+    healed: Mutex<Option<Instant>>,
     publishing: Cell,
     consuming: Cell,
 }
 
 impl Inner {
+    /// Whether it is time to declare the topology because something of it is missing.
+    fn may_heal(&self) -> bool {
+        let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = healed.is_none_or(|healed| healed.elapsed() >= HEAL_EVERY);
+        if may {
+            *healed = Some(Instant::now());
+        }
+        may
+    }
+
     fn user(&self) -> Option<&str> {
-        self.uri.as_ref().map(|uri| uri.authority.userinfo.username.as_str())
+        self.places.as_ref().ok().map(Places::user)
     }
 }
 
@@ -80,14 +111,29 @@ impl Rabbit {
     /// Connects nothing yet: the first operation does.
     #[must_use]
     pub fn new(options: RabbitOptions) -> Self {
-        let uri = options.url.parse::<AMQPUri>().ok().map(|mut uri| {
-            uri.query.heartbeat.get_or_insert(options.heartbeat);
-            let connect_ms = u64::try_from(options.connect_timeout.as_millis()).unwrap_or(u64::MAX);
-            uri.query.connection_timeout.get_or_insert(connect_ms);
-            uri
-        });
+        let places = Places::parse(&options.url).map(|places| places.heartbeat(options.heartbeat));
+        let mended = Arc::new(Mended::new(options.metrics.clone()));
+        let healed = Mutex::default();
         let (publishing, consuming) = (Cell::new("publish", Some(FRAME_BYTES)), Cell::new("consume", None));
-        Self { inner: Arc::new(Inner { options, uri, publishing, consuming }) }
+        Self {
+            inner: Arc::new(Inner {
+                options,
+                places,
+                mended,
+                checks: Arc::default(),
+                healed,
+                publishing,
+                consuming,
+            }),
+        }
+    }
+
+    /// Whether a URL can be read, before anything is done with it.
+    ///
+    /// # Errors
+    /// What it must look like; never the URL, which holds a password.
+    pub fn check_url(url: &str) -> Result<(), &'static str> {
+        Places::parse(url).map(drop)
     }
 
     /// The broker's user that this process is.
@@ -107,17 +153,42 @@ impl Rabbit {
             .await
     }
 
+    /// Publishes a batch. What has nowhere to go is sent once more after the topology was declared again: somebody
+    /// has deleted an exchange, a queue or a binding.
     pub(super) async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
-        publish::batch(&self.inner, batch).await
+        let mut answers = publish::batch(&self.inner, batch).await;
+        let is_unroutable =
+            |answer: &Result<(), BrokerError>| matches!(answer, Err(BrokerError::Unroutable { .. }));
+        if !answers.iter().any(is_unroutable) || !self.inner.may_heal() {
+            return answers;
+        }
+        tracing::warn!("a message has nowhere to go: exchanges, queues and bindings are declared again");
+        if let Err(error) = self.declare().await {
+            tracing::warn!(%error, "they could not be declared");
+            return answers;
+        }
+        // A missing exchange closes the channel, and with it all that was sent beside.
+        let lost: Vec<usize> = (0..batch.len()).filter(|at| answers[*at].is_err()).collect();
+        let again: Vec<Outgoing> = lost.iter().map(|at| batch[*at].clone()).collect();
+        for (at, answer) in lost.into_iter().zip(publish::batch(&self.inner, &again).await) {
+            answers[at] = answer;
+        }
+        answers
     }
 
     pub(super) async fn consume(&self, queue: Queue, prefetch: u16) -> Result<RabbitConsumer, BrokerError> {
         let options = &self.inner.options;
         let name = options.topology.queue(queue);
         self.on_link(&self.inner.consuming, "consuming", async |link| {
-            RabbitConsumer::start(link, &name, prefetch, options.operation_timeout).await
+            let checks = queue.dead_letters().then(|| Arc::clone(&self.inner.checks));
+            let consumer = RabbitConsumer::start(link, &name, prefetch, options.operation_timeout).await?;
+            Ok(consumer.rejecting_checks(checks))
         })
         .await
+    }
+
+    pub(super) fn checks_taken(&self) -> Vec<String> {
+        std::mem::take(&mut *self.inner.checks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) async fn listen(&self) -> Result<RabbitConsumer, BrokerError> {

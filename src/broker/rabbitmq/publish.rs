@@ -180,6 +180,11 @@ async fn one(channel: &Channel, inner: &Inner, message: &Outgoing) -> Result<Con
     let options = BasicPublishOptions { mandatory: message.mandatory, immediate: false };
     let key = short(&message.routing_key)?;
     let lost = |error: lapin::Error| match error.kind() {
+        // NOT_FOUND: there is no such exchange.
+        ErrorKind::ProtocolError(told) if told.get_id() == 404 => BrokerError::Unroutable {
+            exchange: inner.options.topology.exchange(message.exchange),
+            routing_key: message.routing_key.clone(),
+        },
         // CONTENT_TOO_LARGE, PRECONDITION_FAILED.
         ErrorKind::ProtocolError(told) if [311, 406].contains(&told.get_id()) => {
             BrokerError::Rejected(told.get_message().to_string())

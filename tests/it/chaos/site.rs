@@ -132,6 +132,8 @@ impl Site {
             connect_timeout: Duration::from_secs(3),
             operation_timeout: Duration::from_secs(4),
             name: "chaos".to_owned(),
+            ca_file: None,
+            metrics: batchshare::metrics::Metrics::default(),
         }))
     }
 

@@ -2,8 +2,10 @@
 //! in; each test ends with the promise that held meanwhile.
 
 mod bodies;
+mod frames;
 mod letters;
 pub mod raw;
+mod stuck;
 
 use std::time::{Duration, Instant};
 

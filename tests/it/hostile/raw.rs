@@ -66,6 +66,11 @@ impl Properties {
         self.raw(1 << 6, seconds.to_be_bytes().to_vec())
     }
 
+    /// Milliseconds after which RabbitMQ takes the message for dead.
+    pub fn expiration(self, ms: u32) -> Self {
+        self.short(EXPIRATION, ms.to_string().as_bytes())
+    }
+
     fn encoded(&self) -> Vec<u8> {
         let flags = self.fields.keys().fold(0, |flags, bit| flags | bit.0);
         let mut bytes = u16::to_be_bytes(flags).to_vec();
@@ -186,7 +191,13 @@ impl RawPublisher {
     }
 
     /// Publishes a message and waits for RabbitMQ's answer.
-    pub fn publish(&mut self, exchange: &str, key: &str, properties: &Properties, body: &[u8]) -> Answer {
+    pub fn publish(
+        &mut self,
+        exchange: &str,
+        key: impl AsRef<[u8]>,
+        properties: &Properties,
+        body: &[u8],
+    ) -> Answer {
         self.try_publish(exchange, key, properties, body).expect("RabbitMQ answers")
     }
 
@@ -194,13 +205,13 @@ impl RawPublisher {
     pub fn try_publish(
         &mut self,
         exchange: &str,
-        key: &str,
+        key: impl AsRef<[u8]>,
         properties: &Properties,
         body: &[u8],
     ) -> io::Result<Answer> {
         let mut publish = vec![0, 0];
         publish.extend(short(exchange.as_bytes()));
-        publish.extend(short(key.as_bytes()));
+        publish.extend(short(key.as_ref()));
         publish.push(0);
         self.method(1, 60, 40, &publish)?;
         let mut header = 60_u16.to_be_bytes().to_vec();

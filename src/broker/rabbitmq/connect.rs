@@ -1,0 +1,155 @@
+//! Making a connection: a socket, TLS above it, our stream above that, and lapin's handshake.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsFd as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_rs::traits::Reactor as _;
+use async_rs::util::RuntimeParts;
+use async_rs::{Runtime, Tokio};
+use lapin::tcp::OwnedTLSConfig;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
+use tokio::time::{Instant, timeout_at};
+
+use super::Inner;
+use super::frames::Frames;
+use super::link::failed;
+use super::place::{Host, Places};
+use super::stream::{Handed, Mending};
+use crate::broker::BrokerError;
+
+/// What all attempts of one call share.
+pub(super) struct Attempt<'a> {
+    pub(super) inner: &'a Inner,
+    pub(super) places: &'a Places,
+    /// The number of the host that comes first.
+    pub(super) turn: usize,
+    pub(super) deadline: Instant,
+    /// How the broker's own tools list the connection.
+    pub(super) name: String,
+    /// Bytes of a frame, where the URL does not say.
+    pub(super) frame_max: Option<u32>,
+}
+
+impl Attempt<'_> {
+    /// Tries each host in turn, and each address of it, so that one that is silent leaves time for the others. The
+    /// first connection, and the number of its host.
+    pub(super) async fn first_that_answers(&self) -> Result<(Connection, usize), BrokerError> {
+        let mut reasons = Vec::new();
+        let count = self.places.count();
+        for (tried, (number, host)) in self.places.from(self.turn).enumerate() {
+            match self.host(host, share(self.deadline, count - tried)).await {
+                Ok(connection) => {
+                    tracing::debug!(name = self.name, place = %host, "connected to RabbitMQ");
+                    return Ok((connection, number));
+                }
+                Err(BrokerError::Unavailable(reason)) => reasons.push(reason),
+                // The same user and virtual host are refused by the others, too.
+                Err(refused) => return Err(refused),
+            }
+        }
+        Err(BrokerError::Unavailable(reasons.join("; ")))
+    }
+
+    async fn host(&self, host: &Host, deadline: Instant) -> Result<Connection, BrokerError> {
+        let late = || BrokerError::Unavailable(format!("no answer from {host} in time"));
+        let broken = |error: io::Error| BrokerError::Unavailable(format!("{host}: {error}"));
+        let found = tokio::net::lookup_host((host.name.as_str(), host.port));
+        let found = timeout_at(deadline, found).await.map_err(|_| late())?.map_err(broken)?;
+        let mut addresses: Vec<SocketAddr> = found.collect();
+        if !addresses.is_empty() {
+            let count = addresses.len();
+            addresses.rotate_left(self.turn / self.places.count() % count);
+        }
+        let mut last = BrokerError::Unavailable(format!("{host}: the name has no address"));
+        let count = addresses.len();
+        for (tried, address) in addresses.into_iter().enumerate() {
+            let deadline = share(deadline, count - tried);
+            match timeout_at(deadline, self.address(host, address)).await {
+                Ok(Err(BrokerError::Unavailable(reason))) => last = BrokerError::Unavailable(reason),
+                Ok(answer) => return answer,
+                Err(_) => last = late(),
+            }
+        }
+        Err(last)
+    }
+
+    async fn address(&self, host: &Host, address: SocketAddr) -> Result<Connection, BrokerError> {
+        let broken = |error: io::Error| BrokerError::Unavailable(format!("{host}: {error}"));
+        let mut uri = self.places.uri(host);
+        uri.query.frame_max = uri.query.frame_max.or(self.frame_max);
+        let kit = Tokio::current();
+        let socket = kit.tcp_connect_addr(address).await.map_err(broken)?;
+        let cut = Cut::of(socket.get_ref()).map_err(broken)?;
+        let mut stream = AsyncTcpStream::Plain(socket);
+        if uri.scheme == AMQPScheme::AMQPS {
+            let tls = tls(self.inner).map_err(broken)?;
+            stream = stream.into_tls(&host.name, tls.as_ref()).await.map_err(broken)?;
+        }
+        let stream = Mending::new(stream, Frames::new(uri.query.frame_max, Arc::clone(&self.inner.mended)));
+        let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
+        let connection = handshake(uri, kit, stream, properties).await;
+        let connection = connection.map_err(|error| failed(&host.to_string(), &error))?;
+        cut.keep();
+        Ok(connection)
+    }
+}
+
+async fn handshake(
+    uri: AMQPUri,
+    kit: Tokio,
+    stream: super::stream::ServerStream,
+    properties: ConnectionProperties,
+) -> lapin::Result<Connection> {
+    let runtime = Runtime::new(RuntimeParts::new(kit.clone(), Handed(kit)));
+    let stream = Mutex::new(Some(stream));
+    // Asked for once: lapin's own retries are off.
+    let hand_over = async move |_, _| {
+        let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+        stream.map(AsyncTcpStream::Plain).ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected).into())
+    };
+    Connection::connector(uri, runtime, hand_over, properties).await
+}
+
+/// Whom TLS trusts: the system's authorities, and those of the file that is set. Read each time, so that a file may be
+/// replaced.
+fn tls(inner: &Inner) -> io::Result<OwnedTLSConfig> {
+    let file = inner.options.ca_file.as_deref();
+    let cert_chain = file.map(|file| {
+        std::fs::read_to_string(file)
+            .map_err(|error| io::Error::other(format!("broker.ca_file {}: {error}", file.display())))
+    });
+    Ok(OwnedTLSConfig { identity: None, cert_chain: cert_chain.transpose()? })
+}
+
+/// Ends a socket when an attempt is given up. lapin waits for the server in a thread of its own, which nobody can
+/// stop but by this.
+struct Cut(Option<std::net::TcpStream>);
+
+impl Cut {
+    fn of(socket: &tokio::net::TcpStream) -> io::Result<Self> {
+        Ok(Self(Some(socket.as_fd().try_clone_to_owned()?.into())))
+    }
+
+    /// The attempt was a success.
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.0 {
+            // Closed already where the server did it.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// When the first of so many must have had an answer, so that the others have as long.
+fn share(deadline: Instant, of: usize) -> Instant {
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now) / u32::try_from(of.max(1)).unwrap_or(1)
+}

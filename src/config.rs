@@ -56,6 +56,8 @@ pub struct Broker {
     pub connect_timeout_ms: u64,
     pub operation_timeout_ms: u64,
     pub prefetch: u16,
+    pub ca_file: String,
+    pub check_interval_ms: u64,
 }
 
 // The URLs hold passwords: Debug leaves them out.
@@ -217,6 +219,7 @@ impl Settings {
         if !self.is_embedded() && !schemes.iter().any(|scheme| self.broker.url.starts_with(scheme)) {
             return bad("broker.url must be embedded: or start with amqp:// (amqps:// in a build with TLS)");
         }
+        self.check_tls()?;
         if self.broker.prefix.is_empty()
             || !self.broker.prefix.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
         {
@@ -242,6 +245,44 @@ impl Settings {
             return bad("worker.retry_delays_ms must name one delay or more");
         }
         Ok(())
+    }
+
+    /// Without TLS in the build, lapin would speak to an amqps:// server in the clear, password and all.
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        let bad = |text: String| Err(ConfigError(text));
+        let has_tls = cfg!(feature = "tls");
+        let without =
+            "this program is built without TLS (build it with `cargo build --release --features tls`)";
+        let is_amqps = self.broker.url.starts_with("amqps://");
+        if is_amqps && !has_tls {
+            return bad(format!("broker.url is amqps://, and {without}"));
+        }
+        let (_, query) = self.database.url.split_once('?').unwrap_or_default();
+        let wants_tls = |pair: &str| match pair.split_once('=') {
+            Some(("sslmode", mode)) => mode == "require" || mode.starts_with("verify-"),
+            Some(("ssl", value)) => value == "true",
+            _ => false,
+        };
+        if !has_tls && self.database.url.starts_with("postgres") && query.split('&').any(wants_tls) {
+            return bad(format!("database.url asks for TLS (sslmode), and {without}"));
+        }
+        if self.broker.ca_file.is_empty() {
+            return Ok(());
+        }
+        if !is_amqps {
+            return bad("broker.ca_file is for an amqps:// broker.url".to_owned());
+        }
+        match std::fs::read_to_string(&self.broker.ca_file) {
+            Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => Ok(()),
+            Ok(_) => bad(format!("broker.ca_file {} holds no certificate (PEM)", self.broker.ca_file)),
+            Err(error) => bad(format!("cannot read broker.ca_file {}: {error}", self.broker.ca_file)),
+        }
+    }
+
+    /// The authorities of the broker's own, where a file is set.
+    #[must_use]
+    pub fn broker_ca_file(&self) -> Option<PathBuf> {
+        (!self.broker.ca_file.is_empty()).then(|| PathBuf::from(&self.broker.ca_file))
     }
 
     /// The database's place.

@@ -192,3 +192,57 @@ async fn memory_that_is_freed_goes_back_to_the_system_unless_the_operator_says_h
         assert_eq!(program.stop(), 0);
     }
 }
+
+/// A build without TLS would speak to such a server in the clear, password and all.
+#[cfg(not(feature = "tls"))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_tls_in_the_build_what_asks_for_it_is_refused_and_nothing_is_sent() {
+    let site = Site::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("not blocking");
+    let address = listener.local_addr().expect("its number");
+    let broker = format!("amqps://me:Wr0ng-secret@{address}/%2f");
+    let mut cases = vec![("BATCHSHARE__BROKER__URL", broker, "broker.url")];
+    for query in ["sslmode=require", "connect_timeout=3&sslmode=verify-ca", "sslmode=verify-full", "ssl=true"] {
+        let url = format!("postgres://me:Wr0ng-secret@{address}/batchshare?{query}");
+        cases.push(("BATCHSHARE__DATABASE__URL", url, "database.url"));
+    }
+    for (name, url, key) in cases {
+        for args in [&["serve"][..], &["work"], &["migrate"], &["topology", "--declare"], &["jobs", "list"]] {
+            let env = site.with(name, url.clone());
+            let err = is_refused(args, &env);
+            assert!([key, "without TLS", "--features tls"].iter().all(|word| err.contains(word)), "{err}");
+        }
+    }
+    let nobody = listener.accept().expect_err("nothing is sent");
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_urls_in_one_are_refused_and_not_told() {
+    let site = Site::new().await;
+    for url in [
+        "amqp://me:Wr0ng@a/v,amqp://me:Wr0ng@b/v",
+        "amqp://me:Wr0ng@a,,b/v",
+        "amqp://me:Wr0ng@a:1,me:Wr0ng@b/v",
+    ] {
+        let err = is_refused(&["work"], &site.with("BATCHSHARE__BROKER__URL", url));
+        assert!(err.contains("broker.url must look like") && err.contains("host1:5672,host2:5672"), "{err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_authorities_that_is_of_no_use_is_told() {
+    let mut site = Site::new().await;
+    site.env.push(("BATCHSHARE__BROKER__CA_FILE", "/nonexistent/ca.pem".to_owned()));
+    let err = is_refused(&["work"], &site.env);
+    assert!(err.contains("broker.ca_file") && err.contains("amqps://"), "{err}");
+}
+
+/// Ends at once with 2 and one line, which it gives, without the password.
+fn is_refused(args: &[&str], env: &Env) -> String {
+    let (code, out, err) = run(args, env);
+    assert_eq!((code, out.as_str(), err.lines().count()), (2, "", 1), "{args:?}: {err}");
+    assert!(!err.contains("Wr0ng"), "{err}");
+    err
+}

@@ -77,6 +77,13 @@ impl Delivery {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
+    /// The id of a check, if that is all it is.
+    #[must_use]
+    pub fn check_id(&self) -> Option<&str> {
+        let id = self.message_id.as_deref().filter(|id| id.starts_with(topology::CHECK_ID));
+        id.filter(|_| self.body == topology::CHECK_BODY)
+    }
+
     /// The W3C trace that its sender names: 55 characters, else unchecked.
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
@@ -204,6 +211,17 @@ impl Broker {
             Self::Rabbit(rabbit) => rabbit.listen().await.map(Listener::Rabbit),
             Self::Embedded(embedded) => Ok(Listener::Embedded(embedded.listen())),
             Self::Faulty(faulty) => Box::pin(faulty.inner().listen()).await,
+        }
+    }
+
+    /// The ids of checks that this process's consumers have rejected since the last call. Only RabbitMQ has any: the
+    /// embedded broker moves a dead letter itself.
+    #[must_use]
+    pub fn checks_taken(&self) -> Vec<String> {
+        match self {
+            Self::Rabbit(rabbit) => rabbit.checks_taken(),
+            Self::Embedded(_) => Vec::new(),
+            Self::Faulty(faulty) => faulty.inner().checks_taken(),
         }
     }
 

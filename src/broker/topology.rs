@@ -120,6 +120,12 @@ pub const HEADER_DEAD_USER: &str = "x-batchshare-dead-user";
 pub const HEADER_DEAD_HEADERS: &str = "x-batchshare-dead-headers";
 /// The W3C trace header of every message.
 pub const HEADER_TRACEPARENT: &str = "traceparent";
+
+/// A message that is sent to become a dead letter, to see that it does (see worker/checks.rs): how its id begins,
+/// and its whole body.
+pub const CHECK_ID: &str = "check/";
+pub const CHECK_BODY: &[u8] = b"batchshare check";
+
 /// What every message of ours is.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 

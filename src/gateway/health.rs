@@ -26,13 +26,16 @@ pub(super) async fn live() -> Json<Value> {
 /// Ready while the database answers. A missing broker is said and is no reason to turn requests
 /// away: jobs wait in the outbox.
 pub(super) async fn ready(State(state): State<GatewayState>) -> Response {
-    answer(&state.startup, look(&state.store, &state.broker).await, false)
+    answer(&state.startup, look(&state.store, &state.broker).await, false, &[])
 }
 
 /// `/healthz`, `/readyz` and `/metrics` of a worker, which needs both servers.
 pub fn worker_health(store: Store, broker: BrokerCheck, startup: Startup) -> Router {
     let scrape = Scrape::new(store.clone(), Arc::clone(&broker), startup.clone());
-    let ready = async move || answer(&startup, look(&store, &broker).await, true);
+    let ready = async move || {
+        let stuck = store.metrics().stuck_queues();
+        answer(&startup, look(&store, &broker).await, true, &stuck)
+    };
     Router::new()
         .route("/healthz", get(live))
         .route("/readyz", get(ready))
@@ -54,11 +57,18 @@ pub(super) async fn look(store: &Store, broker: &BrokerCheck) -> (bool, bool) {
     (matches!(database, Ok(Ok(()))), broker.unwrap_or(false))
 }
 
-fn answer(startup: &Startup, (database, broker): (bool, bool), needs_broker: bool) -> Response {
+/// `stuck`: queues whose dead letters do not come. Work goes on, and a person has to look.
+fn answer(
+    startup: &Startup,
+    (database, broker): (bool, bool),
+    needs_broker: bool,
+    stuck: &[String],
+) -> Response {
     let missing = if needs_broker { "unavailable" } else { "degraded" };
     let (code, status) = match (database, broker) {
         _ if !startup.is_over() => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
-        (true, true) => (StatusCode::OK, "ok"),
+        (true, true) if stuck.is_empty() => (StatusCode::OK, "ok"),
+        (true, true) => (StatusCode::OK, "degraded"),
         (true, false) if !needs_broker => (StatusCode::OK, "degraded"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
@@ -74,6 +84,9 @@ fn answer(startup: &Startup, (database, broker): (bool, bool), needs_broker: boo
         Stage::DemoData => Some("demo data"),
         Stage::Over => None,
     };
+    if !stuck.is_empty() {
+        body["dead_letters"] = json!({"status": "stuck", "queues": stuck});
+    }
     if let Some(waiting_for) = waiting_for {
         body["waiting_for"] = waiting_for.into();
     }

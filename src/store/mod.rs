@@ -6,6 +6,7 @@
 
 mod access;
 mod begin;
+mod checks;
 mod dead;
 mod dead_desk;
 mod directory;
@@ -38,6 +39,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub use begin::{BeginOptions, Begun};
+pub use checks::CheckState;
 pub use dead::{DeadLetter, Origin};
 pub use dead_desk::{DeadFilter, DeadItem, Discarded, KeptLetter};
 pub use directory::{Person, PrincipalName, RecipientItem, SignIn};

@@ -189,5 +189,16 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    broker_checks (queue) {
+        queue -> Text,
+        id -> Text,
+        asked_at -> BigInt,
+        taken_at -> Nullable<BigInt>,
+        seen_at -> Nullable<BigInt>,
+        stuck_since -> Nullable<BigInt>,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(principals, members, secrets, secret_tags, grants);
 diesel::allow_tables_to_appear_in_same_query!(jobs, job_secrets, lanes, job_rejections, notices, outbox);

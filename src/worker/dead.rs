@@ -134,8 +134,10 @@ pub(super) struct DeadLetters(pub(super) Arc<Worker>);
 impl Handler for DeadLetters {
     async fn handle(self: Arc<Self>, taken: Taken) -> Result<(), Outage> {
         let taken = structured(taken, self.0.options.begin.limits.message_bytes);
-        for place in 0..taken.len() {
-            self.0.keep(&taken, place).await?;
+        for (place, delivery) in taken.iter().enumerate() {
+            if !self.0.is_check(delivery).await.map_err(not_recorded)? {
+                self.0.keep(&taken, place).await?;
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! The path of one request is handle.rs, that of a large job's lane is lane.rs; read them top to
 //! bottom. Dead letters are in dead.rs, the timer of retries in due.rs.
 
+mod checks;
 mod dead;
 mod due;
 mod handle;
@@ -31,6 +32,8 @@ pub struct WorkerOptions {
     /// RabbitMQ users that may publish requests; empty: all.
     pub allowed_publishers: Vec<String>,
     pub prefetch: u16,
+    /// How often the moving of dead letters is checked; zero is never.
+    pub check_interval: Duration,
     /// Requests begun together at most.
     pub together: usize,
     pub request_concurrency: usize,
@@ -58,6 +61,10 @@ impl WorkerOptions {
             retry_delays: w.retry_delays_ms.iter().copied().map(Duration::from_millis).collect(),
             allowed_publishers: w.allowed_publishers.clone(),
             prefetch: settings.broker.prefetch,
+            check_interval: match settings.is_embedded() {
+                true => Duration::ZERO,
+                false => Duration::from_millis(settings.broker.check_interval_ms),
+            },
             together: w.together,
             request_concurrency: w.request_concurrency,
             step_concurrency: w.step_concurrency,
@@ -107,6 +114,7 @@ pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Sto
     };
     // One in hand: a dead letter may be as large as the broker takes, and nothing else bounds what is held.
     let dead = Takes { prefetch: 1, ..takes(Queue::Dead, 1) };
+    let check_interval = options.check_interval;
     let worker = Worker::new(store, broker.clone(), options, stop.clone());
     let mut tasks = JoinSet::new();
     let requester = Arc::new(handle::Requests(Arc::clone(&worker)));
@@ -115,6 +123,9 @@ pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Sto
     tasks.spawn(take(broker.clone(), db.clone(), metrics.clone(), steps, stepper, stop.clone()));
     let burier = Arc::new(dead::DeadLetters(Arc::clone(&worker)));
     tasks.spawn(take(broker, db, metrics, dead, burier, stop.clone()));
+    if !check_interval.is_zero() {
+        tasks.spawn(checks::run(Arc::clone(&worker), check_interval, stop.clone()));
+    }
     tasks.spawn(due::run(worker, stop.clone()));
     while tasks.join_next().await.is_some() && stop.is_set() {}
 }

@@ -224,6 +224,7 @@ pub fn worker_options() -> WorkerOptions {
         retry_delays: vec![Duration::ZERO; 4],
         allowed_publishers: Vec::new(),
         prefetch: 1,
+        check_interval: Duration::ZERO,
         together: 1,
         request_concurrency: 1,
         step_concurrency: 1,

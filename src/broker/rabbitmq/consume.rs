@@ -19,10 +19,15 @@ use crate::broker::{BrokerError, Death, Delivery, within};
 /// never ended.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Ids of rejected checks that are kept until somebody asks.
+const MOST_CHECKS: usize = 100;
+
 /// A consumer on a channel of its own.
 pub struct RabbitConsumer {
     stream: lapin::Consumer,
     acker: RabbitAcker,
+    /// Where the ids of rejected checks go, if they are rejected.
+    checks: Option<Arc<Mutex<Vec<String>>>>,
     /// Why it is of no use any more.
     ended: Option<BrokerError>,
 }
@@ -52,7 +57,13 @@ impl RabbitConsumer {
         let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
         let stream = channel.basic_consume(short(queue)?, "".into(), options, none).await.map_err(what)?;
         let acker = RabbitAcker { channel, limit, held: Arc::default(), sending: Arc::default() };
-        Ok(Self { stream, acker, ended: None })
+        Ok(Self { stream, acker, checks: None, ended: None })
+    }
+
+    /// Rejects checks in place of giving them out, so that they become dead letters.
+    pub(super) fn rejecting_checks(mut self, checks: Option<Arc<Mutex<Vec<String>>>>) -> Self {
+        self.checks = checks;
+        self
     }
 
     pub(in crate::broker) async fn next(&mut self) -> Result<Delivery, BrokerError> {
@@ -64,7 +75,11 @@ impl RabbitConsumer {
             match timeout(LOOK, self.stream.next()).await {
                 Ok(Some(Ok(delivery))) => {
                     self.acker.held().insert(delivery.delivery_tag);
-                    return Ok(read(delivery));
+                    let delivery = read(delivery);
+                    match (&self.checks, delivery.check_id()) {
+                        (Some(checks), Some(id)) => reject(&self.acker, delivery.tag, id.to_owned(), checks),
+                        _ => return Ok(delivery),
+                    }
                 }
                 Ok(Some(Err(error))) => self.ended = Some(failed("consuming", &error)),
                 Ok(None) => self.ended = Some(gone("the broker ended the consumer")),
@@ -79,6 +94,21 @@ impl RabbitConsumer {
     pub(in crate::broker) fn acker(&self) -> RabbitAcker {
         self.acker.clone()
     }
+}
+
+/// Rejects a check, in a task of its own: who waits for a message may stop waiting at any time.
+fn reject(acker: &RabbitAcker, tag: u64, id: String, checks: &Arc<Mutex<Vec<String>>>) {
+    let (acker, checks) = (acker.clone(), Arc::clone(checks));
+    tokio::spawn(async move {
+        // Where it fails, the channel is gone, and the check comes again.
+        if acker.give_back(tag, false).await.is_ok() {
+            let mut checks = checks.lock().unwrap_or_else(PoisonError::into_inner);
+            // Nobody may be asking; one that is forgotten is asked for again.
+            if checks.len() < MOST_CHECKS {
+                checks.push(id);
+            }
+        }
+    });
 }
 
 impl Drop for RabbitConsumer {
@@ -112,10 +142,15 @@ impl RabbitAcker {
     }
 
     pub(in crate::broker) async fn requeue(&self, tag: u64) -> Result<(), BrokerError> {
+        self.give_back(tag, true).await
+    }
+
+    /// Back to its queue, or to the dead letters.
+    async fn give_back(&self, tag: u64, requeue: bool) -> Result<(), BrokerError> {
         // reject, not nack: RabbitMQ 4.3 counts only rejects towards the delivery limit.
-        within(self.limit, "a requeue", async {
-            let rejected = self.channel.basic_reject(tag, BasicRejectOptions { requeue: true }).await;
-            rejected.map_err(|error| failed("requeuing", &error))
+        within(self.limit, "a rejection", async {
+            let rejected = self.channel.basic_reject(tag, BasicRejectOptions { requeue }).await;
+            rejected.map_err(|error| failed("rejecting", &error))
         })
         .await?;
         // Only now: until the broker was told, an acknowledgement of `multiple` must not cover it.

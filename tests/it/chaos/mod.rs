@@ -8,7 +8,7 @@ mod check;
 mod hostile;
 mod load;
 pub mod relay;
-mod servers;
+pub mod servers;
 mod site;
 
 use std::collections::BTreeMap;

@@ -203,7 +203,8 @@ async fn without_tls_in_the_build_what_asks_for_it_is_refused_and_nothing_is_sen
     let address = listener.local_addr().expect("its number");
     let broker = format!("amqps://me:Wr0ng-secret@{address}/%2f");
     let mut cases = vec![("BATCHSHARE__BROKER__URL", broker, "broker.url")];
-    for query in ["sslmode=require", "connect_timeout=3&sslmode=verify-ca", "sslmode=verify-full", "ssl=true"] {
+    for query in ["sslmode=require", "connect_timeout=3&sslmode=verify-ca", "sslmode=verify-full", "ssl=true"]
+    {
         let url = format!("postgres://me:Wr0ng-secret@{address}/batchshare?{query}");
         cases.push(("BATCHSHARE__DATABASE__URL", url, "database.url"));
     }

@@ -195,7 +195,7 @@ async fn no_message_that_dies_touches_the_job_of_another() {
     assert_eq!((&before.0["state"], &before.1["state"]), (&json!("running"), &json!("queued")));
 
     let lanes = "SELECT concat(lane, ' ', turn) AS t FROM lanes ORDER BY lane";
-    let steps = site.db.texts(lanes).await.into_iter().map(|of| {
+    let mut steps = site.db.texts(lanes).await.into_iter().map(|of| {
         let (lane, turn) = of.split_once(' ').expect("two numbers");
         let [lane, turn] = [lane, turn].map(|text| text.parse().expect("a number"));
         encode_step(&Step { job_id: running.parse().expect("an id"), run: 1, lane, turn }, "")

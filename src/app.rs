@@ -20,7 +20,7 @@ pub use running::{Running, run};
 use crate::broker::{Broker, BrokerError, Embedded, Rabbit, RabbitOptions, Topology};
 use crate::config::{AuthMode, ConfigError, Settings};
 use crate::db::{self, Clock, Db, DbError, FailureClass, MigrationState, Target};
-use crate::gateway::{self, Auth, GatewayParts, GatewayState, HostList, Stage, Startup};
+use crate::gateway::{self, Auth, GatewayParts, GatewayState, HostList, Hourly, Serving, Stage, Startup};
 use crate::metrics::Metrics;
 use crate::relay::{self, RelayOptions};
 use crate::shutdown;
@@ -154,7 +154,11 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
             auth,
             limits: settings.limits(),
             max_unfinished: settings.limits.unfinished_jobs,
+            hourly: Hourly { pairs: settings.limits.pairs_per_hour, bytes: settings.limits.bytes_per_hour },
             max_body_bytes: settings.gateway.max_body_bytes,
+            pool_size: settings.database.pool_size,
+            serving: Serving::from_settings(&settings.gateway),
+            streams_per_person: settings.gateway.streams_per_person,
             broker: check.clone(),
             startup: startup.clone(),
             updates: updates.clone(),

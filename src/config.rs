@@ -41,6 +41,7 @@ pub struct Database {
     pub pool_size: usize,
     pub connect_timeout_s: u64,
     pub statement_timeout_ms: u64,
+    pub read_timeout_ms: u64,
     pub lock_timeout_ms: u64,
     pub idle_in_transaction_timeout_ms: u64,
     pub tcp_user_timeout_ms: u64,
@@ -79,6 +80,12 @@ pub struct Gateway {
     pub listen: String,
     pub hosts: Vec<String>,
     pub max_body_bytes: usize,
+    pub max_connections: usize,
+    pub max_connections_per_address: usize,
+    pub header_timeout_ms: u64,
+    pub idle_timeout_ms: u64,
+    pub write_timeout_ms: u64,
+    pub streams_per_person: usize,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -101,6 +108,7 @@ pub struct AuthProxy {
     pub user_header: String,
     pub secret_header: String,
     pub secret_file: String,
+    pub forwarded_for: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -143,6 +151,8 @@ pub struct LimitSettings {
     pub pairs: u64,
     pub message_bytes: usize,
     pub unfinished_jobs: i64,
+    pub pairs_per_hour: u64,
+    pub bytes_per_hour: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -227,6 +237,13 @@ impl Settings {
         }
         for (key, value) in [
             ("database.pool_size", self.database.pool_size),
+            ("database.read_timeout_ms", usize::try_from(self.database.read_timeout_ms).unwrap_or(1)),
+            ("gateway.max_connections", self.gateway.max_connections),
+            ("gateway.max_connections_per_address", self.gateway.max_connections_per_address),
+            ("gateway.header_timeout_ms", usize::try_from(self.gateway.header_timeout_ms).unwrap_or(1)),
+            ("gateway.idle_timeout_ms", usize::try_from(self.gateway.idle_timeout_ms).unwrap_or(1)),
+            ("gateway.write_timeout_ms", usize::try_from(self.gateway.write_timeout_ms).unwrap_or(1)),
+            ("gateway.streams_per_person", self.gateway.streams_per_person),
             ("broker.prefetch", usize::from(self.broker.prefetch)),
             ("worker.chunk_pairs", usize::try_from(self.worker.chunk_pairs).unwrap_or(1)),
             ("worker.lanes", self.worker.lanes as usize),
@@ -313,6 +330,7 @@ impl Settings {
             pool_size: d.pool_size,
             connect_timeout: Duration::from_secs(d.connect_timeout_s),
             statement_timeout: Duration::from_millis(d.statement_timeout_ms),
+            read_timeout: Duration::from_millis(d.read_timeout_ms),
             lock_timeout: Duration::from_millis(d.lock_timeout_ms),
             idle_in_transaction_timeout: Duration::from_millis(d.idle_in_transaction_timeout_ms),
             tcp_user_timeout: Duration::from_millis(d.tcp_user_timeout_ms),

@@ -76,8 +76,7 @@ async fn hear(mut listener: Listener, store: &Store, updates: &Updates, stop: &S
             }
         };
         match body {
-            Ok(body) if updates.has_streams() => pass_on(store, updates, &body).await,
-            Ok(_) => {}
+            Ok(body) => pass_on(store, updates, &body).await,
             Err(error) => {
                 tracing::debug!(%error, "no more events are heard");
                 return Heard::Lost;
@@ -87,7 +86,13 @@ async fn hear(mut listener: Listener, store: &Store, updates: &Updates, stop: &S
 }
 
 async fn pass_on(store: &Store, updates: &Updates, body: &Arc<[u8]>) {
+    if !updates.has_streams() {
+        return;
+    }
     let Ok(event) = wire::decode_event(body) else { return };
+    if !updates.has_streams_of(event.requested_by) {
+        return;
+    }
     if event.kind.is_terminal() {
         // So that the notice is there when the stream looks, whoever of the two is first. If it
         // cannot be made now, the shared queue makes it.

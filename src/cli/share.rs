@@ -71,8 +71,10 @@ pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure
                 args.requester
             )));
         }
-        // Comes with a key only, and none is sent.
-        Submitted::KeyConflict => return Err(Failure::failed("the job was not taken")),
+        // These come with a key and with an allowance only, and neither is given.
+        Submitted::KeyConflict | Submitted::OverAllowance { .. } => {
+            return Err(Failure::failed("the job was not taken"));
+        }
     };
     if args.no_wait {
         if args.json {

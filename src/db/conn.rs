@@ -110,10 +110,14 @@ impl Conn {
         Ok(diesel::sql_query(sql).get_result::<Answer>(self)?.read_only)
     }
 
-    pub(super) fn begin(&mut self) -> Result<(), DbError> {
+    /// Begins a transaction whose statements may run so long (PostgreSQL): one round trip for both.
+    pub(super) fn begin(&mut self, statements: Duration) -> Result<(), DbError> {
+        if self.is_pg() {
+            let limit = statements.as_millis();
+            return Ok(self.batch_execute(&format!("BEGIN; SET LOCAL statement_timeout = {limit}"))?);
+        }
         // IMMEDIATE: a read that turns into a write fails at once on SQLite, whatever the timeout.
-        let sql = if self.is_pg() { "BEGIN" } else { "BEGIN IMMEDIATE" };
-        Ok(self.batch_execute(sql)?)
+        Ok(self.batch_execute("BEGIN IMMEDIATE")?)
     }
 
     pub(super) fn commit(&mut self) -> Result<(), DbError> {

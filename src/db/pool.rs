@@ -55,7 +55,10 @@ pub struct DbOptions {
     /// Connections to PostgreSQL, or readers of SQLite (which has one writer besides).
     pub pool_size: usize,
     pub connect_timeout: Duration,
+    /// Of a statement in a transaction.
     pub statement_timeout: Duration,
+    /// Of a statement that only reads: less, since a person waits for it and others wait for its connection.
+    pub read_timeout: Duration,
     pub lock_timeout: Duration,
     pub idle_in_transaction_timeout: Duration,
     pub tcp_user_timeout: Duration,
@@ -65,9 +68,10 @@ pub struct DbOptions {
 }
 
 impl DbOptions {
-    /// SQL that sets the limits of everyday statements (PostgreSQL).
+    /// SQL that sets the limits of everyday statements (PostgreSQL). A session's are those of reads; a
+    /// transaction takes its own as it begins, in the same round trip.
     pub(super) fn limits(&self) -> String {
-        let (statement, lock) = (self.statement_timeout.as_millis(), self.lock_timeout.as_millis());
+        let (statement, lock) = (self.read_timeout.as_millis(), self.lock_timeout.as_millis());
         format!("SET statement_timeout = {statement}; SET lock_timeout = {lock}")
     }
 }
@@ -235,9 +239,10 @@ impl Db {
         if let Some(faults) = &self.faults {
             faults.before(true).await?;
         }
+        let statements = self.inner.options.statement_timeout;
         let value = self
-            .on_connection(false, |conn| {
-                conn.begin()?;
+            .on_connection(false, move |conn| {
+                conn.begin(statements)?;
                 match work(conn) {
                     Ok(Flow::Commit(value)) => conn.commit().map(|()| value),
                     Ok(Flow::Rollback(value)) => Self::rolled_back(conn).map(|()| value),

@@ -11,8 +11,9 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::GatewayState;
 use super::problem::Problem;
+use super::serving::Caller;
+use super::{GatewayState, access};
 use crate::config::{self, AuthMode};
 use crate::store::{Person, SignIn};
 
@@ -35,6 +36,7 @@ pub struct ProxyAuth {
     user_header: HeaderName,
     secret_header: HeaderName,
     secret: SecretString,
+    forwarded_for: bool,
 }
 
 impl Auth {
@@ -107,18 +109,27 @@ impl ProxyAuth {
                 path.display()
             ));
         }
-        Ok(Self { user_header, secret_header, secret: SecretString::from(secret) })
+        let forwarded_for = settings.forwarded_for;
+        Ok(Self { user_header, secret_header, secret: SecretString::from(secret), forwarded_for })
+    }
+
+    /// Whether X-Forwarded-For is to be believed: the operator says that the proxy sets it, and it is the proxy.
+    pub(super) fn names_clients(&self, headers: &HeaderMap) -> bool {
+        self.forwarded_for && self.is_proven(headers)
+    }
+
+    fn is_proven(&self, headers: &HeaderMap) -> bool {
+        let mut given = headers.get_all(&self.secret_header).iter();
+        match (given.next(), given.next()) {
+            (Some(given), None) => given.as_bytes().ct_eq(self.secret.expose_secret().as_bytes()).into(),
+            _ => false,
+        }
     }
 
     /// The name counts only beside the secret. Two headers of a name are one too many: the second
     /// may be the caller's own.
     fn username(&self, headers: &HeaderMap) -> Result<String, Problem> {
-        let mut given = headers.get_all(&self.secret_header).iter();
-        let proven = match (given.next(), given.next()) {
-            (Some(given), None) => given.as_bytes().ct_eq(self.secret.expose_secret().as_bytes()).into(),
-            _ => false,
-        };
-        if !proven {
+        if !self.is_proven(headers) {
             return Err(Problem::not_signed_in("the request does not come through the proxy"));
         }
         single(headers, &self.user_header)?
@@ -126,18 +137,25 @@ impl ProxyAuth {
     }
 }
 
-/// The one value of a header; `None` where it is not there.
+/// The one value of a header, as it came; `None` where it is not there. (Spaces and tabs around a value are no
+/// part of it, says HTTP.)
 fn single(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => std::str::from_utf8(value.as_bytes())
-            .map(|text| Some(text.trim().to_owned()))
+            .map(|text| Some(text.to_owned()))
             .map_err(|_| Problem::not_signed_in("the username is not UTF-8").of_field(name.as_str())),
         (Some(_), Some(_)) => {
             Err(Problem::not_signed_in("the username came more than once").of_field(name.as_str()))
         }
     }
+}
+
+/// Whether a username is one text and no other: what trimming would change is somebody else's name with
+/// something beside it, whatever the proxy thinks it is.
+fn is_exact(username: &str) -> bool {
+    username.trim() == username && !username.chars().any(char::is_control)
 }
 
 /// The person whom the page's chooser put into the cookie.
@@ -182,6 +200,9 @@ pub(super) async fn sign_in(state: &GatewayState, username: String) -> Result<Pe
     if username.is_empty() {
         return Err(Problem::not_signed_in("the username is empty"));
     }
+    if !is_exact(&username) {
+        return Err(Problem::not_signed_in("the username has spaces or control characters around it"));
+    }
     match state.store.sign_in(username).await? {
         SignIn::Person(person) => Ok(person),
         SignIn::Unknown => Err(Problem::not_signed_in("there is no such user")),
@@ -198,8 +219,21 @@ impl FromRequestParts<GatewayState> for Me {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &GatewayState) -> Result<Self, Problem> {
-        let username = state.auth.username(&parts.headers)?;
-        sign_in(state, username).await.map(Me)
+        let caller = parts.extensions.get::<Caller>();
+        let signed_in = match state.auth.username(&parts.headers) {
+            Ok(username) => sign_in(state, username).await,
+            Err(problem) => Err(problem),
+        };
+        match (&signed_in, caller) {
+            (Ok(person), Some(caller)) => caller.is(person.id),
+            (Err(problem), Some(caller)) => {
+                if let Some(cause) = problem.refused_sign_in() {
+                    state.refusals().tell(access::client(&state.auth, &parts.headers, caller), cause);
+                }
+            }
+            (_, None) => {}
+        }
+        signed_in.map(Me)
     }
 }
 
@@ -228,6 +262,7 @@ mod tests {
                 user_header: "X-Forwarded-User".to_owned(),
                 secret_header: "X-Secret".to_owned(),
                 secret_file: String::new(),
+                forwarded_for: false,
             },
         };
         let start = |mode, listen: &str| {
@@ -249,6 +284,7 @@ mod tests {
             user_header: "X-Forwarded-User".to_owned(),
             secret_header: "X-Secret".to_owned(),
             secret_file: file.path().display().to_string(),
+            forwarded_for: false,
         };
         let write = |text: &str| std::fs::write(file.path(), text).expect("write");
         for bad in [String::new(), "a".repeat(31) + "\n", "a ".repeat(32)] {

@@ -2,32 +2,38 @@
 //!
 //! An update is a wake-up; what is sent is read from the store. A stream begins with everything and
 //! sends everything again when it may have missed something, so whoever reads it keeps the last
-//! state of each job and nothing else.
+//! state of each job and nothing else. One teller reads for all streams of a person.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderName;
+use axum::http::header::CACHE_CONTROL;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::unfold;
 use serde_json::{Value, json};
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use super::GatewayState;
 use super::auth::Me;
 use super::demo::me_json;
+use super::hub::{Hub, Told, Wanted};
 use super::notices::notice_json;
 use super::problem::Problem;
-use super::updates::Update;
+use super::serving::Caller;
+use super::updates::Subscription;
 use crate::db::DbError;
 use crate::domain::JobId;
-use crate::store::Person;
+use crate::shutdown::Stop;
+use crate::store::{Person, SignIn};
 use crate::wire;
 
-/// Polling is the truth: so often a stream looks for itself whether it missed something.
+/// Polling is the truth: so often a teller looks for itself whether it missed something.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// After so long a silence comes a `beat`: shorter than the patience of proxies, and an event rather than
@@ -40,75 +46,177 @@ const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-bufferi
 /// Running jobs and notices in one snapshot; who has more reads the listings.
 const SNAPSHOT: i64 = 100;
 
+/// So often it is looked whether the person may still sign in.
+const RECHECK: Duration = LOOK;
+
+/// Nobody on the way may change the stream: what compresses it collects it first.
+const AS_IT_IS: (HeaderName, &str) = (CACHE_CONTROL, "no-store, no-transform");
+
 pub(super) async fn stream(
     State(state): State<GatewayState>,
+    Extension(caller): Extension<Caller>,
     Me(me): Me,
 ) -> Result<impl IntoResponse, Problem> {
+    let most = state.streams_per_person;
     // Registered before the query, so that nothing falls between them.
-    let updates = state.updates.subscribe().await;
+    let subscription = state.updates.subscribe(me.id, most).await;
+    let subscription = subscription.ok_or_else(|| Problem::too_many_streams(most))?;
     let snapshot = snapshot(&state, &me).await?;
-    let first = event("snapshot", &snapshot);
-    let reader = Reader { state, me, updates, told: snapshot, look: Instant::now() + LOOK };
-    let events = unfold((reader, vec![first]), |(mut reader, mut waiting)| async move {
-        while waiting.is_empty() {
+    let first = Waiting { events: Arc::new([("snapshot", snapshot.to_string())]), told: 0 };
+    if let Some(hub) = subscription.first.clone() {
+        let teller =
+            Teller { state: state.clone(), me: me.clone(), hub, told: snapshot, rights: Instant::now() };
+        tokio::spawn(teller.run());
+    }
+    let reader = Reader { state, me, subscription, stop: caller.stop };
+    let events = unfold((reader, first), |(mut reader, mut waiting)| async move {
+        loop {
+            if reader.stop.is_set() {
+                return None;
+            }
+            if let Some((name, data)) = waiting.next() {
+                return Some((
+                    Ok::<_, Infallible>(Event::default().event(name).data(data)),
+                    (reader, waiting),
+                ));
+            }
             waiting = reader.next().await?;
         }
-        let event = waiting.remove(0);
-        Some((Ok::<_, Infallible>(event), (reader, waiting)))
     });
-    let beat = KeepAlive::new().interval(HEARTBEAT).event(event("beat", &json!({})));
-    Ok(([UNBUFFERED], Sse::new(events).keep_alive(beat)))
+    let beat = KeepAlive::new().interval(HEARTBEAT).event(Event::default().event("beat").data("{}"));
+    Ok(([UNBUFFERED, AS_IT_IS], Sse::new(events).keep_alive(beat)))
 }
 
+/// Events that were told, and how many of them are sent.
+struct Waiting {
+    events: Arc<[(&'static str, String)]>,
+    told: usize,
+}
+
+impl Waiting {
+    fn next(&mut self) -> Option<(&'static str, String)> {
+        let next = self.events.get(self.told).cloned();
+        self.told += 1;
+        next
+    }
+}
+
+/// One stream: it passes on what the person's teller tells.
 struct Reader {
     state: GatewayState,
     me: Person,
-    updates: Receiver<Update>,
-    /// The last snapshot, while nothing was sent after it: then a look that finds the same tells nothing.
-    told: Value,
-    look: Instant,
+    subscription: Subscription,
+    stop: Stop,
 }
 
 impl Reader {
-    /// What to send next, perhaps nothing yet; `None` ends the stream.
-    async fn next(&mut self) -> Option<Vec<Event>> {
-        let update = tokio::select! {
-            update = self.updates.recv() => update,
-            () = tokio::time::sleep_until(self.look) => Err(RecvError::Lagged(0)),
+    /// What to send next; `None` ends the stream.
+    async fn next(&mut self) -> Option<Waiting> {
+        let news = tokio::select! {
+            biased;
+            () = self.stop.wait() => return None,
+            news = self.subscription.news.recv() => news,
         };
-        let told = match update {
-            Ok(Update::Job { id, requested_by }) if requested_by == self.me.id => self.job(id).await,
-            Ok(Update::Job { .. }) => Ok(Vec::new()),
-            Ok(Update::Missed) | Err(RecvError::Lagged(_)) => self.everything().await,
-            Ok(Update::Stopping) | Err(RecvError::Closed) => return None,
+        let events = match news {
+            Ok(Told::Events(events)) => events,
+            // It was too slow to hear everything, and begins again.
+            Err(RecvError::Lagged(_)) => {
+                let snapshot = snapshot(&self.state, &self.me).await.map_err(tell).ok()?;
+                Arc::new([("snapshot", snapshot.to_string())])
+            }
+            Ok(Told::End) | Err(RecvError::Closed) => return None,
         };
-        // Without the database the stream ends: the page sees it and comes again.
-        told.map_err(|error| tracing::debug!(%error, "a stream ends")).ok()
+        Some(Waiting { events, told: 0 })
+    }
+}
+
+/// Without the database a stream ends: the page sees it and comes again.
+fn tell(error: DbError) {
+    tracing::debug!(%error, "streams end");
+}
+
+/// Reads for all streams of a person, while there are any.
+struct Teller {
+    state: GatewayState,
+    me: Person,
+    hub: Arc<Hub>,
+    /// The last snapshot, while nothing was told after it: then a look that finds the same tells nothing.
+    told: Value,
+    /// When it was last made sure that the person may sign in.
+    rights: Instant,
+}
+
+type Events = Vec<(&'static str, String)>;
+
+impl Teller {
+    async fn run(mut self) {
+        let mut look = Instant::now() + LOOK;
+        loop {
+            tokio::select! {
+                () = self.hub.woken() => {}
+                () = tokio::time::sleep_until(look) => self.hub.want_everything(),
+            }
+            if self.hub.is_over() {
+                return;
+            }
+            let wanted = self.hub.take();
+            if wanted.everything {
+                look = Instant::now() + LOOK;
+            }
+            match self.read(wanted).await {
+                Ok(Some(events)) if events.is_empty() => {}
+                Ok(Some(events)) => self.hub.tell(Told::Events(events.into())),
+                Ok(None) => {
+                    tracing::info!(
+                        person = self.me.id.get(),
+                        "streams end: the person cannot sign in any more"
+                    );
+                    self.hub.tell(Told::End);
+                }
+                Err(error) => {
+                    tell(error);
+                    self.hub.tell(Told::End);
+                }
+            }
+        }
     }
 
-    async fn job(&mut self, id: JobId) -> Result<Vec<Event>, DbError> {
-        let Some(job) = self.state.store.job(id).await? else { return Ok(Vec::new()) };
-        let mut events = vec![event("job", &wire::job_json(&job))];
-        // The reader knows more than the last snapshot now: the next look must not be held against that.
+    /// Events for what is wanted; `None` where the person may hear nothing any more.
+    async fn read(&mut self, wanted: Wanted) -> Result<Option<Events>, DbError> {
+        if self.rights.elapsed() >= RECHECK {
+            match self.state.store.sign_in(self.me.username.clone()).await? {
+                SignIn::Person(person) if person.id == self.me.id => self.me = person,
+                _ => return Ok(None),
+            }
+            self.rights = Instant::now();
+        }
+        let mut events = Vec::new();
+        if wanted.everything {
+            let now = snapshot(&self.state, &self.me).await?;
+            if now != self.told {
+                events.push(("snapshot", now.to_string()));
+                self.told = now;
+            }
+        }
+        for job in wanted.jobs {
+            self.job(job, &mut events).await?;
+        }
+        Ok(Some(events))
+    }
+
+    async fn job(&mut self, id: JobId, events: &mut Events) -> Result<(), DbError> {
+        let Some(job) = self.state.store.job(id).await? else { return Ok(()) };
+        events.push(("job", wire::job_json(&job).to_string()));
+        // The streams know more than the last snapshot now: the next look must not be held against that.
         self.told = Value::Null;
         if job.state.is_terminal()
             && let Some(notice) = self.state.store.notice_of(self.me.id, id).await?
             // An event may come again long after its notice was read.
             && notice.dismissed_at.is_none()
         {
-            events.push(event("notice", &notice_json(&notice)));
+            events.push(("notice", notice_json(&notice).to_string()));
         }
-        Ok(events)
-    }
-
-    async fn everything(&mut self) -> Result<Vec<Event>, DbError> {
-        self.look = Instant::now() + LOOK;
-        let now = snapshot(&self.state, &self.me).await?;
-        if now == self.told {
-            return Ok(Vec::new());
-        }
-        self.told = now;
-        Ok(vec![event("snapshot", &self.told)])
+        Ok(())
     }
 }
 
@@ -120,8 +228,4 @@ async fn snapshot(state: &GatewayState, me: &Person) -> Result<Value, DbError> {
         "jobs": jobs.iter().map(wire::job_json).collect::<Vec<_>>(),
         "notices": notices.iter().map(notice_json).collect::<Vec<_>>(),
     }))
-}
-
-fn event(name: &str, data: &Value) -> Event {
-    Event::default().event(name).data(data.to_string())
 }

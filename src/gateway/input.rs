@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
@@ -14,9 +15,14 @@ use zeroize::Zeroizing;
 
 use super::GatewayState;
 use super::problem::Problem;
+use super::serving::Caller;
+use super::turns::{BodyTurn, SMALL_BODY, Turn};
 
 /// A body that trickles in holds a connection no longer.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A body that has begun to come when the gateway stops is waited for a moment more.
+const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// How many times the limit a body may be long before its sender is cut off.
 const PATIENCE: usize = 32;
@@ -163,23 +169,66 @@ pub(crate) fn bad_cursor() -> Problem {
 }
 
 /// A body of JSON as it came, for `wire` to read. It is wiped when it is dropped: it may hold a client secret.
-pub(crate) struct JsonBody(pub(crate) Zeroizing<Vec<u8>>);
+pub(crate) struct JsonBody(pub(crate) BodyBytes);
+
+/// The bytes, and leave to hold them, where there are many: drop them once they are read.
+pub(crate) struct BodyBytes {
+    bytes: Zeroizing<Vec<u8>>,
+    _turn: Option<BodyTurn>,
+}
+
+impl std::ops::Deref for BodyBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 impl FromRequest<GatewayState> for JsonBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &GatewayState) -> Result<Self, Problem> {
-        let bytes = tokio::time::timeout(BODY_DEADLINE, read(request, state.max_body_bytes))
-            .await
-            .map_err(|_| Problem::too_slow())??;
-        Ok(Self(bytes))
+        let caller = request.extensions().get::<Caller>().cloned();
+        let reading = async {
+            let turn = request.extensions().get::<Arc<Turn>>().cloned();
+            let length = length(&request);
+            // Whoever is nobody yet has no turn, and nothing large to say.
+            let limit =
+                if turn.is_some() { state.max_body_bytes } else { SMALL_BODY.min(state.max_body_bytes) };
+            let held = match turn {
+                Some(turn) if length.is_none_or(|length| length > SMALL_BODY) => {
+                    Some(state.turns().to_read_a_body(&turn, length.unwrap_or(limit).min(limit)).await?)
+                }
+                _ => None,
+            };
+            let read = tokio::time::timeout(BODY_DEADLINE, read(request, length, limit));
+            read.await.map_err(|_| Problem::too_slow())?.map(|bytes| (bytes, held))
+        };
+        let stopping = async {
+            match caller {
+                Some(caller) => caller.stop.wait().await,
+                None => std::future::pending().await,
+            }
+            tokio::time::sleep(STOP_GRACE).await;
+        };
+        let (bytes, turn) = tokio::select! {
+            biased;
+            read = reading => read?,
+            () = stopping => return Err(Problem::stopping()),
+        };
+        Ok(Self(BodyBytes { bytes, _turn: turn }))
     }
+}
+
+/// How long the body says to be. None: it comes in chunks, or there is none.
+fn length(request: &Request) -> Option<usize> {
+    request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
 /// Reads a body of `limit` bytes at the most. A longer one is read on for a while and thrown away:
 /// whoever is still sending would lose the connection and never hear why.
-async fn read(request: Request, limit: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+async fn read(request: Request, length: Option<usize>, limit: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
     if length.is_some_and(|length: usize| length > limit) && request.headers().contains_key(EXPECT) {
         // It waits for leave to send.
         return Err(Problem::too_large(limit));

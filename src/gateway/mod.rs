@@ -4,10 +4,13 @@
 //! broker itself: a job is a row and a message in the outbox. Answers show a client secret in one
 //! place only, `secrets::client_secret`.
 
+mod access;
 mod auth;
 mod demo;
 mod events;
+mod growth;
 mod health;
+mod hub;
 mod input;
 mod metrics;
 mod notices;
@@ -16,8 +19,10 @@ mod problem;
 mod recipients;
 mod secrets;
 mod security;
+mod serving;
 mod share_jobs;
 mod starting;
+mod turns;
 mod updates;
 
 use std::sync::Arc;
@@ -25,13 +30,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
-use axum::serve::ListenerExt;
 use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 
 pub use auth::{Auth, ProxyAuth};
+pub use growth::Hourly;
 pub use health::worker_health;
 pub use security::HostList;
+pub use serving::Serving;
 pub use starting::{Stage, Startup};
 pub use updates::{Hearing, Update, Updates};
 
@@ -39,6 +45,9 @@ use crate::domain::Limits;
 use crate::shutdown::Stop;
 use crate::store::Store;
 use crate::vault::VaultKey;
+use access::Refusals;
+use growth::Growth;
+use turns::Turns;
 
 /// Asks whether the broker can be reached.
 pub type BrokerCheck = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
@@ -52,7 +61,13 @@ pub struct GatewayParts {
     pub limits: Limits,
     /// Jobs that one person may have unfinished.
     pub max_unfinished: i64,
+    /// What one person may ask for in an hour.
+    pub hourly: Hourly,
     pub max_body_bytes: usize,
+    /// Connections to the database, of which one person has a part.
+    pub pool_size: usize,
+    pub serving: Serving,
+    pub streams_per_person: usize,
     pub broker: BrokerCheck,
     /// Until it is over, only supervisors are answered.
     pub startup: Startup,
@@ -60,14 +75,35 @@ pub struct GatewayParts {
     pub updates: Updates,
 }
 
-/// The parts, shared by all requests. Cheap to clone.
+/// The parts, shared by all requests, and what is counted of people meanwhile. Cheap to clone.
 #[derive(Clone)]
-pub struct GatewayState(Arc<GatewayParts>);
+pub struct GatewayState(Arc<Inner>);
+
+struct Inner {
+    parts: GatewayParts,
+    turns: Turns,
+    growth: Growth,
+    refusals: Refusals,
+}
 
 impl GatewayState {
     #[must_use]
     pub fn new(parts: GatewayParts) -> Self {
-        Self(Arc::new(parts))
+        let turns = Turns::new(parts.pool_size, parts.max_body_bytes);
+        let growth = Growth::new(parts.hourly);
+        Self(Arc::new(Inner { turns, growth, refusals: Refusals::default(), parts }))
+    }
+
+    fn turns(&self) -> &Turns {
+        &self.0.turns
+    }
+
+    fn growth(&self) -> &Growth {
+        &self.0.growth
+    }
+
+    fn refusals(&self) -> &Refusals {
+        &self.0.refusals
     }
 }
 
@@ -75,7 +111,7 @@ impl std::ops::Deref for GatewayState {
     type Target = GatewayParts;
 
     fn deref(&self) -> &GatewayParts {
-        &self.0
+        &self.0.parts
     }
 }
 
@@ -113,30 +149,18 @@ pub fn router(state: GatewayState) -> Router {
         .layer(from_fn_with_state(state.clone(), starting::gate))
         .layer(from_fn_with_state(state.clone(), security::guard))
         .layer(from_fn_with_state(state.clone(), metrics::measure))
+        .layer(from_fn_with_state(state.clone(), access::log))
         .with_state(state)
 }
 
-/// Serves the gateway until the stop signal; then takes no more and finishes those in hand.
+/// Serves the gateway until the stop signal; then takes no more and finishes those in hand. Streams end, and
+/// whoever has sent half a request is not waited for.
 pub async fn serve(listener: TcpListener, state: GatewayState, stop: Stop) {
-    let updates = state.updates.clone();
-    let ending = stop.clone();
-    let streams = async move {
-        ending.wait().await;
-        // Open streams would keep the server from ending.
-        updates.tell(Update::Stopping);
-    };
-    tokio::join!(answer(listener, router(state), stop), streams);
+    let serving = state.serving.clone();
+    serving::answer(listener, router(state), serving, stop).await;
 }
 
-/// Answers a router's requests until the stop signal.
+/// Answers a router's requests until the stop signal: for the few who ask after a worker's health.
 pub async fn answer(listener: TcpListener, router: Router, stop: Stop) {
-    let listener = listener.tap_io(|stream| {
-        // Small answers must not wait for more to send. Where it cannot be set, they wait.
-        let _ = stream.set_nodelay(true);
-    });
-    let stopping = async move { stop.wait().await };
-    // axum retries what can go wrong when accepting; this ends with the signal only.
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopping).await {
-        tracing::error!(%error, "the HTTP server ended");
-    }
+    serving::answer(listener, router, Serving::small(), stop).await;
 }

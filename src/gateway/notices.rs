@@ -6,16 +6,16 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::GatewayState;
-use super::auth::Me;
 use super::input::{Params, PathIds, write_cursor};
 use super::problem::Problem;
+use super::turns::{Changing, Reading};
 use crate::store::Notice;
 use crate::wire::rfc3339;
 
 /// Those not dismissed; with `dismissed=true`, those dismissed.
 pub(super) async fn list(
     State(state): State<GatewayState>,
-    Me(me): Me,
+    Reading(me, _turn): Reading,
     params: Params,
 ) -> Result<Json<Value>, Problem> {
     let limit = params.limit(50, 200)?;
@@ -29,7 +29,7 @@ pub(super) async fn list(
 /// 204, and again 204. Needs no body.
 pub(super) async fn dismiss(
     State(state): State<GatewayState>,
-    Me(me): Me,
+    Changing(me, _turn): Changing,
     path: PathIds,
 ) -> Result<StatusCode, Problem> {
     if state.store.dismiss_notice(me.id, path.id(0)?).await? {

@@ -59,9 +59,12 @@ const ASSETS: &[Asset] = &[
     asset!("vendor/preact.js", JS),
 ];
 
-/// `GET /`: the page itself. Views are fragments of its address, so there is only this one.
+/// `GET /`: the page itself. Views are fragments of its address, so there is only this one. Never kept: a page
+/// that the browser keeps for its Back button keeps what was shown in it.
 pub(super) async fn index(headers: HeaderMap) -> Response {
-    answer(&INDEX, &headers)
+    let mut response = answer(&INDEX, &headers);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// `GET /assets/…`: what the page is made of.
@@ -77,7 +80,7 @@ fn answer(asset: &Asset, headers: &HeaderMap) -> Response {
     let mut hasher = DefaultHasher::new();
     asset.text.hash(&mut hasher);
     let tag = format!("\"{:016x}\"", hasher.finish());
-    let same = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let same = headers.get_all(IF_NONE_MATCH).iter().any(|known| is_known(known, &tag));
     let mut response = match same {
         true => StatusCode::NOT_MODIFIED.into_response(),
         false => ([(CONTENT_TYPE, asset.kind)], asset.text).into_response(),
@@ -91,9 +94,28 @@ fn answer(asset: &Asset, headers: &HeaderMap) -> Response {
     response
 }
 
+/// Whether a list of tags has this one, or is `*`. Compared weakly (RFC 9110, 13.1.2): a proxy that compresses makes
+/// a strong tag weak.
+fn is_known(list: &HeaderValue, tag: &str) -> bool {
+    let list = list.to_str().unwrap_or_default();
+    let bare = |one: &str| one.trim().strip_prefix("W/").unwrap_or(one.trim()) == tag;
+    list.trim() == "*" || list.split(',').any(bare)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_is_known_weak_or_strong_and_in_a_list() {
+        let is = |list: &'static str| is_known(&HeaderValue::from_static(list), "\"ab\"");
+        for known in ["\"ab\"", "W/\"ab\"", "\"x\", W/\"ab\"", " W/\"ab\" ,\"x\"", "*"] {
+            assert!(is(known), "{known}");
+        }
+        for other in ["", "\"x\"", "ab", "W/ab", "\"ab", "w/\"ab\"", "\"abc\""] {
+            assert!(!is(other), "{other}");
+        }
+    }
 
     fn files(folder: &str) -> Vec<String> {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("web");

@@ -140,6 +140,36 @@ impl Problem {
             .retry_after(10)
     }
 
+    /// Of this person: others are not kept waiting by it.
+    pub(crate) fn too_many_at_once() -> Self {
+        let detail = "you have as many requests in hand as one person may; wait for some to be answered";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_at_once", "Too many requests at once", detail)
+            .retry_after(2)
+    }
+
+    pub(crate) fn too_many_streams(limit: usize) -> Self {
+        let detail = format!("you have {limit} event streams open, which is the most at a time");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", "Too many event streams", detail)
+            .retry_after(30)
+    }
+
+    pub(crate) fn too_much_an_hour(what: &str, limit: u64, seconds: u32) -> Self {
+        let detail = format!("one person may ask for {limit} {what} in an hour; wait, or ask for less");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_much_an_hour", "Too much in this hour", detail)
+            .retry_after(seconds)
+    }
+
+    pub(crate) fn busy_with_bodies() -> Self {
+        let detail = "too many large requests are being read; nothing was read of this one, try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy at the moment", detail).retry_after(5)
+    }
+
+    /// The gateway stops, and the body has not come yet.
+    pub(crate) fn stopping() -> Self {
+        let detail = "this server is stopping; nothing was done, try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "Stopping", detail).retry_after(1)
+    }
+
     pub(crate) fn unavailable() -> Self {
         let detail = "the database does not answer or is busy; nothing is lost, try again";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available at the moment", detail)
@@ -155,6 +185,11 @@ impl Problem {
     /// Something of ours is wrong. The caller has logged what.
     pub(crate) fn internal(detail: &str) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong", detail)
+    }
+
+    /// Why nobody was signed in, where that is what it says.
+    pub(crate) fn refused_sign_in(&self) -> Option<&str> {
+        matches!(self.name, "not_signed_in" | "sign_in_refused").then_some(self.detail.as_str())
     }
 }
 

@@ -5,9 +5,9 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::GatewayState;
-use super::auth::Me;
 use super::input::Params;
 use super::problem::Problem;
+use super::turns::Reading;
 use crate::store::RecipientItem;
 
 const MIN_SEARCH: usize = 2;
@@ -15,7 +15,7 @@ const MOST: usize = 50;
 
 pub(super) async fn search(
     State(state): State<GatewayState>,
-    Me(me): Me,
+    Reading(me, _turn): Reading,
     params: Params,
 ) -> Result<Json<Value>, Problem> {
     let search = params.text("search")?;

@@ -1,11 +1,15 @@
 //! The secrets that I own or can reach: listed, read, changed, and who else has access.
 
+use std::convert::Infallible;
+use std::fmt::Write as _;
+
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use futures_util::stream::unfold;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -14,9 +18,11 @@ use super::GatewayState;
 use super::auth::Me;
 use super::input::{JsonBody, Params, PathIds, bad_cursor, write_cursor};
 use super::problem::Problem;
+use super::turns::{Changing, Reading};
 use crate::domain::{PrincipalId, SecretId, SecretPatch};
 use crate::store::{
     Edited, GrantItem, OwnedBy, Sealed, SecretCursor, SecretDetail, SecretFilter, SecretItem, SecretSort,
+    Selectable,
 };
 use crate::wire::{decode_secret_patch, rfc3339};
 
@@ -45,7 +51,7 @@ const SORTS: &[(&str, SecretSort)] = &[
 
 pub(super) async fn list(
     State(state): State<GatewayState>,
-    Me(me): Me,
+    Reading(me, _turn): Reading,
     params: Params,
 ) -> Result<Json<Value>, Problem> {
     let filter = filter(&params)?;
@@ -67,25 +73,51 @@ fn read_place(text: &str) -> Option<SecretCursor> {
     Some(SecretCursor { id, key: key.to_owned() })
 }
 
-/// Those that match now, all of them: a plain array, for "select all".
+/// Those that match now, all of them: a plain array, for "select all". It is written piece by piece as it is
+/// read: as one text it would be several times its list.
 pub(super) async fn ids(
     State(state): State<GatewayState>,
-    Me(me): Me,
+    Reading(me, turn): Reading,
     params: Params,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
     let found = state.store.selectable_secrets(me.id, filter(&params)?).await?;
-    Ok(Json(
-        found
-            .iter()
-            .map(|item| json!({"id": item.id, "shareable": item.reason.is_none(), "reason": item.reason}))
-            .collect(),
-    ))
+    let pieces = unfold((0, found, turn), |(at, found, turn)| async move {
+        let piece = piece(&found, at)?;
+        Some((Ok::<_, Infallible>(piece), (at + PIECE, found, turn)))
+    });
+    Ok(([(CONTENT_TYPE, "application/json")], Body::from_stream(pieces)).into_response())
+}
+
+/// Secrets in one piece of the answer.
+const PIECE: usize = 1_000;
+
+/// The part of the array that begins with the secret at `at`; none after the last.
+fn piece(found: &[Selectable], at: usize) -> Option<String> {
+    let items = match found.get(at..found.len().min(at + PIECE)) {
+        Some(items) if at == 0 || !items.is_empty() => items,
+        _ => return None,
+    };
+    let mut text = String::with_capacity(items.len() * 48 + 2);
+    for (place, item) in items.iter().enumerate() {
+        text.push(if at + place == 0 { '[' } else { ',' });
+        let shareable = item.reason.is_none();
+        let line = json!({"id": item.id, "shareable": shareable, "reason": item.reason});
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{line}");
+    }
+    if found.is_empty() {
+        text.push('[');
+    }
+    if at + items.len() == found.len() {
+        text.push(']');
+    }
+    Some(text)
 }
 
 /// The tags of those that match, as a plain array: what a filter can offer.
 pub(super) async fn tags(
     State(state): State<GatewayState>,
-    Me(me): Me,
+    Reading(me, _turn): Reading,
     params: Params,
 ) -> Result<Json<Vec<String>>, Problem> {
     Ok(Json(state.store.secret_tags(me.id, filter(&params)?).await?))
@@ -103,7 +135,7 @@ pub(super) async fn detail(
 /// Changes a secret and answers with what it is now.
 pub(super) async fn patch(
     State(state): State<GatewayState>,
-    Me(me): Me,
+    Changing(me, _turn): Changing,
     path: PathIds,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, Problem> {
@@ -162,7 +194,7 @@ pub(super) async fn client_secret(
 /// Who has access by a grant. Seen by whoever sees the secret.
 pub(super) async fn grants(
     State(state): State<GatewayState>,
-    Me(me): Me,
+    Reading(me, _turn): Reading,
     path: PathIds,
     params: Params,
 ) -> Result<Json<Value>, Problem> {
@@ -181,7 +213,7 @@ pub(super) async fn grants(
 /// Takes access back.
 pub(super) async fn revoke(
     State(state): State<GatewayState>,
-    Me(me): Me,
+    Changing(me, _turn): Changing,
     path: PathIds,
 ) -> Result<StatusCode, Problem> {
     let (secret, principal): (SecretId, PrincipalId) = (path.id(0)?, path.id(1)?);
@@ -234,4 +266,28 @@ fn grant_json(grant: &GrantItem) -> Value {
         "job_id": grant.job,
         "granted_at": rfc3339(grant.granted_at),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_one_array_whatever_their_number() {
+        for count in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
+            let secret = |id: usize| Selectable {
+                id: SecretId::try_from(id as i64).expect("an id"),
+                reason: (id % 3 == 0).then_some(crate::domain::RejectReason::Disabled),
+            };
+            let found: Vec<Selectable> = (1..=count).map(secret).collect();
+            let pieces = (0..).map(|number| piece(&found, number * PIECE)).map_while(|piece| piece);
+            let text: String = pieces.collect();
+            let items: Vec<Value> = serde_json::from_str(&text).expect("an array");
+            assert_eq!(items.len(), count);
+            for (item, secret) in items.iter().zip(&found) {
+                let shareable = secret.reason.is_none();
+                assert_eq!(*item, json!({"id": secret.id, "shareable": shareable, "reason": secret.reason}));
+            }
+        }
+    }
 }

@@ -122,7 +122,7 @@ fn add_headers(headers: &mut HeaderMap, is_api: bool) {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     if is_api {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
 }
 

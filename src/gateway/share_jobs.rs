@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 
 use super::GatewayState;
 use super::auth::Me;
+use super::growth::Hourly;
 use super::input::{JsonBody, Params, PathIds, write_cursor};
 use super::problem::Problem;
+use super::turns::{Changing, Reading};
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::share::OverLimit;
 use crate::domain::{JobId, PrincipalId, Selection};
@@ -21,7 +23,7 @@ use crate::wire;
 /// Idempotency-Key gets the job as it is now.
 pub(super) async fn submit(
     State(state): State<GatewayState>,
-    Me(me): Me,
+    Changing(me, _turn): Changing,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
@@ -34,13 +36,25 @@ pub(super) async fn submit(
         Selection::All(_) => "secrets.all",
     };
     let submission = Submission { request, idempotency_key, traceparent: traceparent(&headers) };
-    match state.store.submit(submission, state.limits, state.max_unfinished).await? {
+    let allowance = state.growth().allowance(&state.store, me.id).await?;
+    let store = &state.store;
+    let (submitted, bytes) =
+        store.submit_within(allowance, submission, state.limits, state.max_unfinished).await?;
+    if let Submitted::Accepted(job) = &submitted {
+        state.growth().add(me.id, job.pairs.unwrap_or(0), bytes);
+    }
+    match submitted {
         Submitted::Accepted(job) | Submitted::Repeated(job) => {
             let location = format!("/api/v1/share-jobs/{}", job.job_id);
             Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(wire::job_json(&job))).into_response())
         }
         Submitted::KeyConflict => Err(Problem::key_conflict()),
         Submitted::TooManyUnfinished { limit } => Err(Problem::too_many_jobs(limit)),
+        Submitted::OverAllowance { what } => {
+            let Hourly { pairs, bytes } = state.growth().limits();
+            let limit = if what == "pairs" { pairs } else { bytes };
+            Err(Problem::too_much_an_hour(what, limit, state.growth().wait(me.id)))
+        }
         Submitted::NothingMatches => Err(Problem::nothing_matches()),
         Submitted::OverLimit(over) => {
             Err(Problem::over_limit(limited(&over, secrets_field), over.to_string()))
@@ -74,7 +88,7 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
 /// My jobs, newest first.
 pub(super) async fn list(
     State(state): State<GatewayState>,
-    Me(me): Me,
+    Reading(me, _turn): Reading,
     params: Params,
 ) -> Result<Json<Value>, Problem> {
     let limit = params.limit(50, 200)?;
@@ -97,7 +111,7 @@ pub(super) async fn show(
 /// Why pairs of my job were not shared: secrets by id, then recipients.
 pub(super) async fn rejections(
     State(state): State<GatewayState>,
-    Me(me): Me,
+    Reading(me, _turn): Reading,
     path: PathIds,
     params: Params,
 ) -> Result<Json<Value>, Problem> {

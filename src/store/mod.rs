@@ -5,6 +5,7 @@
 //! to send are rows of the outbox, handed to the relay after the commit.
 
 mod access;
+mod asked;
 mod begin;
 mod checks;
 mod dead;
@@ -38,6 +39,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+pub use asked::{Allowance, Asked};
 pub use begin::{BeginOptions, Begun};
 pub use checks::CheckState;
 pub use dead::{DeadLetter, Origin};

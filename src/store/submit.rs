@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::jobs::{self, Columns, Fresh, JobRow};
 use super::schema::jobs as table;
-use super::{Store, secrets};
+use super::{Allowance, Store, secrets};
 use crate::db::{Conn, DbError, Flow};
 use crate::domain::share::OverLimit;
 use crate::domain::{JobId, JobSnapshot, Limits, Selection, ShareRequest};
@@ -36,6 +36,10 @@ pub enum Submitted {
     /// "All" matches nothing.
     NothingMatches,
     OverLimit(OverLimit),
+    /// The person may not ask for so many `pairs` or `bytes` any more.
+    OverAllowance {
+        what: &'static str,
+    },
 }
 
 impl Store {
@@ -49,8 +53,26 @@ impl Store {
         limits: Limits,
         max_unfinished: i64,
     ) -> Result<Submitted, DbError> {
+        self.submit_within(Allowance::UNLIMITED, submission, limits, max_unfinished)
+            .await
+            .map(|(done, _)| done)
+    }
+
+    /// The same for somebody who may not ask for everything. Also says how many bytes it has become, 0 where
+    /// nothing was made.
+    ///
+    /// # Errors
+    /// As [`Store::submit`].
+    pub async fn submit_within(
+        &self,
+        allowance: Allowance,
+        submission: Submission,
+        limits: Limits,
+        max_unfinished: i64,
+    ) -> Result<(Submitted, u64), DbError> {
+        let nothing = |why: Submitted| Flow::Rollback((why, 0));
         if let Err(over) = submission.request.check_limits(&limits, None) {
-            return Ok(Submitted::OverLimit(over));
+            return Ok((Submitted::OverLimit(over), 0));
         }
         self.transact(move |tx| {
             let Submission { request, idempotency_key, traceparent } = submission;
@@ -68,18 +90,18 @@ impl Store {
             };
             // The row first: a repeat in flight waits here for the first one's commit.
             let Some(key) = jobs::insert(tx.conn, &fresh)? else {
-                return repeated(tx.conn, &request, by_key.as_deref()).map(Flow::Rollback);
+                return repeated(tx.conn, &request, by_key.as_deref()).map(nothing);
             };
             if unfinished(tx.conn, request.requested_by)? > max_unfinished {
-                return Ok(Flow::Rollback(Submitted::TooManyUnfinished { limit: max_unfinished }));
+                return Ok(nothing(Submitted::TooManyUnfinished { limit: max_unfinished }));
             }
             if let Selection::All(filter) = &request.selection {
                 let ids = secrets::shareable_ids(tx.conn, request.requested_by, filter)?;
                 if ids.is_empty() {
-                    return Ok(Flow::Rollback(Submitted::NothingMatches));
+                    return Ok(nothing(Submitted::NothingMatches));
                 }
                 if let Err(over) = request.check_limits(&limits, Some(ids.len())) {
-                    return Ok(Flow::Rollback(Submitted::OverLimit(over)));
+                    return Ok(nothing(Submitted::OverLimit(over)));
                 }
                 jobs::set_totals(tx.conn, key, ids.len(), request.recipients.len())?;
                 jobs::write_snapshot(tx.conn, key, &ids)?;
@@ -88,10 +110,16 @@ impl Store {
             if bytes > limits.message_bytes {
                 // The worker would not read it.
                 let (count, limit) = (bytes as u64, limits.message_bytes as u64);
-                return Ok(Flow::Rollback(Submitted::OverLimit(OverLimit { what: "bytes", count, limit })));
+                return Ok(nothing(Submitted::OverLimit(OverLimit { what: "bytes", count, limit })));
             }
             let row = jobs::lock(tx.conn, key)?;
-            Ok(Flow::Commit(Submitted::Accepted(jobs::shown(&row, None, 0))))
+            if row.pairs.unwrap_or(0) > allowance.pairs {
+                return Ok(nothing(Submitted::OverAllowance { what: "pairs" }));
+            }
+            if bytes as u64 > allowance.bytes {
+                return Ok(nothing(Submitted::OverAllowance { what: "bytes" }));
+            }
+            Ok(Flow::Commit((Submitted::Accepted(jobs::shown(&row, None, 0)), bytes as u64)))
         })
         .await
     }

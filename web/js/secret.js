@@ -115,6 +115,17 @@ function ClientSecret({ secret }) {
     const timer = setTimeout(() => setShown(null), SHOWN_MS);
     return () => clearTimeout(timer);
   }, [shown]);
+  // Neither Back nor a tab that is restored shows it again. The page may be frozen at once, before anything is
+  // rendered: so the text goes first.
+  const value = useRef();
+  useEffect(() => {
+    const hide = () => {
+      if (value.current) value.current.textContent = "";
+      setShown(null);
+    };
+    addEventListener("pagehide", hide);
+    return () => removeEventListener("pagehide", hide);
+  }, []);
   // A value that was changed is not the one that was shown.
   useEffect(() => setShown(null), [secret.updated_at]);
   const show = async () => {
@@ -127,7 +138,7 @@ function ClientSecret({ secret }) {
   };
   if (!secret.has_client_secret) return html`<span class="quiet">${t("secret.without")}</span>`;
   return html`<span class="value">
-      ${shown === null ? html`<span aria-label=${t("secret.hidden")} role="img">••••••••••••</span>` : html`<code>${shown}</code>`}
+      ${shown === null ? html`<span aria-label=${t("secret.hidden")} role="img">••••••••••••</span>` : html`<code ref=${value}>${shown}</code>`}
     </span>
     <button type="button" class="small" onClick=${() => (shown === null ? show() : setShown(null))}>${t(shown === null ? "secret.show" : "secret.hide")}</button>
     <${Copy} what=${t("secret.clientSecret")} read=${read} />

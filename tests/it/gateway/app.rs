@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use batchshare::config::Settings;
-use batchshare::gateway::{self, Auth, GatewayParts, GatewayState, HostList};
+use batchshare::gateway::{self, Auth, GatewayParts, GatewayState, HostList, Hourly, Serving};
 use batchshare::shutdown::{self, Stopper};
 use batchshare::store::Store;
 use batchshare::vault::VaultKey;
@@ -65,7 +65,11 @@ impl App {
             auth,
             limits: settings.limits(),
             max_unfinished: settings.limits.unfinished_jobs,
+            hourly: Hourly { pairs: settings.limits.pairs_per_hour, bytes: settings.limits.bytes_per_hour },
             max_body_bytes: settings.gateway.max_body_bytes,
+            pool_size: settings.database.pool_size,
+            serving: Serving::from_settings(&settings.gateway),
+            streams_per_person: settings.gateway.streams_per_person,
             broker: Arc::new(move || {
                 let there = broker.load(Ordering::Relaxed);
                 async move { there }.boxed()

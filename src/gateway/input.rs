@@ -21,9 +21,6 @@ use super::turns::{BodyTurn, SMALL_BODY, Turn};
 /// A body that trickles in holds a connection no longer.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
-/// A body that has begun to come when the gateway stops is waited for a moment more.
-const STOP_GRACE: Duration = Duration::from_millis(500);
-
 /// How many times the limit a body may be long before its sender is cut off.
 const PATIENCE: usize = 32;
 
@@ -207,10 +204,9 @@ impl FromRequest<GatewayState> for JsonBody {
         };
         let stopping = async {
             match caller {
-                Some(caller) => caller.stop.wait().await,
+                Some(caller) => caller.stopped().await,
                 None => std::future::pending().await,
             }
-            tokio::time::sleep(STOP_GRACE).await;
         };
         let (bytes, turn) = tokio::select! {
             biased;

@@ -43,6 +43,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const LAST_LOOK: Duration = Duration::from_millis(100);
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
 
+/// Who waits for a turn, or sends a body, when the gateway stops has so long for it.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
 /// After this the kernel gives up a peer that acknowledges nothing: one that is gone without a word.
 const SILENT_PEER_MS: u32 = 30_000;
 
@@ -102,6 +105,12 @@ impl Caller {
     /// Notes who it is.
     pub(super) fn is(&self, person: PrincipalId) {
         self.person.store(person.get(), Ordering::Relaxed);
+    }
+
+    /// Returns a moment after the gateway was told to stop: what waits for others is not waited for then.
+    pub(super) async fn stopped(&self) {
+        self.stop.wait().await;
+        tokio::time::sleep(STOP_GRACE).await;
     }
 
     /// Who it is, where somebody had to sign in.

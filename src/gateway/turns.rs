@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::GatewayState;
 use super::auth::Me;
 use super::problem::Problem;
+use super::serving::Caller;
 use crate::domain::PrincipalId;
 use crate::store::Person;
 
@@ -117,6 +118,20 @@ async fn wait(turn: Arc<Turn>, which: impl Fn(&Turn) -> &Arc<Semaphore>) -> Resu
     Ok(Held { _permit: permit.ok(), _turn: turn })
 }
 
+/// The same, but not much beyond the moment in which the gateway stops.
+async fn wait_until_the_end(
+    parts: &Parts,
+    turn: Arc<Turn>,
+    which: impl Fn(&Turn) -> &Arc<Semaphore>,
+) -> Result<Held, Problem> {
+    let Some(caller) = parts.extensions.get::<Caller>() else { return wait(turn, which).await };
+    tokio::select! {
+        biased;
+        held = wait(turn, which) => held,
+        () = caller.stopped() => Err(Problem::stopping()),
+    }
+}
+
 /// The person who asks for something that costs more than a look at one row, and their turn.
 pub(crate) struct Reading(pub(crate) Person, pub(crate) Held);
 
@@ -128,7 +143,7 @@ impl FromRequestParts<GatewayState> for Reading {
 
     async fn from_request_parts(parts: &mut Parts, state: &GatewayState) -> Result<Self, Problem> {
         let Me(me) = Me::from_request_parts(parts, state).await?;
-        let held = wait(state.turns().of(me.id), |turn| &turn.reads).await?;
+        let held = wait_until_the_end(parts, state.turns().of(me.id), |turn| &turn.reads).await?;
         Ok(Self(me, held))
     }
 }
@@ -140,7 +155,7 @@ impl FromRequestParts<GatewayState> for Changing {
         let Me(me) = Me::from_request_parts(parts, state).await?;
         let turn = state.turns().of(me.id);
         parts.extensions.insert(Arc::clone(&turn));
-        let held = wait(turn, |turn| &turn.changes).await?;
+        let held = wait_until_the_end(parts, turn, |turn| &turn.changes).await?;
         Ok(Self(me, held))
     }
 }

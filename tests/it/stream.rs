@@ -19,7 +19,7 @@ impl Stream {
             .call()
             .expect("a stream");
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
-        assert_eq!(answer.headers()["cache-control"], "no-store");
+        assert_eq!(answer.headers()["cache-control"], "no-store, no-transform");
         assert_eq!(answer.headers()["x-accel-buffering"], "no");
         std::thread::spawn(move || {
             let mut name = String::new();

@@ -138,6 +138,12 @@ async fn the_page_loads_nothing_from_elsewhere_and_is_asked_about_each_time() {
     assert_eq!(script.header("cache-control"), "no-cache");
     let again = app.request("GET", "//assets/js/main.js").header("If-None-Match", script.header("etag"));
     assert_eq!(again.send().await.status, 304);
+    // A proxy that compresses makes a strong tag weak.
+    let weak = format!("\"other\", W/{}", script.header("etag"));
+    let again = app.request("GET", "//assets/js/main.js").header("If-None-Match", &weak);
+    assert_eq!(again.send().await.status, 304);
+    // What was shown in it must not come back with Back.
+    assert_eq!(page.header("cache-control"), "no-store");
 }
 
 #[tokio::test]

@@ -127,6 +127,45 @@ async fn a_proxy_is_believed_with_its_secret_only() {
     nobody.send().await.problem(401);
 }
 
+/// Sent as bytes, since no client of ours would.
+#[tokio::test]
+async fn a_name_that_is_not_exactly_a_users_signs_in_nobody() {
+    use std::io::{Read as _, Write as _};
+    let (app, _file) = behind_proxy().await;
+    let address = app.address.clone();
+    let status = tokio::task::spawn_blocking(move || {
+        let ask = |name: &[u8]| {
+            let mut stream = std::net::TcpStream::connect(&address).expect("a connection");
+            let mut request = format!("GET /api/v1/me HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+            request.push_str(&format!("X-Batchshare-Proxy-Secret: {SECRET}\r\nX-Forwarded-User: "));
+            stream.write_all(&[request.as_bytes(), name, b"\r\n\r\n"].concat()).expect("write");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("an answer");
+            answer.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok())
+        };
+        let names: [&[u8]; 12] = [
+            "ana\u{a0}".as_bytes(),
+            "\u{a0}ana".as_bytes(),
+            "ana\u{2003}".as_bytes(),
+            "ana\u{2028}".as_bytes(),
+            "ana\u{feff}".as_bytes(),
+            "\u{feff}ana".as_bytes(),
+            "an\u{61}\u{301}".as_bytes(),
+            b"Ana",
+            b"ANA",
+            b"ana\xa0",
+            b"ana\xff",
+            b"a na",
+        ];
+        let all: Vec<_> = names.iter().map(|name| ask(name)).collect();
+        // Spaces and tabs around a value are no part of it.
+        (all, [ask(b"ana"), ask(b"  ana \t")])
+    });
+    let (refused, good) = status.await.expect("no panic");
+    assert_eq!(refused, [Some(401); 12]);
+    assert_eq!(good, [Some(200); 2]);
+}
+
 #[tokio::test]
 async fn behind_a_proxy_nobody_chooses_who_to_be() {
     let (app, _file) = behind_proxy().await;

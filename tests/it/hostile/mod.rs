@@ -4,6 +4,7 @@
 mod bodies;
 mod frames;
 mod letters;
+mod person;
 pub mod raw;
 mod stuck;
 

@@ -198,3 +198,27 @@ fn what_has_the_focus_is_not_below_the_bars() {
     }
     desk.quiet(&[]);
 }
+
+/// Whether the browser keeps the page for its Back button or loads it anew.
+#[test]
+fn a_value_that_was_shown_is_gone_after_back() {
+    let desk = Desk::with(Vec::new(), Some(&company(5)));
+    let value = "tops3cret-value";
+    let body = json!({"client_secret": value});
+    desk.api("PATCH", "ana", "/secrets/1001", Some(&body));
+    desk.at("secrets/1001");
+    desk.browser.by_role("button", "Mostrar").click();
+    desk.browser.see(value);
+    // Frozen at once or not: what the page says it is left with has no value in it.
+    let left = "dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}));
+        return document.body.textContent";
+    let text = desk.browser.script(left, &[]);
+    assert!(!text.as_str().expect("a text").contains(value), "it is there while the page is hidden");
+    desk.browser.by_role("button", "Mostrar").click();
+    desk.browser.see(value);
+    desk.browser.goto("about:blank");
+    desk.browser.script("history.back()", &[]);
+    desk.browser.by_role("button", "Mostrar");
+    assert!(!desk.browser.text().contains(value));
+    desk.quiet(&[]);
+}

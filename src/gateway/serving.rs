@@ -6,6 +6,7 @@
 mod activity;
 mod connections;
 mod patient;
+mod unread;
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -16,7 +17,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
+use axum::http::header::EXPECT;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -29,6 +31,7 @@ use tokio::time::MissedTickBehavior;
 use self::activity::{Activity, InHand};
 use self::connections::{Connections, Place};
 use self::patient::Patient;
+use self::unread::Unread;
 use crate::config;
 use crate::domain::PrincipalId;
 use crate::shutdown::Stop;
@@ -186,11 +189,22 @@ impl Server {
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let in_hand = InHand::new(Arc::clone(&of_service));
             let mut request = request.map(Body::new);
+            // Who waits for leave to send has sent nothing yet.
+            let large = request.body().size_hint().upper().is_none_or(|bytes| bytes > BUFFER as u64)
+                && !request.headers().contains_key(EXPECT);
+            let unread = large.then(|| Unread::new(std::mem::take(request.body_mut())));
+            if let Some(unread) = &unread {
+                *request.body_mut() = unread.lent();
+            }
             let caller = Caller { address, stop: self.stop.clone(), person: Arc::default() };
             request.extensions_mut().insert(caller);
             let answer = self.service.call(request);
             async move {
                 let Ok(answer) = answer.await;
+                let is_refused = answer.status().is_client_error() || answer.status().is_server_error();
+                if let (true, Some(unread), false) = (is_refused, unread, self.stop.is_set()) {
+                    unread.throw_away().await;
+                }
                 Ok::<_, Infallible>(answer.map(|body| in_hand.until_the_end_of(body)))
             }
         });

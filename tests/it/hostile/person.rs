@@ -259,7 +259,8 @@ fn stream(address: &str, person: &str) -> TcpStream {
 }
 
 fn try_stream(address: &str, person: &str) -> Option<TcpStream> {
-    let mut stream = half(address, &format!("{}\r\n", head(address, "GET", "/api/v1/events", person)));
+    let head = head(address, "GET", "/api/v1/events", person);
+    let mut stream = half(address, &format!("{head}Connection: close\r\n\r\n"));
     let mut seen = Vec::new();
     let mut buffer = [0; 1_024];
     while !String::from_utf8_lossy(&seen).contains("event: snapshot") {

@@ -143,7 +143,7 @@ impl Problem {
     /// Of this person: others are not kept waiting by it.
     pub(crate) fn too_many_at_once() -> Self {
         let detail = "you have as many requests in hand as one person may; wait for some to be answered";
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_at_once", "Too many requests at once", detail)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests at once", detail)
             .retry_after(2)
     }
 
@@ -161,13 +161,13 @@ impl Problem {
 
     pub(crate) fn busy_with_bodies() -> Self {
         let detail = "too many large requests are being read; nothing was read of this one, try again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy at the moment", detail).retry_after(5)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Busy at the moment", detail).retry_after(5)
     }
 
     /// The gateway stops, and the body has not come yet.
     pub(crate) fn stopping() -> Self {
         let detail = "this server is stopping; nothing was done, try again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "Stopping", detail).retry_after(1)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Stopping", detail).retry_after(1)
     }
 
     pub(crate) fn unavailable() -> Self {

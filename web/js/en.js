@@ -230,6 +230,7 @@ export default {
   "problem.unreachable": "The server does not answer. Check the connection.",
   "problem.unavailable": "The service is not available now. Try again in a moment.",
   "problem.too_many_jobs": "You have too many shares under way. Wait for some to end.",
+  "problem.too_much_an_hour": "You have shared as much in the last hour as one person may. Wait, or share less.",
   "problem.over_limit": "The request is larger than allowed. Select fewer secrets or recipients.",
   "problem.too_large": "The request is larger than allowed. Select fewer secrets.",
   "problem.not_allowed": "You are not allowed to do this.",

@@ -230,6 +230,7 @@ export default {
   "problem.unreachable": "O servidor não responde. Verifique a conexão.",
   "problem.unavailable": "O serviço está indisponível agora. Tente novamente em instantes.",
   "problem.too_many_jobs": "Você tem compartilhamentos demais em andamento. Espere alguns terminarem.",
+  "problem.too_much_an_hour": "Você compartilhou na última hora tanto quanto uma pessoa pode. Espere, ou compartilhe menos.",
   "problem.over_limit": "O pedido ultrapassa o tamanho máximo. Selecione menos segredos ou destinatários.",
   "problem.too_large": "O pedido ultrapassa o tamanho máximo. Selecione menos segredos.",
   "problem.not_allowed": "Você não tem permissão para isso.",

@@ -277,7 +277,7 @@ mod tests {
         for count in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
             let secret = |id: usize| Selectable {
                 id: SecretId::try_from(id as i64).expect("an id"),
-                reason: (id % 3 == 0).then_some(crate::domain::RejectReason::Disabled),
+                reason: id.is_multiple_of(3).then_some(crate::domain::RejectReason::Disabled),
             };
             let found: Vec<Selectable> = (1..=count).map(secret).collect();
             let pieces = (0..).map(|number| piece(&found, number * PIECE)).map_while(|piece| piece);

@@ -41,7 +41,8 @@ struct Row {
 }
 
 impl Store {
-    /// What the person asked for in the last `within`.
+    /// What the person asked for in the last `within`, over HTTP or from the command line: what comes by message in
+    /// somebody's name is not counted against that person.
     ///
     /// # Errors
     /// The database's.
@@ -50,7 +51,7 @@ impl Store {
         // only their lengths.
         const SQL: &str = "SELECT CAST(COALESCE(SUM(pairs), 0) AS BIGINT) AS pairs, \
             CAST(COALESCE(SUM(octet_length(selection) + octet_length(recipients)), 0) AS BIGINT) AS bytes, \
-            now_ms() - MIN(requested_at) AS oldest_ms FROM jobs WHERE requested_by = $1 AND id > COALESCE(\
+            now_ms() - MIN(requested_at) AS oldest_ms FROM jobs WHERE requested_by = $1 AND asked_here AND id > COALESCE(\
             (SELECT id FROM jobs WHERE requested_by = $1 AND requested_at < now_ms() - $2 \
             ORDER BY id DESC LIMIT 1), 0)";
         let row: Row = self

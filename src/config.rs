@@ -1,15 +1,17 @@
 //! Configuration: default.toml (built in), a file, the environment, in this order.
 
+mod check;
 mod environment;
+mod layers;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 
 use crate::db::{DbOptions, Target};
 use crate::domain::Limits;
+use crate::files::{self, Links};
 
 const DEFAULTS: &str = include_str!("../config/default.toml");
 
@@ -38,6 +40,7 @@ pub struct Settings {
 #[serde(deny_unknown_fields)]
 pub struct Database {
     pub url: String,
+    pub url_file: String,
     pub pool_size: usize,
     pub connect_timeout_s: u64,
     pub statement_timeout_ms: u64,
@@ -52,6 +55,7 @@ pub struct Database {
 #[serde(deny_unknown_fields)]
 pub struct Broker {
     pub url: String,
+    pub url_file: String,
     pub prefix: String,
     pub heartbeat_s: u16,
     pub connect_timeout_ms: u64,
@@ -179,7 +183,7 @@ impl Settings {
     /// Reads defaults, file and the process's environment.
     ///
     /// # Errors
-    /// Which key is wrong, or which file cannot be read.
+    /// Which key is wrong, or which file cannot be read. Never what is in it: a password may stand anywhere.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         Self::load_with(file, environment::settings(std::env::vars_os())?)
     }
@@ -192,29 +196,35 @@ impl Settings {
         file: Option<&Path>,
         environment: std::collections::HashMap<String, String>,
     ) -> Result<Self, ConfigError> {
-        let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
-        if let Some(path) = file {
-            // Read by us: the library takes a file of any ending for its format.
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| ConfigError(format!("cannot read {}: {error}", path.display())))?;
-            builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
-        }
-        let environment = Environment::with_prefix("BATCHSHARE")
-            .prefix_separator("__")
-            .separator("__")
-            .try_parsing(true)
-            .list_separator(",")
-            .with_list_parse_key("gateway.hosts")
-            .with_list_parse_key("worker.allowed_publishers")
-            .with_list_parse_key("worker.retry_delays_ms")
-            .source(Some(environment));
-        let settings: Self = builder
-            .add_source(environment)
-            .build()
-            .and_then(Config::try_deserialize)
-            .map_err(|error| ConfigError(error.to_string()))?;
+        let mut settings = layers::read(file, &environment)?;
+        settings.read_url_files()?;
         settings.check()?;
         Ok(settings)
+    }
+
+    /// Takes the URLs from files where such are named, as container platforms mount what holds a password.
+    fn read_url_files(&mut self) -> Result<(), ConfigError> {
+        let (database, broker) = (&mut self.database, &mut self.broker);
+        for (section, url, file) in [
+            ("database", &mut database.url, &database.url_file),
+            ("broker", &mut broker.url, &broker.url_file),
+        ] {
+            if file.is_empty() {
+                continue;
+            }
+            if *url != layers::default_text(section, "url")? {
+                return Err(ConfigError(format!(
+                    "{section}.url and {section}.url_file are both set; only one of them can count"
+                )));
+            }
+            let bytes = files::read_secret(Path::new(file), Links::Follow)
+                .map_err(|error| ConfigError(format!("{section}.url_file: {error}")))?;
+            let text = std::str::from_utf8(&bytes)
+                .map_err(|_| ConfigError(format!("{section}.url_file {file} is not UTF-8")))?;
+            let text = text.strip_suffix('\n').unwrap_or(text);
+            text.strip_suffix('\r').unwrap_or(text).clone_into(url);
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -234,29 +244,6 @@ impl Settings {
             || !self.broker.prefix.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
         {
             return bad("broker.prefix must be letters, digits, '-', '_' and '.'");
-        }
-        for (key, value) in [
-            ("database.pool_size", self.database.pool_size),
-            ("database.read_timeout_ms", usize::try_from(self.database.read_timeout_ms).unwrap_or(1)),
-            ("gateway.max_connections", self.gateway.max_connections),
-            ("gateway.max_connections_per_address", self.gateway.max_connections_per_address),
-            ("gateway.header_timeout_ms", usize::try_from(self.gateway.header_timeout_ms).unwrap_or(1)),
-            ("gateway.idle_timeout_ms", usize::try_from(self.gateway.idle_timeout_ms).unwrap_or(1)),
-            ("gateway.write_timeout_ms", usize::try_from(self.gateway.write_timeout_ms).unwrap_or(1)),
-            ("gateway.streams_per_person", self.gateway.streams_per_person),
-            ("broker.prefetch", usize::from(self.broker.prefetch)),
-            ("worker.chunk_pairs", usize::try_from(self.worker.chunk_pairs).unwrap_or(1)),
-            ("worker.lanes", self.worker.lanes as usize),
-            ("worker.together", self.worker.together),
-            ("worker.request_concurrency", self.worker.request_concurrency),
-            ("worker.step_concurrency", self.worker.step_concurrency),
-            ("worker.due_interval_ms", usize::try_from(self.worker.due_interval_ms).unwrap_or(1)),
-            ("relay.batch", self.relay.batch),
-            ("relay.interval_ms", usize::try_from(self.relay.interval_ms).unwrap_or(1)),
-        ] {
-            if value == 0 {
-                return Err(ConfigError(format!("{key} must be 1 or more")));
-            }
         }
         if self.worker.retry_delays_ms.is_empty() {
             return bad("worker.retry_delays_ms must name one delay or more");
@@ -354,3 +341,6 @@ impl Settings {
         (!self.vault.key_file.is_empty()).then(|| PathBuf::from(&self.vault.key_file))
     }
 }
+
+#[cfg(test)]
+mod tests;

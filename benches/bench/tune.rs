@@ -20,7 +20,7 @@ const OF_LARGE: [Setting; 3] = [
 ];
 const OF_SMALL: [Setting; 4] = [
     ("BATCHSHARE__WORKER__TOGETHER", &["1", "20", "100", "200"]),
-    ("BATCHSHARE__BROKER__PREFETCH", &["50", "100", "200", "300"]),
+    ("BATCHSHARE__BROKER__PREFETCH", &["200", "300", "400"]),
     ("BATCHSHARE__WORKER__REQUEST_CONCURRENCY", &["1", "2", "4"]),
     ("BATCHSHARE__RELAY__BATCH", &["50", "200", "400", "800"]),
 ];

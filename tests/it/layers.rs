@@ -11,20 +11,33 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // What a person starts.
     (
         "cli",
-        &["app", "broker", "config", "db", "demo", "domain", "retry", "store", "telemetry", "vault", "wire"],
+        &[
+            "app",
+            "broker",
+            "config",
+            "db",
+            "demo",
+            "domain",
+            "files",
+            "retry",
+            "store",
+            "telemetry",
+            "vault",
+            "wire",
+        ],
     ),
     // The composition root: the one place that knows everybody.
     (
         "app",
         &[
-            "broker", "config", "db", "demo", "gateway", "metrics", "notifier", "relay", "retry", "shutdown",
-            "store", "updates", "vault", "worker",
+            "broker", "config", "db", "demo", "files", "gateway", "metrics", "notifier", "relay", "retry",
+            "shutdown", "store", "updates", "vault", "worker",
         ],
     ),
     // The roles. They do not know each other: they meet in the database and the broker.
     // Hears what is new for the gateway's streams.
     ("updates", &["broker", "gateway", "retry", "shutdown", "store", "wire"]),
-    ("gateway", &["config", "db", "domain", "metrics", "shutdown", "store", "vault", "wire"]),
+    ("gateway", &["config", "db", "domain", "files", "metrics", "shutdown", "store", "vault", "wire"]),
     ("worker", &["broker", "bury", "config", "db", "domain", "shutdown", "store", "take", "wire"]),
     ("notifier", &["broker", "bury", "domain", "shutdown", "store", "take", "wire"]),
     ("relay", &["broker", "domain", "shutdown", "store", "wire"]),
@@ -36,11 +49,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // What they are made of.
     ("demo", &["domain"]),
     ("telemetry", &["config"]),
-    ("config", &["db", "domain"]),
+    ("config", &["db", "domain", "files"]),
     ("metrics", &["domain"]),
-    ("vault", &["domain"]),
+    ("vault", &["domain", "files"]),
     ("wire", &["domain"]),
-    ("db", &[]),
+    ("db", &["files"]),
+    ("files", &[]),
     ("retry", &[]),
     ("shutdown", &[]),
     ("domain", &[]),
@@ -58,6 +72,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("chacha20poly1305", &["vault.rs"]),
     ("clap", &["main.rs", "cli/"]),
     ("indicatif", &["cli/"]),
+    ("rustix", &["files.rs"]),
+    ("toml", &["config/"]),
 ];
 
 /// What no file of the pure modules names.

@@ -3,12 +3,12 @@
 //! `up` is all roles in one process, `serve` and `work` are the roles apart. Tests start the same
 //! program with other settings.
 
+mod host;
+mod key;
 mod running;
 mod waiting;
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,9 @@ use crate::{demo, notifier, updates};
 use running::{Tasks, spawn};
 use waiting::{Declared, Patience, declare_later};
 
+pub use host::{lock, lock_file};
+pub use key::sealer;
+
 /// Why the program ends at once. `Display` is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -50,11 +53,23 @@ pub enum AppError {
         "{path} is in use by another batchshare (process {holder}); stop it, or set database.url to another file"
     )]
     Locked { path: PathBuf, holder: String },
+    #[error(
+        "the database file was removed or replaced while batchshare was running, so it ended: what it wrote from then on \
+         nobody would find"
+    )]
+    FileGone,
     /// A bug: a role runs until it is told to stop.
     #[error("the {0} ended by itself; what it had in hand comes again")]
     Ended(&'static str),
     #[error("{0}")]
     Other(String),
+}
+
+impl AppError {
+    /// Why a program ends of which this task has ended.
+    fn ended(task: &'static str) -> Self {
+        if task == host::FILE_WATCH { Self::FileGone } else { Self::Ended(task) }
+    }
 }
 
 /// Which roles a process has. The relay runs in all of them.
@@ -111,7 +126,7 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
     };
     let target = settings.target()?;
     let lock = lock(&target, settings.is_embedded())?;
-    let vault = if roles.serve { Some(vault_key(settings, &target, roles.demo)?) } else { None };
+    let key = if roles.serve { Some(key::Found::look(settings, &target, roles.demo)?) } else { None };
 
     let db = Db::new(target, settings.db_options(), Clock::default());
     let metrics = if settings.is_embedded() {
@@ -145,11 +160,11 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
     let updates = gateway::Updates::default();
     let check = declared.check(&broker);
     let is_demo = roles.demo && settings.auth.mode == AuthMode::Demo;
-    if let (Some((auth, address, listener)), Some(vault)) = (listener, &vault) {
+    if let (Some((auth, address, listener)), Some(found)) = (listener, &key) {
         tracing::debug!(listen = %address, "HTTP is answered");
         let state = GatewayState::new(GatewayParts {
             store: store.clone(),
-            vault: vault.clone(),
+            vault: found.key.clone(),
             hosts: HostList::new(&settings.gateway.hosts, auth.is_demo()),
             auth,
             limits: settings.limits(),
@@ -182,9 +197,16 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
         // What a process that is gone held comes again.
         embedded.recover().await?;
     }
-    if let (true, Some(vault)) = (is_demo, &vault) {
-        startup.reach(Stage::DemoData);
-        demo_data(&db, vault).await?;
+    if let Some(found) = &key {
+        found.settle(&store).await?;
+        if is_demo {
+            startup.reach(Stage::DemoData);
+            demo_data(&db, &found.key).await?;
+        }
+        host::warn_of_demo(settings, &store).await;
+    }
+    if let Some(watched) = host::Watched::new(db.target()) {
+        spawn(&mut running.roles, host::FILE_WATCH, watched.run(role_stop.clone()));
     }
     startup.reach(Stage::Over);
 
@@ -246,56 +268,6 @@ async fn listen(address: &str, key: &'static str) -> Result<TcpListener, AppErro
         reason: error.to_string(),
         key,
     })
-}
-
-/// Holds the lock beside an embedded database: one process has the roles.
-fn lock(target: &Target, embedded: bool) -> Result<Option<File>, AppError> {
-    let Target::Sqlite { path } = target else { return Ok(None) };
-    if !embedded {
-        return Ok(None);
-    }
-    let lock_path = PathBuf::from(format!("{}.lock", path.display()));
-    let failed =
-        |error: std::io::Error| AppError::Other(format!("cannot use {}: {error}", lock_path.display()));
-    let mut file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&lock_path)
-        .map_err(failed)?;
-    if file.try_lock().is_err() {
-        let holder = std::fs::read_to_string(&lock_path).unwrap_or_default();
-        return Err(AppError::Locked { path: path.clone(), holder: holder.trim().to_owned() });
-    }
-    file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
-    Ok(Some(file))
-}
-
-/// The vault's key. `up` makes one beside its database.
-fn vault_key(settings: &Settings, target: &Target, make: bool) -> Result<VaultKey, AppError> {
-    let other = |error: crate::vault::VaultError| AppError::Other(error.to_string());
-    match (settings.vault_key_file(), target) {
-        (Some(file), _) => VaultKey::from_file(&file).map_err(other),
-        (None, Target::Sqlite { path }) if make => {
-            let file = key_file_beside(path);
-            if file.exists() { VaultKey::from_file(&file) } else { VaultKey::generate_to(&file) }
-                .map_err(other)
-        }
-        (None, _) => Err(AppError::Config(ConfigError(
-            "vault.key_file is not set: client secrets cannot be read without it; \
-             `batchshare keygen > FILE` makes one (mode 0600)"
-                .to_owned(),
-        ))),
-    }
-}
-
-/// Where `up` keeps the key of a database: `batchshare.db.key` beside `batchshare.db`.
-#[must_use]
-pub fn key_file_beside(database: &Path) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".key");
-    path.into()
 }
 
 /// Waits for the database and brings it up to date, or says that it is too old.

@@ -31,8 +31,17 @@ pub const PLANTAO: i64 = 201;
 pub const SECRETS: usize = 1_300;
 pub const ANAS_SECRETS: usize = 1_200;
 
+/// How every e-mail address of the demo ends, and of no other company.
+pub const EMAILS: &str = "@empresa.example";
+
 const USERS: i64 = 60;
 const FIRST_SECRET: i64 = 1_001;
+
+/// The ids of its secrets.
+#[must_use]
+pub fn secret_ids() -> std::ops::RangeInclusive<i64> {
+    FIRST_SECRET..=FIRST_SECRET + i64::try_from(SECRETS).unwrap_or(0) - 1
+}
 
 /// Everything, in an order in which every reference is known already.
 pub fn lines() -> impl Iterator<Item = ImportLine> + Send + 'static {
@@ -51,7 +60,7 @@ fn users() -> impl Iterator<Item = User> {
         Some(User {
             id: PrincipalId::new(id)?,
             name: format!("{first} {last}"),
-            email: format!("{}.{}@empresa.example", slug(first), slug(last)),
+            email: format!("{}.{}{EMAILS}", slug(first), slug(last)),
             username,
             active: !matches!(id, DAVI | 19 | 37 | 52),
             has_account: !matches!(id, CARLA | 11 | 24 | 33 | 45 | 58),

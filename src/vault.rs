@@ -3,9 +3,6 @@
 //! Nothing here prints a key or a client secret; both are wiped when they are dropped. The worker
 //! never needs this module.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -17,26 +14,20 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::domain::SecretId;
+use crate::files::{self, FileError, Links};
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
-
-/// A key file is a line of 44 characters; what is longer is another file.
-const MAX_FILE_BYTES: u64 = 4096;
 
 /// Why a client secret cannot be sealed or opened, or a key not be read. Never holds a value.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     #[error("there is no vault key file {}; `batchshare keygen` prints a key", path.display())]
     KeyMissing { path: PathBuf },
-    #[error("the vault key file {} is there already and is not overwritten", path.display())]
-    KeyExists { path: PathBuf },
-    #[error("the vault key file {} has mode {mode:04o}; chmod it to 0600", path.display())]
-    KeyTooOpen { path: PathBuf, mode: u32 },
     #[error("the vault key file {} must hold {KEY_BYTES} bytes as base64 and nothing else", path.display())]
     KeyFormat { path: PathBuf },
-    #[error("the vault key file {} cannot be used", path.display())]
-    KeyFile { path: PathBuf, source: std::io::Error },
+    #[error("the vault key file {0}")]
+    KeyFile(FileError),
     #[error("the system gives no random bytes")]
     NoRandomness,
     /// Another key sealed it.
@@ -63,53 +54,69 @@ impl std::fmt::Debug for VaultKey {
 }
 
 impl VaultKey {
-    /// Reads a key file: 32 bytes as base64, readable by its owner alone.
+    /// Reads a key file that the operator named: 32 bytes as base64, readable by nobody else
+    /// ([`files::read_secret`] has the rule).
     ///
     /// # Errors
-    /// It is missing, open to others, or holds something else.
+    /// It is missing, open to others, theirs, or holds something else.
     pub fn from_file(path: &Path) -> Result<Self, VaultError> {
-        let failed = |source: std::io::Error| match source.kind() {
-            ErrorKind::NotFound => VaultError::KeyMissing { path: path.to_owned() },
-            _ => VaultError::KeyFile { path: path.to_owned(), source },
-        };
-        let file = File::open(path).map_err(failed)?;
-        // Of the open file, not of the path: nobody can exchange it in between.
-        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(VaultError::KeyTooOpen { path: path.to_owned(), mode });
-        }
-        let mut text = Zeroizing::new(Vec::with_capacity(128));
-        file.take(MAX_FILE_BYTES).read_to_end(&mut text).map_err(failed)?;
-        Self::from_base64(&text).ok_or_else(|| VaultError::KeyFormat { path: path.to_owned() })
+        Self::read(path, Links::Follow)
     }
 
-    /// Makes a key and its file, with mode 0600. The file is on disk when this returns: what is
-    /// sealed with a lost key is lost.
+    /// Reads a key file that the program made, or makes it. Of two processes that make it at once, both have the key
+    /// of the first. The file is on disk when this returns: what is sealed with a lost key is lost.
     ///
     /// # Errors
-    /// The file exists, or cannot be written.
-    pub fn generate_to(path: &Path) -> Result<Self, VaultError> {
-        let text = Self::generate_base64()?;
-        let failed = |source: std::io::Error| match source.kind() {
-            ErrorKind::AlreadyExists => VaultError::KeyExists { path: path.to_owned() },
-            _ => VaultError::KeyFile { path: path.to_owned(), source },
-        };
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        let written = file
-            .write_all(text.as_bytes())
-            .and_then(|()| file.write_all(b"\n"))
-            .and_then(|()| file.sync_all())
-            .and_then(|()| match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-                Some(folder) => File::open(folder)?.sync_all(),
-                None => File::open(".")?.sync_all(),
-            });
-        if let Err(error) = written {
-            // Half a key would only stand in the way of the next try.
-            let _ = std::fs::remove_file(path);
-            return Err(failed(error));
+    /// As [`VaultKey::from_file`], and where it cannot be written.
+    pub fn kept_in(path: &Path) -> Result<Self, VaultError> {
+        match Self::read(path, Links::Refuse) {
+            Err(VaultError::KeyMissing { .. }) => {}
+            found => return found,
         }
-        Self::from_base64(text.as_bytes()).ok_or_else(|| VaultError::KeyFormat { path: path.to_owned() })
+        match Self::generate()?.keep_in(path) {
+            Ok(()) | Err(VaultError::KeyFile(FileError::Exists { .. })) => Self::read(path, Links::Refuse),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A new key, kept nowhere yet.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn generate() -> Result<Self, VaultError> {
+        let bytes = <[u8; KEY_BYTES]>::try_generate().map_err(|_| VaultError::NoRandomness)?;
+        Ok(Self::of(Zeroizing::new(bytes)))
+    }
+
+    /// Writes the key to a file where none is, with mode 0600 and to disk.
+    ///
+    /// # Errors
+    /// Something is there, or it cannot be written.
+    pub fn keep_in(&self, path: &Path) -> Result<(), VaultError> {
+        let mut text = Zeroizing::new(STANDARD.encode(&*self.bytes));
+        text.push('\n');
+        files::create_secret(path, text.as_bytes()).map_err(VaultError::KeyFile)?;
+        tracing::info!(file = %path.display(), "made a key for client secrets; keep a copy of it");
+        Ok(())
+    }
+
+    /// Reads a key file that the program made; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`VaultKey::from_file`].
+    pub fn found_in(path: &Path) -> Result<Option<Self>, VaultError> {
+        match Self::read(path, Links::Refuse) {
+            Err(VaultError::KeyMissing { .. }) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
+    fn read(path: &Path, links: Links) -> Result<Self, VaultError> {
+        let text = files::read_secret(path, links).map_err(|error| match error {
+            FileError::Missing { path } => VaultError::KeyMissing { path },
+            error => VaultError::KeyFile(error),
+        })?;
+        Self::from_base64(&text).ok_or_else(|| VaultError::KeyFormat { path: path.to_owned() })
     }
 
     /// A new key as a key file holds it.
@@ -162,8 +169,12 @@ impl VaultKey {
     fn from_base64(text: &[u8]) -> Option<Self> {
         let decoded = Zeroizing::new(STANDARD.decode(text.trim_ascii()).ok()?);
         let bytes = Zeroizing::new(<[u8; KEY_BYTES]>::try_from(decoded.as_slice()).ok()?);
+        Some(Self::of(bytes))
+    }
+
+    fn of(bytes: Zeroizing<[u8; KEY_BYTES]>) -> Self {
         let id = Sha256::digest(bytes.as_slice()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        Some(Self { bytes, id })
+        Self { bytes, id }
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -173,6 +184,8 @@ impl VaultKey {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn secret(id: i64) -> SecretId {
@@ -217,17 +230,36 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("vault.key");
         assert!(matches!(VaultKey::from_file(&path), Err(VaultError::KeyMissing { .. })));
-        let made = VaultKey::generate_to(&path).expect("made");
+        assert!(VaultKey::found_in(&path).expect("none").is_none());
+        let made = VaultKey::kept_in(&path).expect("made");
         assert_eq!(std::fs::metadata(&path).expect("file").permissions().mode() & 0o777, 0o600);
         assert_eq!(VaultKey::from_file(&path).expect("read").id(), made.id());
-        assert!(matches!(VaultKey::generate_to(&path), Err(VaultError::KeyExists { .. })));
-        assert_eq!(VaultKey::from_file(&path).expect("still there").id(), made.id());
+        assert_eq!(VaultKey::kept_in(&path).expect("still there").id(), made.id());
+        assert_eq!(
+            std::fs::read_dir(folder.path()).expect("folder").count(),
+            1,
+            "nothing unfinished is left"
+        );
 
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o400)).expect("chmod");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).expect("chmod");
         assert!(VaultKey::from_file(&path).is_ok());
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).expect("chmod");
-        let error = VaultKey::from_file(&path).expect_err("open to the group");
-        assert!(error.to_string().contains("0640") && error.to_string().contains("0600"), "{error}");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("chmod");
+        let error = VaultKey::from_file(&path).expect_err("open to everybody");
+        assert!(error.to_string().contains("0644") && error.to_string().contains("0600"), "{error}");
+    }
+
+    #[test]
+    fn of_many_who_make_a_key_at_once_all_have_the_same() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("vault.key");
+        let path = &path;
+        let ids: std::collections::BTreeSet<String> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(move || VaultKey::kept_in(path).expect("a key").id().to_owned()))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        assert_eq!(ids.len(), 1, "{ids:?}");
     }
 
     #[test]
@@ -236,7 +268,7 @@ mod tests {
         let path = folder.path().join("vault.key");
         for text in ["", "hunter2", "aHVudGVyMg==", &"A".repeat(88)] {
             std::fs::write(&path, text).expect("write");
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("chmod");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
             let error = VaultKey::from_file(&path).expect_err("no key");
             assert!(matches!(error, VaultError::KeyFormat { .. }), "{error}");
             assert!(text.is_empty() || !format!("{error} {error:?}").contains(text));

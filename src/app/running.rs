@@ -82,8 +82,13 @@ pub async fn run(settings: Settings, roles: Roles, ready: impl FnOnce(&Running))
     let result = tokio::select! {
         () = signals.next() => Ok(()),
         // With a part of it gone, the others would look well and jobs would wait for ever.
-        name = first_end(&mut running.roles, &mut running.relay) => Err(AppError::Ended(name)),
+        name = first_end(&mut running.roles, &mut running.relay) => Err(AppError::ended(name)),
     };
+    if let Err(error @ AppError::FileGone) = result {
+        // Closing the connections would write to the files that have the names now, and remove some.
+        std::mem::forget(running);
+        return Err(error);
+    }
     match &result {
         Ok(()) => tracing::info!("stopping"),
         Err(error) => tracing::error!(%error, "stopping"),

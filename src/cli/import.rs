@@ -3,14 +3,11 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::{Code, Failure, open, out};
-use crate::app::key_file_beside;
+use crate::app;
 use crate::config::Settings;
-use crate::db::Target;
-use crate::store::{ImportError, Sealer};
-use crate::vault::VaultKey;
+use crate::store::ImportError;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -20,8 +17,8 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
-    let sealer = sealer(settings)?;
     let store = open::store(settings).await?;
+    let sealer = app::sealer(settings, &store).await?;
     for path in &args.files {
         let name = if is_stdin(path) { "stdin".to_owned() } else { path.display().to_string() };
         let lines = lines(path).map_err(|error| Failure::failed(format!("cannot read {name}: {error}")))?;
@@ -61,16 +58,4 @@ fn failure(name: &str, error: ImportError) -> Failure {
         }
         error => Failure::failed(format!("{name}: {error}; nothing of it was imported")),
     }
-}
-
-/// The key of the settings, or the one that `up` made beside its database; none where there is
-/// neither, which only lines with a client secret mind.
-fn sealer(settings: &Settings) -> Result<Option<Sealer>, Failure> {
-    let beside = || match settings.target() {
-        Ok(Target::Sqlite { path }) => Some(key_file_beside(&path)).filter(|path| path.exists()),
-        _ => None,
-    };
-    let Some(path) = settings.vault_key_file().or_else(beside) else { return Ok(None) };
-    let key = VaultKey::from_file(&path).map_err(|error| Failure::usage(error.to_string()))?;
-    Ok(Some(Arc::new(move |secret, value| key.seal(secret, value).map_err(|error| error.to_string()))))
 }

@@ -2,10 +2,11 @@
 
 use super::{Code, Failure, open, out};
 use crate::config::Settings;
-use crate::db::apply_migrations;
+use crate::db::{apply_migrations, create_file};
 
 pub(super) async fn run(settings: &Settings) -> Result<Code, Failure> {
     let db = open::database(settings)?;
+    create_file(&db)?;
     open::patiently(&db, async || db.ping().await).await?;
     let applied = apply_migrations(&db).await?;
     for name in &applied {

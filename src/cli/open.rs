@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{Code, Failure};
 use crate::config::Settings;
-use crate::db::{Clock, Db, DbError, FailureClass, MigrationState, migration_state};
+use crate::db::{Clock, Db, DbError, FailureClass, MigrationState, Target, migration_state};
+use crate::files;
 use crate::retry::Schedule;
 use crate::store::Store;
 
@@ -25,9 +26,24 @@ pub(super) async fn store(settings: &Settings) -> Result<Store, Failure> {
     }
 }
 
+/// The embedded database; where it is another one, the failure says why that is none for this command.
+pub(super) fn sqlite_or(settings: &Settings, otherwise: &str) -> Result<Store, Failure> {
+    let db = database(settings)?;
+    let Target::Sqlite { path } = db.target() else { return Err(Failure::usage(otherwise)) };
+    if !path.exists() {
+        return Err(Failure::not_found(format!("there is no database {}", db.target())));
+    }
+    Ok(Store::new(db))
+}
+
 /// The database as the settings name it; nothing is connected yet.
 pub(super) fn database(settings: &Settings) -> Result<Db, Failure> {
     let target = settings.target().map_err(|error| Failure::usage(error.to_string()))?;
+    if let Target::Sqlite { path } = &target {
+        // Not ours of necessity: who may open it is the operator.
+        files::check_database(path, false)
+            .map_err(|error| Failure::failed(format!("the database's file {error}")))?;
+    }
     Ok(Db::new(target, settings.db_options(), Clock::default()))
 }
 

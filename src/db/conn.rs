@@ -154,8 +154,10 @@ impl Target {
             };
         }
         match url.strip_prefix("sqlite://") {
-            Some("") => Err("database.url names no file: sqlite://path/to/file.db".to_owned()),
-            Some(path) => Ok(Self::Sqlite { path: PathBuf::from(path) }),
+            Some(path) => match is_file_path(path) {
+                Ok(()) => Ok(Self::Sqlite { path: PathBuf::from(path) }),
+                Err(why) => Err(format!("database.url {why}: it must be sqlite://path/to/file.db")),
+            },
             None => Err("database.url must start with sqlite:// or postgres://".to_owned()),
         }
     }
@@ -182,6 +184,10 @@ impl Target {
                 Ok(Conn::Pg(connection))
             }
             Self::Sqlite { path } => {
+                // SQLite would make a file in the place of one that is gone. Only a migration makes one.
+                if !path.exists() {
+                    return Err(failed("there is no such file".to_owned()));
+                }
                 let path = path.to_str().ok_or_else(|| failed("the path is not UTF-8".to_owned()))?;
                 let mut connection =
                     SqliteConnection::establish(path).map_err(|error| failed(error.to_string()))?;
@@ -200,6 +206,28 @@ impl Target {
                 Ok(Conn::Sqlite(connection))
             }
         }
+    }
+}
+
+/// Whether SQLite takes the text for the path of a file and for nothing else, and whether it is meant as it stands. A
+/// database in memory would be another one on each connection, and gone with it.
+fn is_file_path(path: &str) -> Result<(), &'static str> {
+    let is_code =
+        |after: &str| after.get(..2).is_some_and(|code| code.chars().all(|c| c.is_ascii_hexdigit()));
+    let name = path.rsplit('/').next().unwrap_or_default();
+    match () {
+        () if path.is_empty() => Err("names no file"),
+        () if path.to_lowercase().contains(":memory:") => Err(
+            "names a database in memory, which forgets everything and which each connection has for itself",
+        ),
+        () if path.to_lowercase().starts_with("file:") => Err("is a file: URI, and those are not read"),
+        () if path.contains('?') => Err("has options after a '?', and SQLite's are not read"),
+        () if path.chars().any(char::is_control) => Err("has a control character"),
+        () if path.split('%').skip(1).any(is_code) => {
+            Err("has a percent code, and the path is taken as it stands")
+        }
+        () if ["", ".", ".."].contains(&name) => Err("names a folder"),
+        () => Ok(()),
     }
 }
 
@@ -282,6 +310,34 @@ mod tests {
             "postgres://a:5432,b:5433/vault?target_session_attrs=primary",
         ] {
             Target::parse(url).expect("valid");
+        }
+    }
+
+    #[test]
+    fn sqlite_is_a_file_and_nothing_else() {
+        for path in ["b.db", "./b.db", "/var/lib/batchshare/b.db", "a b/ação.db", "100%.db", "#1.db"] {
+            assert!(Target::parse(&format!("sqlite://{path}")).is_ok(), "{path}");
+        }
+        for (path, word) in [
+            ("", "no file"),
+            (":memory:", "memory"),
+            ("/:memory:", "memory"),
+            (":MEMORY:", "memory"),
+            ("file:x.db", "file: URI"),
+            ("FILE:x?mode=memory", "file: URI"),
+            ("file::memory:?cache=shared", "memory"),
+            ("b.db?mode=memory", "'?'"),
+            ("?", "'?'"),
+            ("b.db%00", "percent"),
+            ("a%20b.db", "percent"),
+            ("b\0.db", "control"),
+            ("b.db\n", "control"),
+            ("folder/", "folder"),
+            (".", "folder"),
+            ("a/..", "folder"),
+        ] {
+            let error = Target::parse(&format!("sqlite://{path}")).expect_err(path);
+            assert!(error.starts_with("database.url ") && error.contains(word), "{path}: {error}");
         }
     }
 

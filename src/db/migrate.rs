@@ -12,6 +12,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use super::conn::{Conn, Target};
 use super::error::DbError;
 use super::pool::Db;
+use crate::files;
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -65,11 +66,22 @@ fn names<DB: Backend>(list: Vec<Box<dyn Migration<DB>>>) -> Vec<String> {
     list.iter().map(|migration| migration.name().to_string()).collect()
 }
 
+/// Makes the file of an embedded database where there is none. It is nobody else's to read from the first moment.
+///
+/// # Errors
+/// Where it cannot be made.
+pub fn create_file(db: &Db) -> Result<(), DbError> {
+    let Target::Sqlite { path } = db.target() else { return Ok(()) };
+    files::create_database(path)
+        .map_err(|error| DbError::Connect { target: db.target().to_string(), message: error.to_string() })
+}
+
 /// Applies what is pending and returns the names. Safe to run from several processes at once.
 ///
 /// # Errors
 /// Where a migration fails; what was applied before it stays.
 pub async fn apply(db: &Db) -> Result<Vec<String>, DbError> {
+    create_file(db)?;
     let limits = db.options().limits();
     db.read_on_writer(move |conn| {
         // Two processes that migrate at once take turns.

@@ -4,6 +4,7 @@
 //! is synchronous, so every call runs on a blocking thread, behind a fair queue for connections.
 //! On SQLite all writes of a process go through one connection, reads through a few others (WAL).
 
+pub mod backup;
 mod conn;
 mod error;
 mod migrate;
@@ -12,6 +13,8 @@ mod statement;
 
 pub use conn::{Conn, Target};
 pub use error::{DbError, FailureClass};
-pub use migrate::{MigrationState, apply as apply_migrations, revert_all, state as migration_state};
+pub use migrate::{
+    MigrationState, apply as apply_migrations, create_file, revert_all, state as migration_state,
+};
 pub use pool::{Clock, Connections, Db, DbOptions, Faults, Flow};
 pub use statement::statement;

@@ -9,12 +9,12 @@ use axum::http::header::{COOKIE, HeaderName};
 use axum::http::request::Parts;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use super::problem::Problem;
 use super::serving::Caller;
 use super::{GatewayState, access};
 use crate::config::{self, AuthMode};
+use crate::files::{self, Links};
 use crate::store::{Person, SignIn};
 
 /// The cookie that the page's chooser sets.
@@ -93,10 +93,11 @@ impl ProxyAuth {
             return Err("auth.mode is proxy, which needs auth.proxy.secret_file".to_owned());
         }
         let path = Path::new(&settings.secret_file);
-        let text = std::fs::read_to_string(path)
-            .map(Zeroizing::new)
-            .map_err(|error| format!("auth.proxy.secret_file {} cannot be read: {error}", path.display()))?;
-        let secret = text.trim();
+        let bytes = files::read_secret(path, Links::Follow)
+            .map_err(|error| format!("auth.proxy.secret_file {error}"))?;
+        let secret = std::str::from_utf8(&bytes)
+            .map_err(|_| format!("auth.proxy.secret_file {} is not UTF-8", path.display()))?
+            .trim();
         if secret.chars().count() < MIN_SECRET_CHARS {
             return Err(format!(
                 "auth.proxy.secret_file {} must hold {MIN_SECRET_CHARS} characters or more",

@@ -20,6 +20,7 @@ mod grants;
 mod holders;
 mod import;
 mod jobs;
+mod keys;
 mod lane_rows;
 mod lanes;
 mod names;

@@ -117,6 +117,8 @@ async fn a_gateway_for_everybody_needs_a_proxy_with_a_secret() {
     ends(&["serve"], &env, &["auth.mode is demo", "loopback"], &[]);
     let mut env = site.with("BATCHSHARE__AUTH__MODE", "proxy");
     let short = file(&site.folder, "secret", "too-short");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&short, mode).expect("chmod");
     env.push(("BATCHSHARE__AUTH__PROXY__SECRET_FILE", short.display().to_string()));
     ends(&["serve"], &env, &["32"], &["too-short"]);
 }

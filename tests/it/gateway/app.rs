@@ -60,7 +60,7 @@ impl App {
         let broker = Arc::clone(&broker_is_there);
         let state = GatewayState::new(GatewayParts {
             store,
-            vault: VaultKey::generate_to(&folder.path().join("vault.key")).expect("a key"),
+            vault: VaultKey::kept_in(&folder.path().join("vault.key")).expect("a key"),
             hosts: HostList::new(&settings.gateway.hosts, auth.is_demo()),
             auth,
             limits: settings.limits(),

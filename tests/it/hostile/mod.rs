@@ -3,6 +3,7 @@
 
 mod bodies;
 mod frames;
+pub mod host;
 mod letters;
 mod person;
 pub mod raw;

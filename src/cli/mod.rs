@@ -1,6 +1,7 @@
 //! The command line: one file a command. Results go to stdout, messages to stderr.
 
 mod allocator;
+mod backup;
 mod dead;
 mod failure;
 mod import;
@@ -65,6 +66,10 @@ enum Command {
     Migrate,
     /// Import people, groups and secrets from JSON Lines; a file is one transaction and repeatable
     Import(import::Args),
+    /// Write the embedded database to a new file, also while it is in use
+    Backup(backup::Args),
+    /// Put a backup in the place of the embedded database, and keep what was there
+    Restore(backup::Args),
     /// Share API secrets with people and groups, and wait for the notice
     Share(share::Args),
     /// Look at jobs
@@ -130,6 +135,8 @@ fn run(cli: Cli, settings: Settings) -> Result<Code, Failure> {
             Command::Work(args) => work::run(args, settings).await,
             Command::Migrate => migrate::run(&settings).await,
             Command::Import(args) => import::run(args, &settings).await,
+            Command::Backup(args) => backup::back_up(args, &settings).await,
+            Command::Restore(args) => backup::restore(args, &settings).await,
             Command::Share(args) => share::run(args, &settings).await,
             Command::Jobs(command) => jobs::run(command, &settings).await,
             Command::Dead(command) => dead::run(command, &settings).await,

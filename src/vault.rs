@@ -93,7 +93,7 @@ impl VaultKey {
     /// # Errors
     /// Something is there, or it cannot be written.
     pub fn keep_in(&self, path: &Path) -> Result<(), VaultError> {
-        let mut text = Zeroizing::new(STANDARD.encode(&*self.bytes));
+        let mut text = Zeroizing::new(STANDARD.encode(self.bytes.as_slice()));
         text.push('\n');
         files::create_secret(path, text.as_bytes()).map_err(VaultError::KeyFile)?;
         tracing::info!(file = %path.display(), "made a key for client secrets; keep a copy of it");

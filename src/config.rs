@@ -49,6 +49,7 @@ pub struct Database {
     pub idle_in_transaction_timeout_ms: u64,
     pub tcp_user_timeout_ms: u64,
     pub call_timeout_ms: u64,
+    pub max_lifetime_s: u64,
 }
 
 #[derive(Clone, Deserialize)]
@@ -322,6 +323,8 @@ impl Settings {
             idle_in_transaction_timeout: Duration::from_millis(d.idle_in_transaction_timeout_ms),
             tcp_user_timeout: Duration::from_millis(d.tcp_user_timeout_ms),
             call_timeout: Duration::from_millis(d.call_timeout_ms),
+            // A year is for ever, and no clock overflows with it.
+            max_lifetime: Duration::from_secs(d.max_lifetime_s.min(365 * 24 * 3_600)),
         }
     }
 

@@ -77,18 +77,6 @@ impl Conn {
         if self.is_pg() { "FOR UPDATE SKIP LOCKED" } else { "" }
     }
 
-    /// For this transaction: a lock that others hold is waited for a quarter of a second, where many would wait
-    /// for the one who needs it. SQLite's write transactions are alone anyway.
-    ///
-    /// # Errors
-    /// Where the server is gone.
-    pub fn wait_little_for_locks(&mut self) -> Result<(), DbError> {
-        if self.is_pg() {
-            self.batch_execute("SET LOCAL lock_timeout = 250")?;
-        }
-        Ok(())
-    }
-
     #[must_use]
     pub fn is_pg(&self) -> bool {
         matches!(self, Self::Pg(_))
@@ -110,14 +98,26 @@ impl Conn {
         Ok(diesel::sql_query(sql).get_result::<Answer>(self)?.read_only)
     }
 
-    /// Begins a transaction whose statements may run so long (PostgreSQL): one round trip for both.
-    pub(super) fn begin(&mut self, statements: Duration) -> Result<(), DbError> {
-        if self.is_pg() {
-            let limit = statements.as_millis();
-            return Ok(self.batch_execute(&format!("BEGIN; SET LOCAL statement_timeout = {limit}"))?);
+    /// Begins a transaction whose statements may run so long, and wait so long for a lock that others hold (none: as
+    /// the session says): one round trip for all of it. SQLite's write transactions are alone, and have neither.
+    pub(super) fn begin(&mut self, statements: Duration, locks: Option<Duration>) -> Result<(), DbError> {
+        if !self.is_pg() {
+            // IMMEDIATE: a read that turns into a write fails at once on SQLite, whatever the timeout.
+            return Ok(self.batch_execute("BEGIN IMMEDIATE")?);
         }
-        // IMMEDIATE: a read that turns into a write fails at once on SQLite, whatever the timeout.
-        Ok(self.batch_execute("BEGIN IMMEDIATE")?)
+        let mut sql = format!("BEGIN; SET LOCAL statement_timeout = {}", statements.as_millis());
+        if let Some(locks) = locks {
+            sql.push_str(&format!("; SET LOCAL lock_timeout = {}", locks.as_millis().max(1)));
+        }
+        Ok(self.batch_execute(&sql)?)
+    }
+
+    /// Whether the server is there still: the shortest round trip.
+    pub(super) fn test(&mut self) -> Result<(), DbError> {
+        if self.is_pg() {
+            self.batch_execute("SELECT 1")?;
+        }
+        Ok(())
     }
 
     pub(super) fn commit(&mut self) -> Result<(), DbError> {
@@ -175,12 +175,13 @@ impl Target {
                     .map_err(|error| failed(error.to_string().trim().replace('\n', "; ")))?;
                 connection
                     .batch_execute(&format!(
-                        "{}; SET idle_in_transaction_session_timeout = {}; SET timezone = 'UTC'; \
-                         SET application_name = 'batchshare'",
+                        "{}; SET idle_in_transaction_session_timeout = {}; {SESSION}",
                         options.limits(),
                         options.idle_in_transaction_timeout.as_millis(),
                     ))
                     .map_err(|error| failed(error.to_string()))?;
+                // Where the role may not, the server's own language stays; `db::advice` says so at the start.
+                let _ = connection.batch_execute(ENGLISH);
                 Ok(Conn::Pg(connection))
             }
             Self::Sqlite { path } => {
@@ -208,6 +209,20 @@ impl Target {
         }
     }
 }
+
+/// What a session needs to be, whatever the database or the role has as its default. The protocol is made for READ
+/// COMMITTED: each statement sees what was committed before it, and none fails for having seen too little. Two of
+/// the settings are not known to every server. What a role has as `default_transaction_read_only` stays: that is
+/// how a database says that it takes no writes for now, and it is waited for.
+const SESSION: &str = "SET default_transaction_isolation = 'read committed'; \
+    SET default_transaction_deferrable = off; SET standard_conforming_strings = on; SET timezone = 'UTC'; \
+    SET application_name = 'batchshare'; SELECT set_config(name, '0', false) FROM pg_settings \
+    WHERE name IN ('transaction_timeout', 'idle_session_timeout')";
+
+/// Messages in the language whose words `db::error` knows, where the role may choose (a superuser, or by GRANT SET ON
+/// PARAMETER). In a block, so that a refusal is no line of the server's log.
+const ENGLISH: &str = "DO $$ BEGIN PERFORM set_config('lc_messages', 'C', false); \
+    EXCEPTION WHEN insufficient_privilege THEN NULL; END $$";
 
 /// Whether SQLite takes the text for the path of a file and for nothing else, and whether it is meant as it stands. A
 /// database in memory would be another one on each connection, and gone with it.

@@ -31,6 +31,9 @@ pub enum DbError {
     /// What is stored cannot be read as what it should be.
     #[error("stored data is not valid: {0}")]
     Corrupt(String),
+    /// It answers, and this program cannot work with it until somebody changes that.
+    #[error("{0}")]
+    Unsuitable(String),
 }
 
 impl From<DieselError> for DbError {
@@ -78,7 +81,7 @@ impl DbError {
         match self {
             Self::Connect { .. } | Self::Deadline(_) | Self::Commit(_) => FailureClass::Outage,
             Self::Query(error) => class_of(error),
-            Self::Panicked | Self::Corrupt(_) => FailureClass::Transient,
+            Self::Panicked | Self::Corrupt(_) | Self::Unsuitable(_) => FailureClass::Transient,
         }
     }
 
@@ -108,6 +111,22 @@ impl DbError {
             }
             _ => false,
         }
+    }
+
+    /// It gave up waiting, for a lock or for a statement to end. It has waited long enough: to try again at once
+    /// would only hold up what comes behind it.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        const WORDS: &[&str] = &["canceling statement due to", "could not obtain lock"];
+        matches!(self, Self::Query(DieselError::DatabaseError(_, information))
+            if WORDS.iter().any(|word| information.message().contains(word)))
+    }
+
+    /// SQLite's one writer is somebody else's, and so nothing at all can be written: not one message's fault.
+    #[must_use]
+    pub fn is_writer_taken(&self) -> bool {
+        matches!(self, Self::Query(DieselError::DatabaseError(_, information))
+            if information.message().contains("database is locked"))
     }
 
     /// A unique key was violated.
@@ -181,6 +200,21 @@ mod tests {
         assert!(with_text(SerializationFailure, "").is_busy());
         assert!(!with_text(Unknown, "something never seen").is_busy());
         assert!(!DbError::Corrupt(String::new()).is_busy());
+    }
+
+    #[test]
+    fn a_lock_that_was_waited_for_is_told_from_a_writer_that_is_taken() {
+        use DatabaseErrorKind::Unknown;
+        for text in [
+            "canceling statement due to lock timeout",
+            "canceling statement due to statement timeout",
+            "could not obtain lock on row in relation \"jobs\"",
+        ] {
+            assert!(with_text(Unknown, text).is_timeout(), "{text}");
+        }
+        let taken = with_text(Unknown, "database is locked");
+        assert!(taken.is_writer_taken() && !taken.is_timeout());
+        assert!(!with_text(Unknown, "deadlock detected").is_timeout());
     }
 
     #[test]

@@ -2,16 +2,21 @@
 //!
 //! They only add, so that a binary works with a database one release newer.
 
+use std::collections::HashSet;
+
 use diesel::RunQueryDsl as _;
 use diesel::backend::Backend;
 use diesel::connection::SimpleConnection as _;
-use diesel::migration::Migration;
+use diesel::migration::{Migration, MigrationSource};
+use diesel::pg::Pg;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::sqlite::Sqlite;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::conn::{Conn, Target};
 use super::error::DbError;
 use super::pool::Db;
+use super::statement::statement;
 use crate::files;
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -48,22 +53,92 @@ pub async fn state(db: &Db) -> Result<MigrationState, DbError> {
         return Ok(MigrationState::Pending(vec!["all: there is no database file yet".to_owned()]));
     }
     db.read(|conn| {
+        suitable(conn)?;
         let names = pending(conn)?;
         Ok(if names.is_empty() { MigrationState::Current } else { MigrationState::Pending(names) })
     })
     .await
+    .map_err(explained)
 }
 
+#[derive(diesel::QueryableByName)]
+struct Version {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    version: String,
+}
+
+/// The names of what is not applied. Reads only: Diesel's own look makes its table wherever it looks, which needs
+/// a right that only whoever migrates should have.
 fn pending(conn: &mut Conn) -> Result<Vec<String>, DbError> {
-    let list = match conn {
-        Conn::Pg(c) => c.pending_migrations(POSTGRES).map(names),
-        Conn::Sqlite(c) => c.pending_migrations(SQLITE).map(names),
+    let known = match conn {
+        Conn::Pg(_) => MigrationSource::<Pg>::migrations(&POSTGRES).map(names),
+        Conn::Sqlite(_) => MigrationSource::<Sqlite>::migrations(&SQLITE).map(names),
     };
-    list.map_err(failed)
+    let known = known.map_err(failed)?;
+    let applied = applied(conn)?;
+    Ok(known.into_iter().filter(|(version, _)| !applied.contains(version)).map(|(_, name)| name).collect())
 }
 
-fn names<DB: Backend>(list: Vec<Box<dyn Migration<DB>>>) -> Vec<String> {
-    list.iter().map(|migration| migration.name().to_string()).collect()
+/// Versions and names, oldest first.
+fn names<DB: Backend>(list: Vec<Box<dyn Migration<DB>>>) -> Vec<(String, String)> {
+    let mut names = Vec::with_capacity(list.len());
+    for migration in list {
+        let name = migration.name();
+        names.push((name.version().to_string(), name.to_string()));
+    }
+    names.sort();
+    names
+}
+
+fn applied(conn: &mut Conn) -> Result<HashSet<String>, DbError> {
+    let there = if conn.is_pg() {
+        "SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS yes"
+    } else {
+        "SELECT COUNT(*) > 0 AS yes FROM sqlite_master WHERE name = '__diesel_schema_migrations'"
+    };
+    // Prepared by name, as nearly all statements are: where that cannot work, it is found out here.
+    if !statement(there).get_result::<Answer>(conn)?.yes {
+        return Ok(HashSet::new());
+    }
+    let rows: Vec<Version> =
+        diesel::sql_query("SELECT version FROM __diesel_schema_migrations").load(conn)?;
+    Ok(rows.into_iter().map(|row| row.version).collect())
+}
+
+/// Refuses what cannot keep every text: one that cannot be written would come back for ever.
+fn suitable(conn: &mut Conn) -> Result<(), DbError> {
+    if !conn.is_pg() {
+        return Ok(());
+    }
+    let sql = "SELECT current_setting('server_encoding') AS encoding, current_database()::text AS name";
+    let Encoding { encoding, name } = diesel::sql_query(sql).get_result(conn)?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    Err(DbError::Unsuitable(format!(
+        "the database {name} keeps its texts as {encoding}, and batchshare needs UTF8: make one with \
+         CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+    )))
+}
+
+#[derive(diesel::QueryableByName)]
+struct Encoding {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    encoding: String,
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    name: String,
+}
+
+/// A pooler that hands the next transaction to another session loses what a session is prepared with.
+fn explained(error: DbError) -> DbError {
+    let text = error.to_string();
+    if text.contains("prepared statement") && (text.contains("exist")) {
+        return DbError::Unsuitable(format!(
+            "there is a pooler in transaction mode before the database ({text}): connect to PostgreSQL itself, or \
+             to a pooler in session mode"
+        ));
+    }
+    error
 }
 
 /// Makes the file of an embedded database where there is none. It is nobody else's to read from the first moment.
@@ -85,9 +160,11 @@ pub async fn apply(db: &Db) -> Result<Vec<String>, DbError> {
     let limits = db.options().limits();
     db.read_on_writer(move |conn| {
         // Two processes that migrate at once take turns.
+        suitable(conn)?;
         lock(conn)?;
         let applied = pending(conn).and_then(|names| {
             match conn {
+                _ if names.is_empty() => Ok(()),
                 Conn::Pg(c) => c.run_pending_migrations(POSTGRES).map(drop),
                 Conn::Sqlite(c) => c.run_pending_migrations(SQLITE).map(drop),
             }
@@ -98,6 +175,7 @@ pub async fn apply(db: &Db) -> Result<Vec<String>, DbError> {
         applied
     })
     .await
+    .map_err(explained)
 }
 
 /// Takes every migration back, newest first. For tests.
@@ -119,9 +197,9 @@ pub async fn revert_all(db: &Db) -> Result<(), DbError> {
 const LOCK: &str = "7220230";
 
 #[derive(diesel::QueryableByName)]
-struct Free {
+struct Answer {
     #[diesel(sql_type = diesel::sql_types::Bool)]
-    free: bool,
+    yes: bool,
 }
 
 /// Without the limits of everyday statements: a migration takes as long as it takes, and so does whoever
@@ -129,9 +207,9 @@ struct Free {
 fn lock(conn: &mut Conn) -> Result<(), DbError> {
     if conn.is_pg() {
         conn.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")?;
-        let free: Free =
-            diesel::sql_query(format!("SELECT pg_try_advisory_lock({LOCK}) AS free")).get_result(conn)?;
-        if !free.free {
+        let free: Answer =
+            diesel::sql_query(format!("SELECT pg_try_advisory_lock({LOCK}) AS yes")).get_result(conn)?;
+        if !free.yes {
             tracing::info!("waiting for another process that migrates this database");
             conn.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))?;
         }

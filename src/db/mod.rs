@@ -4,13 +4,16 @@
 //! is synchronous, so every call runs on a blocking thread, behind a fair queue for connections.
 //! On SQLite all writes of a process go through one connection, reads through a few others (WAL).
 
+mod advice;
 pub mod backup;
 mod conn;
+mod connections;
 mod error;
 mod migrate;
 mod pool;
 mod statement;
 
+pub use advice::advice;
 pub use conn::{Conn, Target};
 pub use error::{DbError, FailureClass};
 pub use migrate::{

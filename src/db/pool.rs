@@ -4,17 +4,16 @@
 //! once with its reason instead of after a time-out, and after an outage every idle connection is
 //! dropped together instead of failing one after the other.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use diesel::connection::{Connection as _, InstrumentationEvent};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use futures_util::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::conn::{Conn, Target};
+use super::connections::{Inner, Place, Way};
 use super::error::DbError;
 
 /// The clock behind SQLite's `now_ms()`. Tests move it; PostgreSQL uses its own.
@@ -65,6 +64,8 @@ pub struct DbOptions {
     /// The longest wait for an answer, whatever the reason: a peer that accepts and never answers
     /// is found out by nothing else.
     pub call_timeout: Duration,
+    /// A connection to PostgreSQL is closed at this age, give or take an eighth (so that not all are at once).
+    pub max_lifetime: Duration,
 }
 
 impl DbOptions {
@@ -98,19 +99,8 @@ pub struct Db {
     faults: Option<Arc<dyn Faults>>,
     /// None for work that is long by nature.
     deadline: Option<Duration>,
-}
-
-struct Inner {
-    target: Target,
-    options: DbOptions,
-    clock: Clock,
-    writers: Pool,
-    /// SQLite only: with PostgreSQL, reads take a connection of `writers`.
-    readers: Option<Pool>,
-    /// Statements sent, those of transactions included.
-    statements: Arc<AtomicU64>,
-    /// Goes up with each outage; older idle connections are dropped unused.
-    generation: AtomicU64,
+    /// How long a transaction waits for somebody else's lock; none: as long as the options say.
+    locks: Option<Duration>,
 }
 
 /// How many connections there are, and what they do. Of SQLite, its writer's and its readers' together.
@@ -124,52 +114,13 @@ pub struct Connections {
     pub waiting: usize,
 }
 
-struct Pool {
-    size: usize,
-    permits: Arc<Semaphore>,
-    idle: Mutex<Vec<(u64, Conn)>>,
-    waiting: AtomicUsize,
-}
-
-impl Pool {
-    fn new(size: usize) -> Self {
-        let size = size.max(1);
-        let (permits, waiting) = (Arc::new(Semaphore::new(size)), AtomicUsize::new(0));
-        Self { size, permits, idle: Mutex::new(Vec::new()), waiting }
-    }
-}
-
-/// A call that waits for a place in a pool.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn in_line(pool: &'a Pool) -> Self {
-        pool.waiting.fetch_add(1, Ordering::Relaxed);
-        Self(&pool.waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Db {
     /// Connects nothing yet: the first use does.
     #[must_use]
     pub fn new(target: Target, options: DbOptions, clock: Clock) -> Self {
-        let (writers, readers) = if target.is_sqlite() {
-            (1, Some(Pool::new(options.pool_size)))
-        } else {
-            (options.pool_size, None)
-        };
-        let generation = AtomicU64::new(0);
         let deadline = Some(options.call_timeout);
-        let writers = Pool::new(writers);
-        let statements = Arc::default();
-        let inner = Inner { target, options, clock, writers, readers, statements, generation };
-        Self { inner: Arc::new(inner), deadline, faults: None }
+        let inner = Inner::new(target, options, clock);
+        Self { inner: Arc::new(inner), deadline, locks: None, faults: None }
     }
 
     /// The same database without a deadline on each call, for work that is long by nature (an import,
@@ -177,6 +128,13 @@ impl Db {
     #[must_use]
     pub fn unhurried(&self) -> Self {
         Self { deadline: None, ..self.clone() }
+    }
+
+    /// The same database whose transactions wait no longer than this for a lock that somebody else holds. It
+    /// costs no round trip. SQLite has no such locks: its writer is waited for as the options say.
+    #[must_use]
+    pub fn waiting_for_locks(&self, at_most: Duration) -> Self {
+        Self { locks: Some(at_most), ..self.clone() }
     }
 
     /// A handle on the same connections whose calls pass through `faults`: for tests.
@@ -202,19 +160,20 @@ impl Db {
     /// How many statements were sent to the database so far.
     #[must_use]
     pub fn statements(&self) -> u64 {
-        self.inner.statements.load(Ordering::Relaxed)
+        self.inner.statements()
+    }
+
+    /// Calls that were given up (see [`DbError::Deadline`]) and whose threads wait for their answer still, each
+    /// with a connection.
+    #[must_use]
+    pub fn abandoned(&self) -> u64 {
+        self.inner.abandoned()
     }
 
     /// How many connections there are now.
     #[must_use]
     pub fn connections(&self) -> Connections {
-        let pools = std::iter::once(&self.inner.writers).chain(&self.inner.readers);
-        pools.fold(Connections::default(), |sum, pool| Connections {
-            in_use: sum.in_use + pool.size.saturating_sub(pool.permits.available_permits()),
-            idle: sum.idle + locked(&pool.idle).len(),
-            size: sum.size + pool.size,
-            waiting: sum.waiting + pool.waiting.load(Ordering::Relaxed),
-        })
+        self.inner.connections()
     }
 
     /// Runs `work` in a write transaction and commits it (rolls back where it returns an error).
@@ -239,10 +198,8 @@ impl Db {
         if let Some(faults) = &self.faults {
             faults.before(true).await?;
         }
-        let statements = self.inner.options.statement_timeout;
         let value = self
-            .on_connection(false, move |conn| {
-                conn.begin(statements)?;
+            .on_connection(Way::Transaction { locks: self.locks }, |conn| {
                 match work(conn) {
                     Ok(Flow::Commit(value)) => conn.commit().map(|()| value),
                     Ok(Flow::Rollback(value)) => Self::rolled_back(conn).map(|()| value),
@@ -269,7 +226,7 @@ impl Db {
         if let Some(faults) = &self.faults {
             faults.before(false).await?;
         }
-        self.on_connection(true, work).await
+        self.on_connection(Way::Read, work).await
     }
 
     /// Runs `work` on a writing connection without a transaction of ours, for migrations.
@@ -277,7 +234,7 @@ impl Db {
         &self,
         work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        self.unhurried().on_connection(false, work).await
+        self.unhurried().on_connection(Way::OnWriter, work).await
     }
 
     /// Whether the database answers and can be written to (a replica after a failover cannot).
@@ -301,104 +258,28 @@ impl Db {
 
     async fn on_connection<T: Send + 'static>(
         &self,
-        reading: bool,
+        way: Way,
         work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
         let inner = Arc::clone(&self.inner);
-        let permits = Arc::clone(&inner.pool(reading).permits);
-        let waiting = Waiting::in_line(inner.pool(reading));
+        let pool = inner.pool(way);
+        let permits = Arc::clone(&pool.permits);
+        let waiting = pool.in_line();
+        // The semaphore is never closed.
         let Some(deadline) = self.deadline else {
-            let permit = permits.acquire_owned().await;
+            let permit = permits.acquire_owned().await.ok();
             drop(waiting);
-            return inner.spawn(reading, Arc::new(Mutex::new(permit.ok())), work).await;
+            return Arc::clone(&inner).spawn(way, Place::new(&inner, permit), work).await;
         };
         let ends = Instant::now() + deadline;
         let late = || DbError::Deadline(deadline);
         let permit = timeout_at(ends, permits.acquire_owned()).await.map_err(|_| late())?;
         drop(waiting);
-        // The semaphore is never closed.
-        let permit = Arc::new(Mutex::new(permit.ok()));
-        let call = Arc::clone(&inner).spawn(reading, Arc::clone(&permit), work);
+        let place = Place::new(&inner, permit.ok());
+        let call = Arc::clone(&inner).spawn(way, Arc::clone(&place), work);
         timeout_at(ends, call).await.unwrap_or_else(|_| {
-            // A server that is silent for ever must not keep a place in the pool for ever. SQLite has no
-            // silent server, and its one writer must stay one.
-            if !inner.target.is_sqlite() {
-                inner.generation.fetch_add(1, Ordering::Relaxed);
-                drop(locked(&permit).take());
-            }
+            place.give_up();
             Err(late())
         })
-    }
-}
-
-/// A place in a pool, which a call has until it ends or is given up.
-type Place = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Inner {
-    async fn spawn<T: Send + 'static>(
-        self: Arc<Self>,
-        reading: bool,
-        place: Place,
-        work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
-    ) -> Result<T, DbError> {
-        // If the caller is gone, the work still ends and the connection comes back; the place goes with the
-        // end of the work, whoever looks.
-        tokio::task::spawn_blocking(move || {
-            if locked(&place).is_none() {
-                // Given up before it began: nobody reads this.
-                return Err(DbError::Panicked);
-            }
-            let (born, mut conn) = match self.take(reading) {
-                Ok(taken) => taken,
-                Err(error) => {
-                    drop(locked(&place).take());
-                    return Err(error);
-                }
-            };
-            let result = work(&mut conn);
-            match &result {
-                Err(error) if error.connection_lost() => {
-                    self.generation.fetch_add(1, Ordering::Relaxed);
-                }
-                _ => self.give_back(reading, born, conn),
-            }
-            drop(locked(&place).take());
-            result
-        })
-        .await
-        .unwrap_or(Err(DbError::Panicked))
-    }
-
-    fn pool(&self, reading: bool) -> &Pool {
-        self.readers.as_ref().filter(|_| reading).unwrap_or(&self.writers)
-    }
-
-    fn take(&self, reading: bool) -> Result<(u64, Conn), DbError> {
-        let generation = self.generation.load(Ordering::Relaxed);
-        let mut idle = locked(&self.pool(reading).idle);
-        idle.retain(|(born, _)| *born == generation);
-        if let Some(found) = idle.pop() {
-            return Ok(found);
-        }
-        drop(idle);
-        let mut conn = self.target.connect(&self.options, &self.clock)?;
-        let statements = Arc::clone(&self.statements);
-        conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
-            if matches!(event, InstrumentationEvent::StartQuery { .. }) {
-                statements.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        Ok((generation, conn))
-    }
-
-    fn give_back(&self, reading: bool, born: u64, conn: Conn) {
-        // One of before an outage is dropped here: it may be one too many.
-        if born == self.generation.load(Ordering::Relaxed) {
-            locked(&self.pool(reading).idle).push((born, conn));
-        }
     }
 }

@@ -24,7 +24,7 @@ use crate::gateway::{self, Auth, GatewayParts, GatewayState, HostList, Hourly, S
 use crate::metrics::Metrics;
 use crate::relay::{self, RelayOptions};
 use crate::shutdown;
-use crate::store::{Sealer, Store};
+use crate::store::{ImportError, Sealer, Store};
 use crate::vault::VaultKey;
 use crate::worker::{self, WorkerOptions};
 use crate::{demo, notifier, updates};
@@ -189,13 +189,14 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
     // Together: a broker that refuses is told though the database is away, and neither waits for the other.
     let database = async {
         ready_database(&db, roles.migrate).await?;
+        advise(&db).await;
         startup.reach(Stage::Broker);
         Ok(())
     };
     let ((), away) = tokio::try_join!(database, ready_broker(&broker, &declared))?;
     if let Broker::Embedded(embedded) = &broker {
         // What a process that is gone held comes again.
-        embedded.recover().await?;
+        recover(embedded, &db).await?;
     }
     if let Some(found) = &key {
         found.settle(&store).await?;
@@ -279,6 +280,11 @@ async fn ready_database(db: &Db, migrate: bool) -> Result<(), AppError> {
         } else {
             db::migration_state(db).await
         };
+        // To look at what is applied only reads: whether it can be written is asked, too.
+        let result = match result {
+            Ok(MigrationState::Current) => db.ping().await.map(|()| MigrationState::Current),
+            other => other,
+        };
         match result {
             Ok(MigrationState::Current) => return Ok(()),
             Ok(MigrationState::Pending(missing)) => {
@@ -287,11 +293,35 @@ async fn ready_database(db: &Db, migrate: bool) -> Result<(), AppError> {
                     missing: missing.join(", "),
                 });
             }
-            Err(error) if error.class() == FailureClass::Outage && !error.is_refusal() => {
-                patience.wait(&error.to_string()).await;
-            }
+            Err(error) if is_passing(&error) => patience.wait(&error.to_string()).await,
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Whether it is worth waiting: the server is away, or (on SQLite) an import is at work and has the writer.
+fn is_passing(error: &DbError) -> bool {
+    (error.class() == FailureClass::Outage && !error.is_refusal()) || error.is_writer_taken()
+}
+
+/// The lock says that nobody else has these roles: what a process that is gone held comes again, and what it was
+/// about to send is sent.
+async fn recover(embedded: &Embedded, db: &Db) -> Result<(), AppError> {
+    let (store, mut patience) = (Store::new(db.clone()), Patience::new("the database"));
+    while let Err(error) = async { embedded.recover().await.and(store.recover_unsent().await) }.await {
+        match is_passing(&error) {
+            true => patience.wait(&error.to_string()).await,
+            false => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// What an operator should know, once.
+async fn advise(db: &Db) {
+    match db::advice(db).await {
+        Ok(advice) => advice.iter().for_each(|text| tracing::warn!("{text}")),
+        Err(error) => tracing::debug!(%error, "could not look at the database's settings"),
     }
 }
 
@@ -315,10 +345,14 @@ async fn ready_broker(broker: &Broker, declared: &Declared) -> Result<Option<Pat
 async fn demo_data(db: &Db, vault: &VaultKey) -> Result<(), AppError> {
     let vault = vault.clone();
     let sealer: Sealer = Arc::new(move |id, value| vault.seal(id, value).map_err(|error| error.to_string()));
-    let imported = Store::new(db.clone())
-        .import_if_empty(demo::lines(), Some(sealer))
-        .await
-        .map_err(|error| AppError::Other(format!("demo data: {error}")))?;
+    let (store, mut patience) = (Store::new(db.clone()), Patience::new("the database"));
+    let imported = loop {
+        match store.import_if_empty(demo::lines(), Some(sealer.clone())).await {
+            Ok(imported) => break imported,
+            Err(ImportError::Db(error)) if is_passing(&error) => patience.wait(&error.to_string()).await,
+            Err(error) => return Err(AppError::Other(format!("demo data: {error}"))),
+        }
+    };
     if imported.is_some() {
         tracing::info!("the database was empty: it has demo data now");
     }

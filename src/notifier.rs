@@ -7,7 +7,7 @@ use crate::bury::{Burial, bury};
 use crate::domain::DeadReason;
 use crate::shutdown::Stop;
 use crate::store::Store;
-use crate::take::{Handler, Outage, Taken, Takes, in_place, take};
+use crate::take::{Handler, Outage, Taken, Takes, in_place, outage_or_own, take};
 use crate::wire;
 
 /// Makes notices until `stop`.
@@ -47,8 +47,17 @@ pub async fn handle(store: &Store, broker: &Broker, taken: &[Delivery]) -> Resul
     }
     // An event is a hint: the notice is built from the job's row. If making it fails, the event comes
     // again; if it dies, due work makes the notice.
-    let made = in_place(|| store.make_notices(ended.clone())).await;
-    made.map_err(|error| Outage(error.to_string()))?;
+    if let Err(error) = in_place(|| store.make_notices(ended.clone())).await {
+        let error = outage_or_own(error)?;
+        tracing::debug!(%error, jobs = ended.len(), "each notice is made by itself");
+        for (job, run) in ended {
+            if let Err(error) = store.make_notices(vec![(job, run)]).await {
+                // Somebody holds the job's row: nobody else's notice waits for that.
+                let error = outage_or_own(error)?;
+                tracing::warn!(job_id = %job, %error, "a notice is left to due work");
+            }
+        }
+    }
     // Last: to make a notice twice does nothing. What the broker gave us it takes back as a dead letter.
     match bury(broker, store.metrics(), Queue::Notices, &dead).await?.first() {
         None => Ok(()),

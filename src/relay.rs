@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::broker::topology::{
-    KEY_ACCEPTED, KEY_CANCELLED, KEY_COMPLETED, KEY_FAILED, KEY_PROGRESS, KEY_REQUESTED, KEY_STEP,
+    HEADER_ASIDES, KEY_ACCEPTED, KEY_CANCELLED, KEY_COMPLETED, KEY_FAILED, KEY_PROGRESS, KEY_REQUESTED,
+    KEY_STEP,
 };
 use crate::broker::{Broker, BrokerError, Exchange, Outgoing};
 use crate::domain::JobId;
@@ -234,7 +235,10 @@ fn outgoing(row: OutboxRow) -> Outgoing {
         traceparent: Some(row.traceparent),
         mandatory,
         timestamp: row.created_at,
-        headers: Vec::new(),
+        headers: match row.asides {
+            0 => Vec::new(),
+            times => vec![(HEADER_ASIDES.to_owned(), times.to_string())],
+        },
         body: row.body,
     }
 }

@@ -384,7 +384,8 @@ async fn give_back(acker: &Acker, delivery: &Delivery) -> Result<(), Outage> {
 /// How often a failure that may be gone in a moment is retried before it is recorded.
 const TRIES_IN_PLACE: usize = 3;
 
-/// For handlers: runs `work`, again a few times where its failure is transient.
+/// For handlers: runs `work`, again a few times where its failure is transient, but for one that was a wait
+/// already: what waits behind it has waited, too.
 pub async fn in_place<T, F: Future<Output = Result<T, DbError>>>(
     mut work: impl FnMut() -> F,
 ) -> Result<T, DbError> {
@@ -393,7 +394,11 @@ pub async fn in_place<T, F: Future<Output = Result<T, DbError>>>(
     loop {
         tries += 1;
         match work().await {
-            Err(error) if error.class() == FailureClass::Transient && tries < TRIES_IN_PLACE => {
+            Err(error)
+                if error.class() == FailureClass::Transient
+                    && !error.is_timeout()
+                    && tries < TRIES_IN_PLACE =>
+            {
                 tracing::debug!(%error, tries, "trying again in place");
                 tokio::time::sleep(schedule.next_wait()).await;
             }
@@ -404,10 +409,18 @@ pub async fn in_place<T, F: Future<Output = Result<T, DbError>>>(
 
 /// For handlers: either the failure is an outage, or it is to be recorded with these words.
 pub fn outage_or_words(error: &DbError) -> Result<String, Outage> {
-    match error.class() {
-        FailureClass::Outage => Err(Outage(error.to_string())),
-        FailureClass::Transient => Ok(error.to_string()),
-    }
+    let words = error.to_string();
+    if is_outage(error) { Err(Outage(words)) } else { Ok(words) }
+}
+
+/// A writer that somebody else has keeps everything from being written, as a server does that is away.
+fn is_outage(error: &DbError) -> bool {
+    error.class() == FailureClass::Outage || error.is_writer_taken()
+}
+
+/// For handlers: either the failure is an outage, or it is of this message alone.
+pub fn outage_or_own(error: DbError) -> Result<DbError, Outage> {
+    if is_outage(&error) { Err(Outage(error.to_string())) } else { Ok(error) }
 }
 
 fn finished(done: Result<Result<(), Outage>, tokio::task::JoinError>) -> Result<(), Outage> {

@@ -118,6 +118,8 @@ pub const HEADER_DEAD_QUEUE: &str = "x-batchshare-dead-queue";
 pub const HEADER_DEAD_USER: &str = "x-batchshare-dead-user";
 /// The headers that its sender had set: an object of texts. In one header, so that none passes for ours.
 pub const HEADER_DEAD_HEADERS: &str = "x-batchshare-dead-headers";
+/// How often a request was put aside before (see `worker/aside`).
+pub const HEADER_ASIDES: &str = "x-batchshare-asides";
 /// The W3C trace header of every message.
 pub const HEADER_TRACEPARENT: &str = "traceparent";
 

@@ -51,7 +51,10 @@ pub(super) fn is_probe(request: &Request) -> bool {
 
 /// Whether database and broker answer.
 pub(super) async fn look(store: &Store, broker: &BrokerCheck) -> (bool, bool) {
-    let database = timeout(DEADLINE, store.db().ping());
+    let database = timeout(DEADLINE, async {
+        store.db().ping().await?;
+        store.takes_writes().await
+    });
     let broker = timeout(DEADLINE, broker());
     let (database, broker) = tokio::join!(database, broker);
     (matches!(database, Ok(Ok(()))), broker.unwrap_or(false))

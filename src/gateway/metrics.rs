@@ -60,6 +60,18 @@ impl Scrape {
         text.family(name, "counter", help);
         text.sample(name, &[], store.db().statements());
         connections(&mut text, store.db().connections());
+        text.gauge(
+            "batchshare_database_abandoned_calls",
+            "Calls that were given up and whose threads wait for the database still.",
+            store.db().abandoned(),
+        );
+        if let Some(ago) = store.last_write() {
+            text.gauge(
+                "batchshare_database_write_age_seconds",
+                "Since the database last confirmed the write by which it is looked whether it takes any.",
+                ago.as_secs(),
+            );
+        }
         store.metrics().write(&mut text);
         metrics::write_process(&mut text);
         ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text.finish())

@@ -17,7 +17,7 @@ use super::jobs::{self, Fresh, JobRow};
 use super::lanes::LaneOptions;
 use super::rejections::Rejected;
 use super::tx::Tx;
-use super::{Store, ending, facts, grants, lanes, outbox, rejections, replay, secrets};
+use super::{LOCKS_OF_WORK, Store, ending, facts, grants, lanes, outbox, rejections, replay, secrets};
 
 /// What begin needs to know of the configuration.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ impl Store {
     /// Where the database fails. Nothing was done, or, if a commit's answer was lost, all of it:
     /// the next delivery finds out.
     pub async fn begin(&self, asked: JobRequested, options: BeginOptions) -> Result<Begun, DbError> {
-        self.transact(move |tx| {
+        self.transact_soon(LOCKS_OF_WORK, move |tx| {
             let row = match make_or_find(tx, &asked)? {
                 Found::Job(row) => row,
                 Found::Nothing(why) => return Ok(Flow::Rollback(why)),
@@ -72,8 +72,8 @@ pub(super) enum Found {
 /// The row of a job that is to begin now, locked.
 pub(super) fn make_or_find(tx: &mut Tx<'_>, asked: &JobRequested) -> Result<Found, DbError> {
     let trace = asked.traceparent.clone().unwrap_or_else(wire::new_traceparent);
-    let fresh = Fresh::by_message(asked, &trace, tx.now);
-    if let Some(key) = jobs::insert(tx.conn, &fresh)? {
+    let fresh = Fresh::by_message(asked, &trace);
+    if let Some(key) = jobs::insert(tx, &fresh)? {
         return jobs::lock(tx.conn, key).map(Found::Job);
     }
     let Some(row) = jobs::lock_by_id(tx.conn, asked.job_id)? else {
@@ -126,8 +126,10 @@ fn begin_row(
 
 fn set_started(tx: &mut Tx<'_>, row: &JobRow) -> Result<(), DbError> {
     use super::schema::jobs::dsl;
+    // Never before it was asked for: after a failover, the clock is another server's.
+    let now = tx.now()?.max(row.requested_at);
     diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
-        .set((dsl::started_at.eq(tx.now), dsl::attempts.eq(0), dsl::not_before.eq(None::<i64>)))
+        .set((dsl::started_at.eq(now), dsl::attempts.eq(0), dsl::not_before.eq(None::<i64>)))
         .execute(tx.conn)?;
     Ok(())
 }
@@ -174,7 +176,8 @@ fn begin_small(
             return ending::end(tx, row, step, Counts::default()).map(Begun::Ended);
         }
     };
-    let counts = grants::apply(tx.conn, row.key, &chunk, tx.now, false)?;
+    let now = tx.now()?;
+    let counts = grants::apply(tx.conn, row.key, &chunk, now, false)?;
     let rejected = Rejected { job: row.key, lane: NO_LANE, lines: &chunk.rejections };
     rejections::add(tx.conn, &[rejected])?;
     tx.tally.pairs = counts;
@@ -208,6 +211,6 @@ fn begin_large(
     }
     let row = jobs::lock(tx.conn, row.key)?;
     let snapshot = jobs::snapshot(tx.conn, &row)?;
-    tx.emit(EventKind::Accepted, row.key, &snapshot, "", &row.traceparent);
+    tx.emit(EventKind::Accepted, row.key, &snapshot, "", &row.traceparent)?;
     Ok(Begun::Started(snapshot))
 }

@@ -231,9 +231,10 @@ fn has_enough(conn: &mut Conn, person: PrincipalId, now: i64) -> Result<bool, Db
 
 /// Does to the job what the letter does. The job, if that failed it.
 fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option<JobSnapshot>, DbError> {
+    let now = tx.now()?;
     match effect {
         Effect::None { .. } => Ok(None),
-        Effect::Invalid(_, requester) if has_enough(tx.conn, *requester, tx.now)? => Ok(None),
+        Effect::Invalid(_, requester) if has_enough(tx.conn, *requester, now)? => Ok(None),
         Effect::Invalid(job, requester) => {
             let fresh = Fresh {
                 job_id: *job,
@@ -241,10 +242,9 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
                 request: None,
                 idempotency_key: None,
                 traceparent: &wire::new_traceparent(),
-                now: tx.now,
                 asked_here: false,
             };
-            match jobs::insert(tx.conn, &fresh)? {
+            match jobs::insert(tx, &fresh)? {
                 Some(key) => {
                     let row = jobs::lock(tx.conn, key)?;
                     fail(tx, &row, FailReason::InvalidRequest, &letter.detail)
@@ -265,8 +265,8 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
         },
         Effect::Request(asked, run) => {
             let trace = asked.traceparent.clone().unwrap_or_else(wire::new_traceparent);
-            let fresh = Fresh::by_message(asked, &trace, tx.now);
-            let row = match jobs::insert(tx.conn, &fresh)? {
+            let fresh = Fresh::by_message(asked, &trace);
+            let row = match jobs::insert(tx, &fresh)? {
                 Some(key) => jobs::lock(tx.conn, key)?,
                 // Of a job that is there we have published the request, or due work will: a stranger's copy says
                 // nothing of it.

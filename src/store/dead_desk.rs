@@ -6,9 +6,9 @@ use diesel::prelude::*;
 use crate::db::{Conn, DbError};
 use crate::domain::{DeadReason, DeadState, JobId};
 
-use super::Store;
 use super::dead::Origin;
 use super::schema::dead_letters;
+use super::{Store, outbox};
 
 /// A dead letter as listings show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,10 +239,10 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn discard_letter(&self, id: i64) -> Result<Discarded, DbError> {
-        let clock = self.db.clock().clone();
         self.db
             .write(move |conn| {
-                if settle(conn, id, DeadState::Discarded, clock.now_ms())? {
+                let now = outbox::now(conn)?;
+                if settle(conn, id, DeadState::Discarded, now)? {
                     return Ok(Discarded::Done);
                 }
                 Ok(state(conn, id)?.map_or(Discarded::Absent, Discarded::Settled))

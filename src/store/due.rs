@@ -47,6 +47,15 @@ struct Key {
 }
 
 #[derive(QueryableByName)]
+struct Unbegun {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    /// Milliseconds.
+    #[diesel(sql_type = BigInt)]
+    waited: i64,
+}
+
+#[derive(QueryableByName)]
 struct DueLane {
     #[diesel(sql_type = BigInt)]
     job: i64,
@@ -67,7 +76,7 @@ impl Store {
             .read(|conn| {
                 let sql = "SELECT id FROM jobs WHERE due_at <= now_ms() LIMIT 1";
                 let found: Option<Key> = statement(sql).get_result(conn).optional()?;
-                Ok(found.is_some())
+                Ok(found.is_some_and(|job| job.id > 0))
             })
             .await
     }
@@ -126,21 +135,21 @@ fn wake_lanes(tx: &mut Tx<'_>, options: &DueOptions) -> Result<usize, DbError> {
 /// Jobs that have not begun get their request once more: retries when they are due; others only
 /// when the queue is empty or after a long time, since a backlog is not a loss.
 fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result<usize, DbError> {
+    // How long it has waited counts from when it was last queued, all by one clock.
     let sql = format!(
-        "SELECT id FROM jobs WHERE due_at <= now_ms() ORDER BY due_at LIMIT $1 {}",
+        "SELECT id, now_ms() - COALESCE(queued_at, requested_at) AS waited FROM jobs WHERE due_at <= now_ms() \
+         ORDER BY due_at LIMIT $1 {}",
         tx.conn.skip_locked()
     );
-    let due: Vec<Key> = statement(sql).bind::<BigInt, _>(BATCH).load(tx.conn)?;
+    let due: Vec<Unbegun> = statement(sql).bind::<BigInt, _>(BATCH).load(tx.conn)?;
     let mut asked = 0;
-    for key in due {
-        let key: JobKey = id(key.id)?;
+    for Unbegun { id: key, mut waited } in due {
+        let key: JobKey = id(key)?;
         let Some(job) = readable("a job not begun", key, jobs::read(tx.conn, key))? else {
             look_later(tx.conn, key, i64::MAX, options)?;
             continue;
         };
-        let waited = tx.now - job.requested_at >= millis(options.unbegun_patience);
-        let time = job.attempts > 0 || queue_empty || waited;
-        let mut waited = tx.now - job.requested_at;
+        let time = job.attempts > 0 || queue_empty || waited >= millis(options.unbegun_patience);
         if time && !on_its_way(tx.conn, key)? {
             match readable("the request of a job not begun", key, replay::ask_again(tx, &job))? {
                 Some(true) => {
@@ -151,7 +160,11 @@ fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result
                     );
                     asked += 1;
                 }
-                Some(false) => {}
+                Some(false) => tracing::error!(
+                    job_id = %job.job_id,
+                    traceparent = job.traceparent,
+                    "a job has not begun and there is no request to ask for it again with; replay its dead letter"
+                ),
                 None => waited = i64::MAX,
             }
         }
@@ -195,7 +208,7 @@ fn make_notices(tx: &mut Tx<'_>) -> Result<usize, DbError> {
         }
     };
     let due: Vec<(JobId, i32)> = due.into_iter().filter_map(read).collect();
-    notices::make(tx.conn, &due, tx.now)?;
+    notices::make(tx.conn, &due)?;
     Ok(due.len())
 }
 

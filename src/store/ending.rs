@@ -1,7 +1,7 @@
 //! The end of a job: state, sums and terminal event, written once, in the transaction that ends it.
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::Text;
 use serde_json::{Value, json};
 
 use crate::db::{Conn, DbError, statement};
@@ -20,7 +20,7 @@ use super::{lane_rows, rejections};
 /// An illegal move means that the caller read an old row: the transaction fails and is tried anew.
 pub(super) fn end(tx: &mut Tx<'_>, row: &JobRow, step: Move, counts: Counts) -> Result<JobSnapshot, DbError> {
     let (state, reason) = row.state.next(step).map_err(|error| DbError::Corrupt(error.to_string()))?;
-    let finished_at = tx.now;
+    let finished_at = tx.now()?.max(row.requested_at).max(row.started_at.unwrap_or(0));
     let total = rejections::total(tx.conn, row.key)?;
     diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
         .set((
@@ -42,7 +42,7 @@ pub(super) fn end(tx: &mut Tx<'_>, row: &JobRow, step: Move, counts: Counts) -> 
     let row = jobs::lock(tx.conn, row.key)?;
     let snapshot = jobs::snapshot(tx.conn, &row)?;
     if let Some(kind) = EventKind::terminal(state) {
-        tx.emit(kind, row.key, &snapshot, "", &row.traceparent);
+        tx.emit(kind, row.key, &snapshot, "", &row.traceparent)?;
     }
     Ok(snapshot)
 }
@@ -60,11 +60,14 @@ pub(super) struct Ending {
 
 /// Begins and ends jobs that the caller has locked or made, in one statement for all.
 pub(super) fn end_together(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec<JobSnapshot>, DbError> {
+    let now = tx.now()?;
     let mut rows = Vec::new();
     let mut ended = Vec::with_capacity(endings.len());
     for Ending { row, written, step, counts, mut rejections } in endings {
         let (state, reason) = row.state.next(step).map_err(|error| DbError::Corrupt(error.to_string()))?;
         let total = i64::try_from(rejections.len()).unwrap_or(i64::MAX);
+        // Never before it was asked for: after a failover, the clock is another server's.
+        let now = now.max(row.requested_at);
         if !written {
             rows.push(json!([
                 row.key.get(),
@@ -75,23 +78,24 @@ pub(super) fn end_together(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec<
                 counts.unchanged,
                 counts.rejected,
                 total,
+                now,
             ]));
         }
-        tx.tally.ended.push(Ended { state, reason, after_ms: tx.now - row.requested_at });
+        tx.tally.ended.push(Ended { state, reason, after_ms: now - row.requested_at });
         let row = JobRow {
             state,
             reason,
             counts,
             attempts: 0,
             not_before: None,
-            started_at: Some(tx.now),
-            finished_at: Some(tx.now),
+            started_at: Some(now),
+            finished_at: Some(now),
             ..row
         };
         rejections.truncate(REJECTIONS_IN_EVENT);
         let snapshot = JobSnapshot { rejections, ..jobs::shown(&row, None, total) };
         if let Some(kind) = EventKind::terminal(state) {
-            tx.emit(kind, row.key, &snapshot, "", &row.traceparent);
+            tx.emit(kind, row.key, &snapshot, "", &row.traceparent)?;
         }
         ended.push(snapshot);
     }
@@ -107,18 +111,16 @@ pub(super) fn end_together(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec<
         ("unchanged", "bigint"),
         ("rejected", "bigint"),
         ("total", "bigint"),
+        ("now", "bigint"),
     ];
     let sql = format!(
         "UPDATE jobs SET state = e.state, reason = e.reason, granted = e.granted, upgraded = e.upgraded, \
          unchanged = e.unchanged, rejected = e.rejected, rejections_total = e.total, open_lanes = 0, attempts = 0, \
-         not_before = NULL, due_at = NULL, started_at = $2, finished_at = $2, notice_due = true \
+         not_before = NULL, due_at = NULL, started_at = e.now, finished_at = e.now, notice_due = true \
          FROM ({}) AS e WHERE jobs.id = e.id",
         tx.conn.each_row("$1", &columns),
     );
-    statement(sql)
-        .bind::<Text, _>(Value::from(rows).to_string())
-        .bind::<BigInt, _>(tx.now)
-        .execute(tx.conn)?;
+    statement(sql).bind::<Text, _>(Value::from(rows).to_string()).execute(tx.conn)?;
     Ok(ended)
 }
 

@@ -16,7 +16,7 @@ use super::jobs::{self, JobRow};
 use super::lane_rows::{self, LaneStand};
 use super::lanes::LaneWork;
 use super::tx::Tx;
-use super::{Store, ending, facts, millis};
+use super::{LOCKS_OF_RECORDS, Store, ending, facts, millis};
 
 /// What a recorded failure led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Store {
         error: String,
         delays: Vec<Duration>,
     ) -> Result<Recorded, DbError> {
-        self.transact(move |tx| {
+        self.transact_soon(LOCKS_OF_RECORDS, move |tx| {
             // The row is made where it is missing.
             let row = match begin::make_or_find(tx, &asked)? {
                 Found::Job(row) => row,
@@ -58,7 +58,7 @@ impl Store {
             };
             let attempt = row.attempts + 1;
             let Some(after) = wait(attempt, &delays) else {
-                let letter = exhausted(&row, error, Origin::Request, body, tx.now);
+                let letter = exhausted(&row, error, Origin::Request, body);
                 return exhaust(tx, &row, letter).map(Flow::Commit);
             };
             let sql = "UPDATE jobs SET attempts = attempts + 1, failures = failures + 1, last_error = $1, \
@@ -87,7 +87,7 @@ impl Store {
         error: String,
         delays: Vec<Duration>,
     ) -> Result<Recorded, DbError> {
-        self.transact(move |tx| record(tx, &work.stand(), body, error, &delays)).await
+        self.transact_soon(LOCKS_OF_RECORDS, move |tx| record(tx, &work.stand(), body, error, &delays)).await
     }
 
     /// Records that the lane of a step could not even be read, as [`Store::lane_failed`] does.
@@ -101,7 +101,7 @@ impl Store {
         error: String,
         delays: Vec<Duration>,
     ) -> Result<Recorded, DbError> {
-        self.transact(move |tx| match lane_rows::stand(tx.conn, &step)? {
+        self.transact_soon(LOCKS_OF_RECORDS, move |tx| match lane_rows::stand(tx.conn, &step)? {
             Some(stand) => record(tx, &stand, body, error, &delays),
             None => Ok(Flow::Rollback(Recorded::SomebodyElse)),
         })
@@ -117,7 +117,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn requester_lost(&self, work: LaneWork) -> Result<bool, DbError> {
-        self.transact(move |tx| {
+        self.transact_soon(LOCKS_OF_RECORDS, move |tx| {
             let row = jobs::lock(tx.conn, work.job.key)?;
             if row.run != work.job.run || row.state.is_terminal() {
                 return Ok(Flow::Rollback(true));
@@ -134,13 +134,14 @@ impl Store {
 }
 
 /// Ends a job whose attempts are used up, with its dead letter, in one transaction.
-pub(super) fn exhaust(tx: &mut Tx<'_>, row: &JobRow, letter: DeadLetter) -> Result<Recorded, DbError> {
+pub(super) fn exhaust(tx: &mut Tx<'_>, row: &JobRow, mut letter: DeadLetter) -> Result<Recorded, DbError> {
     use super::schema::jobs::dsl;
     let counts = ending::close_lanes(tx.conn, row)?;
     diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
         .set((dsl::failures.eq(dsl::failures + 1), dsl::last_error.eq(&letter.detail)))
         .execute(tx.conn)?;
     ending::end(tx, row, Move::Fail(FailReason::AttemptsExhausted), counts)?;
+    letter.received_at = tx.now()?;
     dead::insert(tx, &letter)?;
     tx.tally.failed_attempts += 1;
     Ok(Recorded::Exhausted)
@@ -186,11 +187,11 @@ fn lane_exhausted(
     if row.run != stand.run || row.state.is_terminal() || !lane_rows::still_stands(tx.conn, stand)? {
         return Ok(Flow::Rollback(Recorded::SomebodyElse));
     }
-    let letter = exhausted(&row, error, Origin::Step, body, tx.now);
+    let letter = exhausted(&row, error, Origin::Step, body);
     exhaust(tx, &row, letter).map(Flow::Commit)
 }
 
-fn exhausted(row: &JobRow, error: String, origin: Origin, body: Vec<u8>, now: i64) -> DeadLetter {
+fn exhausted(row: &JobRow, error: String, origin: Origin, body: Vec<u8>) -> DeadLetter {
     DeadLetter {
         // One a run: a second record of the same end is the same letter.
         dead_id: format!("exhausted/{}/{}", row.job_id, row.run),
@@ -205,6 +206,7 @@ fn exhausted(row: &JobRow, error: String, origin: Origin, body: Vec<u8>, now: i6
         headers: Default::default(),
         readable_bytes: body.len(),
         body: body.into(),
-        received_at: now,
+        // When it is kept: see `exhaust`.
+        received_at: 0,
     }
 }

@@ -39,7 +39,7 @@ struct Outbox {
     #[diesel(sql_type = BigInt)]
     n: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
-    oldest: Option<i64>,
+    oldest_ms: Option<i64>,
     #[diesel(sql_type = BigInt)]
     held: i64,
 }
@@ -57,11 +57,10 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn figures(&self) -> Result<Figures, DbError> {
-        let now = self.db.clock().now_ms();
         self.db
-            .read(move |conn| {
+            .read(|conn| {
                 let sql = format!(
-                    "SELECT COUNT(*) AS n, MIN(created_at) AS oldest, \
+                    "SELECT COUNT(*) AS n, now_ms() - MIN(created_at) AS oldest_ms, \
                      COUNT(CASE WHEN tries >= {TRIES} THEN 1 END) AS held FROM outbox"
                 );
                 let outbox: Outbox = diesel::sql_query(sql).get_result(conn)?;
@@ -73,7 +72,7 @@ impl Store {
                     dead_letters: dead_letters(conn)?,
                     unsent: outbox.n,
                     held: outbox.held,
-                    unsent_for_ms: outbox.oldest.map_or(0, |oldest| (now - oldest).max(0)),
+                    unsent_for_ms: outbox.oldest_ms.unwrap_or(0).max(0),
                 })
             })
             .await

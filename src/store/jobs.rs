@@ -13,8 +13,10 @@ use crate::domain::{
 use crate::wire::{self, JobRequested, StoredRequest};
 
 use super::facts::id;
+use super::outbox::Now;
 use super::schema::{job_secrets, jobs};
-use super::{Store, lane_rows, rejections};
+use super::tx::Tx;
+use super::{lane_rows, rejections};
 
 /// Ids in one segment of a job's snapshot.
 pub(super) const SEGMENT: usize = 1_000;
@@ -58,7 +60,7 @@ impl JobRow {
 #[derive(Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = jobs)]
 pub(super) struct Columns {
-    id: i64,
+    pub(super) id: i64,
     job_id: String,
     run: i32,
     state: String,
@@ -194,7 +196,6 @@ struct NewJob {
     rejected: i64,
     attempts: i32,
     failures: i32,
-    requested_at: i64,
     notice_due: bool,
     asked_here: bool,
 }
@@ -207,23 +208,23 @@ pub(super) struct Fresh<'a> {
     pub(super) request: Option<&'a ShareRequest>,
     pub(super) idempotency_key: Option<String>,
     pub(super) traceparent: &'a str,
-    pub(super) now: i64,
     /// It was asked for over HTTP or from the command line: such jobs count against a person's own limit.
     pub(super) asked_here: bool,
 }
 
 impl<'a> Fresh<'a> {
     /// The row of a job that a message asked for.
-    pub(super) fn by_message(asked: &'a JobRequested, traceparent: &'a str, now: i64) -> Self {
+    pub(super) fn by_message(asked: &'a JobRequested, traceparent: &'a str) -> Self {
         let (job_id, request) = (asked.job_id, &asked.request);
         let requested_by = request.requested_by;
         let request = Some(request);
-        Self { job_id, requested_by, request, idempotency_key: None, traceparent, now, asked_here: false }
+        Self { job_id, requested_by, request, idempotency_key: None, traceparent, asked_here: false }
     }
 }
 
-/// Inserts a queued job where neither its id nor its key is taken. `None` where one is.
-pub(super) fn insert(conn: &mut Conn, fresh: &Fresh<'_>) -> Result<Option<JobKey>, DbError> {
+/// Inserts a queued job where neither its id nor its key is taken, asked for at this transaction's time. `None`
+/// where one is.
+pub(super) fn insert(tx: &mut Tx<'_>, fresh: &Fresh<'_>) -> Result<Option<JobKey>, DbError> {
     let request = fresh.request.map(StoredRequest::of);
     let to_i32 = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let new = NewJob {
@@ -248,27 +249,29 @@ pub(super) fn insert(conn: &mut Conn, fresh: &Fresh<'_>) -> Result<Option<JobKey
         rejected: 0,
         attempts: 0,
         failures: 0,
-        requested_at: fresh.now,
         notice_due: false,
         asked_here: fresh.asked_here,
     };
     let due_at = jobs::due_at.eq(sql::<Nullable<BigInt>>(&format!("now_ms() + {FIRST_LOOK_MS}")));
+    let requested_at = jobs::requested_at.eq(sql::<BigInt>("now_ms()"));
     // The DSL of a connection to either database has no ON CONFLICT; both have it.
-    let key: Option<i64> = match conn {
+    let new: Option<(i64, i64)> = match tx.conn {
         Conn::Pg(c) => diesel::insert_into(jobs::table)
-            .values((new, due_at))
+            .values((new, due_at, requested_at))
             .on_conflict_do_nothing()
-            .returning(jobs::id)
+            .returning((jobs::id, jobs::requested_at))
             .get_result(c)
             .optional()?,
         Conn::Sqlite(c) => diesel::insert_into(jobs::table)
-            .values((new, due_at))
+            .values((new, due_at, requested_at))
             .on_conflict_do_nothing()
-            .returning(jobs::id)
+            .returning((jobs::id, jobs::requested_at))
             .get_result(c)
             .optional()?,
     };
-    key.map(id).transpose()
+    let Some((key, now)) = new else { return Ok(None) };
+    tx.now_is(now);
+    id(key).map(Some)
 }
 
 /// Writes how large a job is, once that is known.
@@ -354,7 +357,7 @@ pub(super) fn snapshot(conn: &mut Conn, row: &JobRow) -> Result<JobSnapshot, DbE
 }
 
 /// Lines of the report: kept with an ended job, counted while it runs.
-fn rejections_total(conn: &mut Conn, row: &JobRow) -> Result<i64, DbError> {
+pub(super) fn rejections_total(conn: &mut Conn, row: &JobRow) -> Result<i64, DbError> {
     row.rejections_total.map_or_else(|| rejections::total(conn, row.key), Ok)
 }
 
@@ -389,112 +392,36 @@ pub(super) fn shown(row: &JobRow, lanes: Option<lane_rows::Totals>, rejections_t
     }
 }
 
-impl Store {
-    /// A job with its first rejections.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn job(&self, job: JobId) -> Result<Option<JobSnapshot>, DbError> {
-        self.db
-            .read(move |conn| match find(conn, job)? {
-                Some(row) => snapshot(conn, &row).map(Some),
-                None => Ok(None),
-            })
-            .await
-    }
-
-    /// The jobs of one person that have not ended, newest first, without their rejections.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn unfinished_jobs(
-        &self,
-        requested_by: PrincipalId,
-        limit: i64,
-    ) -> Result<Vec<JobSnapshot>, DbError> {
-        self.db
-            .read(move |conn| {
-                let rows = jobs::table
-                    .filter(jobs::requested_by.eq(requested_by.get()))
-                    .filter(jobs::finished_at.is_null())
-                    .order(jobs::id.desc())
-                    .limit(limit)
-                    .select(Columns::as_select())
-                    .load(conn)?;
-                listed(conn, rows)
-            })
-            .await
-    }
-
-    /// Jobs, newest first, of one person or of all, without their rejections. `before` is the cursor
-    /// that the last page gave.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn jobs(
-        &self,
-        requested_by: Option<PrincipalId>,
-        before: Option<i64>,
-        limit: i64,
-    ) -> Result<(Vec<JobSnapshot>, Option<i64>), DbError> {
-        self.db
-            .read(move |conn| {
-                let mut query = jobs::table.select(Columns::as_select()).into_boxed();
-                if let Some(person) = requested_by {
-                    query = query.filter(jobs::requested_by.eq(person.get()));
-                }
-                if let Some(before) = before {
-                    query = query.filter(jobs::id.lt(before));
-                }
-                // One more than asked tells whether there is a next page.
-                let mut rows: Vec<Columns> = query.order(jobs::id.desc()).limit(limit + 1).load(conn)?;
-                let more = rows.len() > usize::try_from(limit).unwrap_or(0);
-                rows.truncate(usize::try_from(limit).unwrap_or(0));
-                let next = rows.last().map(|row| row.id).filter(|_| more);
-                Ok((listed(conn, rows)?, next))
-            })
-            .await
-    }
-}
-
-/// Rows as listings show them.
-fn listed(conn: &mut Conn, rows: Vec<Columns>) -> Result<Vec<JobSnapshot>, DbError> {
-    let rows: Vec<JobRow> = rows.into_iter().map(JobRow::try_from).collect::<Result<_, _>>()?;
-    let keys: Vec<JobKey> = rows.iter().map(|row| row.key).collect();
-    let mut lanes = lane_rows::totals(conn, &keys)?;
-    rows.iter()
-        .map(|row| {
-            let total = rejections_total(conn, row)?;
-            Ok(shown(row, lanes.remove(&row.key), total))
-        })
-        .collect()
-}
-
 /// Locks and reads the job of that id, whatever its state.
 pub(super) fn lock_by_id(conn: &mut Conn, job: JobId) -> Result<Option<JobRow>, DbError> {
-    Ok(lock_where(conn, [job], conn.for_update())?.pop())
+    Ok(lock_where(conn, [job], conn.for_update())?.pop().map(|(_, row)| row))
 }
 
-/// Locks and reads the jobs of these ids, in the order of their keys, but for those that somebody else holds.
+/// Locks and reads the jobs of these ids, in the order of their keys, but for those that somebody else holds. It
+/// waits for nobody, and so it tells the transaction's time, too.
 pub(super) fn lock_free(
-    conn: &mut Conn,
+    tx: &mut Tx<'_>,
     jobs: impl IntoIterator<Item = JobId>,
 ) -> Result<Vec<JobRow>, DbError> {
-    lock_where(conn, jobs, conn.skip_locked())
+    let rows = lock_where(tx.conn, jobs, tx.conn.skip_locked())?;
+    if let Some((now, _)) = rows.first() {
+        tx.now_is(*now);
+    }
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
 fn lock_where(
     conn: &mut Conn,
     jobs: impl IntoIterator<Item = JobId>,
     locking: &str,
-) -> Result<Vec<JobRow>, DbError> {
+) -> Result<Vec<(i64, JobRow)>, DbError> {
     let ids: Vec<serde_json::Value> = jobs.into_iter().map(|job| serde_json::json!([job])).collect();
     let sql = format!(
-        "SELECT {} FROM jobs WHERE job_id IN (SELECT n.job_id FROM ({}) AS n) ORDER BY id {locking}",
+        "SELECT {}, now_ms() AS now FROM jobs WHERE job_id IN (SELECT n.job_id FROM ({}) AS n) ORDER BY id {locking}",
         Columns::NAMES,
         conn.each_row("$1", &[("job_id", "text")]),
     );
-    let rows: Vec<Columns> =
+    let rows: Vec<(Columns, Now)> =
         statement(sql).bind::<Text, _>(serde_json::Value::from(ids).to_string()).load(conn)?;
-    rows.into_iter().map(JobRow::try_from).collect()
+    rows.into_iter().map(|(row, now)| Ok((now.now, row.try_into()?))).collect()
 }

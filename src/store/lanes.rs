@@ -18,10 +18,11 @@ use crate::wire::{self, Step};
 
 use super::jobs::{self, JobRow, stored};
 use super::lane_rows::LaneStand;
+use super::outbox::Now;
 use super::rejections::Rejected;
 use super::schema::{jobs as jobs_table, lanes};
 use super::tx::Tx;
-use super::{Store, ending, facts, grants, millis, outbox, rejections};
+use super::{LOCKS_OF_WORK, Store, ending, facts, grants, millis, outbox, rejections};
 
 /// What lanes need to know of the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -188,7 +189,7 @@ impl Store {
         last: bool,
         options: LaneOptions,
     ) -> Result<ChunkDone, DbError> {
-        self.transact(move |tx| run_chunk(tx, work, last, &options)).await
+        self.transact_soon(LOCKS_OF_WORK, move |tx| run_chunk(tx, work, last, &options)).await
     }
 }
 
@@ -240,28 +241,28 @@ fn run_chunk(
     // lanes do not wait for each other.
     let locked = if ends_lane { Some(jobs::lock(tx.conn, work.job.key)?) } else { None };
     let stepped = last && !ends_lane;
-    if !move_on(tx.conn, &work, to, ends_lane, stepped, options)? {
+    let Some(now) = move_on(tx.conn, &work, to, ends_lane, stepped, options)? else {
         return Ok(Flow::Rollback(ChunkDone::SomebodyElse));
-    }
+    };
+    let now = tx.now_is(now);
     let secrets = jobs::read_snapshot(tx.conn, work.job.key, from, to)?;
     let facts = facts::read(tx.conn, work.job.requested_by, &secrets, &work.recipients)?;
     let Plan::Apply(chunk) = plan(&secrets, &work.recipients, &facts) else {
         return Ok(Flow::Rollback(ChunkDone::RequesterNotValid));
     };
-    let done = grants::apply(tx.conn, work.job.key, &chunk, tx.now, work.repeats)?;
+    let done = grants::apply(tx.conn, work.job.key, &chunk, now, work.repeats)?;
     let rejected = Rejected { job: work.job.key, lane: work.lane, lines: &chunk.rejections };
     rejections::add(tx.conn, &[rejected])?;
     tx.tally.pairs = done;
-    let progress =
-        (work.lane == 0 && work.progress_at == 0) || tx.now - work.progress_at >= PROGRESS_EVERY_MS;
+    let progress = (work.lane == 0 && work.progress_at == 0) || now - work.progress_at >= PROGRESS_EVERY_MS;
     if progress {
-        work.progress_at = tx.now;
+        work.progress_at = now;
     }
     add_counts(tx.conn, &work, done)?;
     if progress {
         let snapshot = jobs::snapshot(tx.conn, &work.job)?;
         let part = format!("{}/{to}", work.lane);
-        tx.emit(EventKind::Progress, work.job.key, &snapshot, &part, &work.job.traceparent);
+        tx.emit(EventKind::Progress, work.job.key, &snapshot, &part, &work.job.traceparent)?;
     }
     if let Some(job) = locked {
         return end_lane(tx, &job).map(Flow::Commit);
@@ -276,7 +277,7 @@ fn run_chunk(
     Ok(Flow::Commit(ChunkDone::Moved { next: Box::new(work), stepped }))
 }
 
-/// Moves the lane on, only from where it was read. False where it is not there any more.
+/// Moves the lane on, only from where it was read, and says when. `None` where it is not there any more.
 fn move_on(
     conn: &mut Conn,
     work: &LaneWork,
@@ -284,11 +285,12 @@ fn move_on(
     ends: bool,
     stepped: bool,
     options: &LaneOptions,
-) -> Result<bool, DbError> {
+) -> Result<Option<i64>, DbError> {
     let sql = "UPDATE lanes SET position = $1, open = $2, turn = turn + $3, attempts = 0, not_before = NULL, \
                lease_ms = $4, due_at = now_ms() + $5 \
-               WHERE job = $6 AND lane = $7 AND turn = $8 AND position = $9 AND open";
-    let moved = statement(sql)
+               WHERE job = $6 AND lane = $7 AND turn = $8 AND position = $9 AND open \
+               RETURNING now_ms() AS now";
+    let moved: Option<Now> = statement(sql)
         .bind::<Integer, _>(position(to))
         .bind::<Bool, _>(!ends)
         .bind::<Integer, _>(i32::from(stepped))
@@ -298,8 +300,9 @@ fn move_on(
         .bind::<Integer, _>(work.lane)
         .bind::<Integer, _>(work.turn)
         .bind::<Integer, _>(position(work.position))
-        .execute(conn)?;
-    Ok(moved == 1)
+        .get_result(conn)
+        .optional()?;
+    Ok(moved.map(|moved| moved.now))
 }
 
 fn add_counts(conn: &mut Conn, work: &LaneWork, done: Counts) -> Result<(), DbError> {

@@ -5,6 +5,7 @@
 //! to send are rows of the outbox, handed to the relay after the commit.
 
 mod access;
+mod aside;
 mod asked;
 mod begin;
 mod checks;
@@ -19,6 +20,7 @@ mod figures;
 mod grants;
 mod holders;
 mod import;
+mod job_lists;
 mod jobs;
 mod keys;
 mod lane_rows;
@@ -26,6 +28,7 @@ mod lanes;
 mod names;
 mod notices;
 mod outbox;
+mod pulse;
 mod reach;
 mod rejections;
 mod replay;
@@ -36,10 +39,12 @@ mod submit;
 mod together;
 mod tx;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+pub use aside::Aside;
 pub use asked::{Allowance, Asked};
 pub use begin::{BeginOptions, Begun};
 pub use checks::CheckState;
@@ -60,9 +65,17 @@ pub use submit::{Submission, Submitted};
 
 use crate::db::{Db, DbError, Flow};
 use crate::metrics::{Metrics, Tally};
+use pulse::Pulse;
 use tx::Tx;
 
 pub use import::{ImportError, Imported, Sealer};
+
+/// How long the work on a message waits for a lock: a chunk of somebody else's is over by then.
+const LOCKS_OF_WORK: Duration = Duration::from_secs(5);
+/// How long it is waited for a lock to record a failure. Whoever holds it keeps the work from going on as well.
+const LOCKS_OF_RECORDS: Duration = Duration::from_millis(500);
+/// How long many wait for a lock that one of them needs: after that each goes on by itself.
+const LOCKS_OF_MANY: Duration = Duration::from_millis(250);
 
 /// A duration as the database counts it.
 fn millis(duration: Duration) -> i64 {
@@ -76,6 +89,7 @@ pub struct Store {
     db: Db,
     relay: Option<Handover>,
     metrics: Metrics,
+    pulse: Arc<Pulse>,
 }
 
 /// What this process's relay hears right after a commit.
@@ -98,7 +112,7 @@ impl Store {
     /// A store whose outgoing messages are free for any relay to take.
     #[must_use]
     pub fn new(db: Db) -> Self {
-        Self { db, relay: None, metrics: Metrics::default() }
+        Self { db, relay: None, metrics: Metrics::default(), pulse: Arc::default() }
     }
 
     /// A store whose outgoing messages are leased to this process for `lease` and sent to `relay`.
@@ -131,12 +145,28 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<Flow<T>, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
+        self.transact_on(&self.db, work).await
+    }
+
+    /// The same for work of which others wait their turn behind it: a lock that somebody holds is waited for no
+    /// longer than this.
+    async fn transact_soon<T: Send + 'static>(
+        &self,
+        locks: Duration,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<Flow<T>, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        self.transact_on(&self.db.waiting_for_locks(locks), work).await
+    }
+
+    async fn transact_on<T: Send + 'static>(
+        &self,
+        db: &Db,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<Flow<T>, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
         let lease = self.relay.as_ref().map_or(Duration::ZERO, |relay| relay.lease);
-        let clock = self.db.clock().clone();
-        let (value, rows, tally) = self
-            .db
+        let (value, rows, tally) = db
             .write_or_not(move |conn| {
-                let mut tx = Tx::new(conn, clock.now_ms());
+                let mut tx = Tx::new(conn);
                 Ok(match work(&mut tx)? {
                     Flow::Commit(value) => {
                         let (rows, tally) = tx.write_outbox(lease)?;

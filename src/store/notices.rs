@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::db::{Conn, DbError, statement};
 use crate::domain::{Counts, FailReason, JobId, JobState, PrincipalId, PrincipalKind};
 
-use super::Store;
 use super::jobs::counts;
 use super::schema::{jobs as jobs_table, notices};
+use super::{LOCKS_OF_RECORDS, Store, outbox};
 
 /// A notice: the job as it had ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +81,7 @@ struct Ended {
 
 /// Makes the notices of ended jobs (id and run), where they are still to be made. Safe to repeat; a job that
 /// runs anew, or whose requester is unknown, gets none. A newer run's notice takes the older one's place.
-pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)], now: i64) -> Result<(), DbError> {
+pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)]) -> Result<(), DbError> {
     let rows: Vec<Value> = ended.iter().map(|(job, run)| json!([job, run])).collect();
     // Locked in order: two notifiers at once may have the same jobs (an event that comes again).
     let sql = format!(
@@ -102,17 +102,13 @@ pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)], now: i64) -> Result<
         "INSERT INTO notices (job, run, user_id, state, reason, pairs, granted, upgraded, unchanged, rejected, \
          rejections_total, created_at) \
          SELECT j.id, j.run, j.requested_by, j.state, j.reason, j.pairs, j.granted, j.upgraded, j.unchanged, \
-         j.rejected, COALESCE(j.rejections_total, 0), $2 \
-         FROM jobs j JOIN principals p ON p.id = j.requested_by WHERE j.id IN ({}) AND p.kind = $3 ORDER BY j.id \
+         j.rejected, COALESCE(j.rejections_total, 0), now_ms() \
+         FROM jobs j JOIN principals p ON p.id = j.requested_by WHERE j.id IN ({}) AND p.kind = $2 ORDER BY j.id \
          ON CONFLICT DO NOTHING",
         conn.each_id("$1")
     );
     let keys = conn.id_list(ended.iter().map(|row| row.id));
-    statement(sql)
-        .bind::<Text, _>(keys)
-        .bind::<BigInt, _>(now)
-        .bind::<SmallInt, _>(PrincipalKind::User.code())
-        .execute(conn)?;
+    statement(sql).bind::<Text, _>(keys).bind::<SmallInt, _>(PrincipalKind::User.code()).execute(conn)?;
     Ok(())
 }
 
@@ -151,8 +147,8 @@ impl Store {
         if ended.is_empty() {
             return Ok(());
         }
-        let clock = self.db.clock().clone();
-        self.db.write(move |conn| make(conn, &ended, clock.now_ms())).await
+        let db = self.db.waiting_for_locks(LOCKS_OF_RECORDS);
+        db.write(move |conn| make(conn, &ended)).await
     }
 
     /// Notices of a person, newest first; those that were dismissed only where asked for.
@@ -202,12 +198,12 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn dismiss_notice(&self, user: PrincipalId, id: i64) -> Result<bool, DbError> {
-        let clock = self.db.clock().clone();
         self.db
             .write(move |conn| {
+                let now = outbox::now(conn)?;
                 let mine = notices::table.filter(notices::id.eq(id)).filter(notices::user_id.eq(user.get()));
                 let open = mine.filter(notices::dismissed_at.is_null());
-                diesel::update(open).set(notices::dismissed_at.eq(clock.now_ms())).execute(conn)?;
+                diesel::update(open).set(notices::dismissed_at.eq(now)).execute(conn)?;
                 Ok(mine.count().get_result::<i64>(conn)? == 1)
             })
             .await

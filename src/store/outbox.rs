@@ -64,6 +64,8 @@ pub struct OutboxRow {
     pub body: Vec<u8>,
     /// Milliseconds since 1970.
     pub created_at: i64,
+    /// How often its request was put aside (see [`super::Aside`]).
+    pub asides: i32,
 }
 
 #[derive(Clone, Insertable)]
@@ -115,6 +117,7 @@ pub(super) fn insert(
                 traceparent: letter.traceparent,
                 body: letter.body,
                 created_at: letter.created_at,
+                asides: 0,
             })
         })
         .collect()
@@ -169,9 +172,9 @@ pub(super) fn now(conn: &mut Conn) -> Result<i64, DbError> {
 }
 
 #[derive(QueryableByName)]
-struct Now {
+pub(super) struct Now {
     #[diesel(sql_type = BigInt)]
-    now: i64,
+    pub(super) now: i64,
 }
 
 #[derive(QueryableByName)]
@@ -208,14 +211,15 @@ struct Columns {
     traceparent: String,
     body: Vec<u8>,
     created_at: i64,
+    asides: i32,
 }
 
 impl TryFrom<Columns> for OutboxRow {
     type Error = DbError;
 
     fn try_from(row: Columns) -> Result<Self, DbError> {
-        let Columns { id, letter, message_id, traceparent, body, created_at } = row;
-        Ok(Self { id, letter: Letter::from_code(letter)?, message_id, traceparent, body, created_at })
+        let Columns { id, letter, message_id, traceparent, body, created_at, asides } = row;
+        Ok(Self { id, letter: Letter::from_code(letter)?, message_id, traceparent, body, created_at, asides })
     }
 }
 
@@ -251,7 +255,7 @@ impl Store {
                 }
                 let sql = format!(
                     "UPDATE outbox SET leased_until = now_ms() + $2 WHERE id IN ({}) \
-                     RETURNING id, letter, message_id, traceparent, body, created_at",
+                     RETURNING id, letter, message_id, traceparent, body, created_at, asides",
                     conn.each_id("$1")
                 );
                 let rows: Vec<Columns> =
@@ -301,6 +305,21 @@ impl Store {
                 let rows: Vec<Tried> =
                     statement(sql).bind::<Text, _>(ids).bind::<BigInt, _>(millis(hold)).load(conn)?;
                 Ok(rows.into_iter().map(|row| (row.id, row.tries)).collect())
+            })
+            .await
+    }
+
+    /// Frees what relays were about to send. To be called when the only process that has a relay starts: whoever
+    /// leased a message then is gone. What was put aside keeps its time.
+    ///
+    /// # Errors
+    /// Where the database fails; the leases run out by themselves.
+    pub async fn recover_unsent(&self) -> Result<(), DbError> {
+        self.db
+            .write(|conn| {
+                let leased = outbox::table.filter(outbox::leased_until.gt(0)).filter(outbox::asides.eq(0));
+                diesel::update(leased).set(outbox::leased_until.eq(0)).execute(conn)?;
+                Ok(())
             })
             .await
     }

@@ -84,7 +84,8 @@ impl Store {
                 Some(job) => jobs::lock_by_id(tx.conn, job)?,
                 None => None,
             };
-            if !dead_desk::settle(tx.conn, id, DeadState::Replayed, tx.now)? {
+            let now = tx.now()?;
+            if !dead_desk::settle(tx.conn, id, DeadState::Replayed, now)? {
                 let refused = |state| Replayed::Refused(NotReplayed::Settled(state));
                 return Ok(Flow::Rollback(dead_desk::state(tx.conn, id)?.map_or(Replayed::Absent, refused)));
             }
@@ -143,7 +144,7 @@ fn go_on(tx: &mut Tx<'_>, row: &JobRow, letter: KeptLetter, lease: Duration) -> 
     }
     if lanes.is_empty() {
         match jobs::stored_request(tx.conn, &row)? {
-            Some(request) => tx.request_again(&row, &request),
+            Some(request) => tx.request_again(&row, &request)?,
             // Recording a failure fills the row, so this is for rows of other hands.
             None => tx.body_again(&row, letter.body),
         }
@@ -157,7 +158,8 @@ fn reopen(conn: &mut Conn, row: &JobRow, open_lanes: usize) -> Result<JobRow, Db
     let begun = open_lanes > 0;
     let (state, reason) =
         row.state.next(Move::Reopen { begun }).map_err(|error| DbError::Corrupt(error.to_string()))?;
-    let due_at = if begun { None } else { Some(outbox::now(conn)? + FIRST_LOOK_MS) };
+    let now = outbox::now(conn)?;
+    let due_at = if begun { None } else { Some(now + FIRST_LOOK_MS) };
     diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
         .set((
             dsl::run.eq(row.run + 1),
@@ -167,7 +169,7 @@ fn reopen(conn: &mut Conn, row: &JobRow, open_lanes: usize) -> Result<JobRow, Db
             (dsl::granted.eq(0), dsl::upgraded.eq(0), dsl::unchanged.eq(0), dsl::rejected.eq(0)),
             dsl::rejections_total.eq(None::<i64>),
             (dsl::attempts.eq(0), dsl::failures.eq(0), dsl::last_error.eq(None::<String>)),
-            (dsl::not_before.eq(None::<i64>), dsl::due_at.eq(due_at)),
+            (dsl::not_before.eq(None::<i64>), dsl::due_at.eq(due_at), dsl::queued_at.eq(now)),
             dsl::started_at.eq(row.started_at.filter(|_| begun)),
             dsl::finished_at.eq(None::<i64>),
             // The notice of the older run may be there; that of this run takes its place.
@@ -215,7 +217,7 @@ pub(super) fn fill(conn: &mut Conn, row: JobRow, request: &ShareRequest) -> Resu
 /// or the replayed body that it waits for. False where there is neither.
 pub(super) fn ask_again(tx: &mut Tx<'_>, row: &JobRow) -> Result<bool, DbError> {
     if let Some(request) = jobs::stored_request(tx.conn, row)? {
-        tx.request_again(row, &request);
+        tx.request_again(row, &request)?;
         return Ok(true);
     }
     let Some(body) = awaited_body(tx.conn, row)? else { return Ok(false) };

@@ -91,6 +91,7 @@ diesel::table! {
         finished_at -> Nullable<BigInt>,
         notice_due -> Bool,
         asked_here -> Bool,
+        queued_at -> Nullable<BigInt>,
     }
 }
 
@@ -167,6 +168,7 @@ diesel::table! {
         leased_until -> BigInt,
         created_at -> BigInt,
         tries -> Integer,
+        asides -> Integer,
     }
 }
 
@@ -197,6 +199,13 @@ diesel::table! {
         taken_at -> Nullable<BigInt>,
         seen_at -> Nullable<BigInt>,
         stuck_since -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    write_checks (place) {
+        place -> BigInt,
+        at -> BigInt,
     }
 }
 

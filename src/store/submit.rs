@@ -85,11 +85,10 @@ impl Store {
                 request: Some(&request),
                 idempotency_key,
                 traceparent: &trace,
-                now: tx.now,
                 asked_here: true,
             };
             // The row first: a repeat in flight waits here for the first one's commit.
-            let Some(key) = jobs::insert(tx.conn, &fresh)? else {
+            let Some(key) = jobs::insert(tx, &fresh)? else {
                 return repeated(tx.conn, &request, by_key.as_deref()).map(nothing);
             };
             if unfinished(tx.conn, request.requested_by)? > max_unfinished {
@@ -106,7 +105,7 @@ impl Store {
                 jobs::set_totals(tx.conn, key, ids.len(), request.recipients.len())?;
                 jobs::write_snapshot(tx.conn, key, &ids)?;
             }
-            let bytes = tx.request(key, job_id, &request, &trace);
+            let bytes = tx.request(key, job_id, &request, &trace)?;
             if bytes > limits.message_bytes {
                 // The worker would not read it.
                 let (count, limit) = (bytes as u64, limits.message_bytes as u64);

@@ -22,7 +22,7 @@ use super::facts::{self, Asked};
 use super::jobs::{self, JobRow};
 use super::rejections::{self, Rejected};
 use super::tx::Tx;
-use super::{Store, grants};
+use super::{LOCKS_OF_MANY, LOCKS_OF_WORK, Store, grants};
 
 impl Store {
     /// Begins and ends small jobs in one transaction. The answers are in their order; `None`: nothing was
@@ -38,13 +38,8 @@ impl Store {
         for job in &mut asked {
             job.traceparent.get_or_insert_with(wire::new_traceparent);
         }
-        self.transact(move |tx| {
-            if asked.len() > 1 {
-                tx.conn.wait_little_for_locks()?;
-            }
-            begin_together(tx, &asked, &options).map(Flow::Commit)
-        })
-        .await
+        let locks = if asked.len() > 1 { LOCKS_OF_MANY } else { LOCKS_OF_WORK };
+        self.transact_soon(locks, move |tx| begin_together(tx, &asked, &options).map(Flow::Commit)).await
     }
 }
 
@@ -61,11 +56,12 @@ fn begin_together(
     let fresh = insert(tx, asked, &requests, &decided)?;
     let others = asked.iter().map(|job| job.job_id).filter(|id| !fresh.contains_key(id));
     let mut others = found(tx, others.collect())?;
+    let now = tx.now()?;
     let mut answers: Vec<Option<Begun>> = asked.iter().map(|_| None).collect();
     let mut ours: Vec<(usize, JobRow, Decided)> = Vec::with_capacity(asked.len());
     for (place, ((asked, stored), decided)) in asked.iter().zip(requests).zip(decided).enumerate() {
         if let Some(key) = fresh.get(&asked.job_id) {
-            ours.push((place, born(*key, asked, stored.digest, tx.now), decided));
+            ours.push((place, born(*key, asked, stored.digest, now), decided));
             continue;
         }
         let Some(row) = others.remove(&asked.job_id) else { continue };
@@ -82,7 +78,7 @@ fn begin_together(
     for (_, row, decided) in &ours {
         applied.extend(decided.as_ref().ok().map(|plan| (row.key, plan)));
     }
-    let mut counts = grants::apply_together(tx.conn, &applied, tx.now)?.into_iter();
+    let mut counts = grants::apply_together(tx.conn, &applied, now)?.into_iter();
     let rejected =
         applied.iter().map(|(job, plan)| Rejected { job: *job, lane: NO_LANE, lines: &plan.rejections });
     rejections::add(tx.conn, &rejected.collect::<Vec<_>>())?;
@@ -211,12 +207,15 @@ fn insert(
     let sql = format!(
         "INSERT INTO jobs ({names}, run, has_snapshot, open_lanes, upgraded, attempts, failures, requested_at, \
          started_at, finished_at, notice_due) \
-         SELECT {names}, 1, false, 0, 0, 0, 0, $2, $2, $2, true \
-         FROM ({}) AS n WHERE true ORDER BY job_id ON CONFLICT DO NOTHING RETURNING id, job_id",
+         SELECT {names}, 1, false, 0, 0, 0, 0, now_ms(), now_ms(), now_ms(), true \
+         FROM ({}) AS n WHERE true ORDER BY job_id ON CONFLICT DO NOTHING RETURNING id, job_id, requested_at",
         tx.conn.each_row("$1", &columns),
     );
     let rows = Value::from(rows).to_string();
-    let new: Vec<New> = statement(sql).bind::<Text, _>(rows).bind::<BigInt, _>(tx.now).load(tx.conn)?;
+    let new: Vec<New> = statement(sql).bind::<Text, _>(rows).load(tx.conn)?;
+    if let Some(row) = new.first() {
+        tx.now_is(row.requested_at);
+    }
     let corrupt = || DbError::Corrupt("jobs.job_id of a new job".to_owned());
     new.into_iter().map(|row| Ok((row.job_id.parse().map_err(|()| corrupt())?, facts::id(row.id)?))).collect()
 }
@@ -227,6 +226,8 @@ struct New {
     id: i64,
     #[diesel(sql_type = Text)]
     job_id: String,
+    #[diesel(sql_type = BigInt)]
+    requested_at: i64,
 }
 
 /// A new job before it has ended.
@@ -262,6 +263,6 @@ fn found(tx: &mut Tx<'_>, ids: Vec<JobId>) -> Result<HashMap<JobId, JobRow>, DbE
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = jobs::lock_free(tx.conn, ids)?;
+    let rows = jobs::lock_free(tx, ids)?;
     Ok(rows.into_iter().map(|row| (row.job_id, row)).collect())
 }

@@ -14,17 +14,37 @@ use super::outbox::{self, Letter, NewLetter, OutboxRow};
 /// A transaction in progress.
 pub(super) struct Tx<'a> {
     pub(super) conn: &'a mut Conn,
-    /// When it began, in milliseconds since 1970 by this process's clock: for times that are shown.
-    /// Leases and due times use the database's `now_ms()`.
-    pub(super) now: i64,
+    /// See [`Tx::now`].
+    now: Option<i64>,
     letters: Vec<NewLetter>,
     /// For metrics, once it is committed.
     pub(super) tally: Tally,
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(conn: &'a mut Conn, now: i64) -> Self {
-        Self { conn, now, letters: Vec::new(), tally: Tally::default() }
+    pub(super) fn new(conn: &'a mut Conn) -> Self {
+        Self { conn, now: None, letters: Vec::new(), tally: Tally::default() }
+    }
+
+    /// The one time that everything in this transaction has, in milliseconds since 1970 by the database's clock:
+    /// processes' clocks may be hours apart. Read when it is first asked for, so whoever waits for a lock asks
+    /// after that.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub(super) fn now(&mut self) -> Result<i64, DbError> {
+        match self.now {
+            Some(now) => Ok(now),
+            None => {
+                let now = outbox::now(self.conn)?;
+                Ok(*self.now.insert(now))
+            }
+        }
+    }
+
+    /// The same where a statement that was needed anyway brought the time with it.
+    pub(super) fn now_is(&mut self, now: i64) -> i64 {
+        *self.now.get_or_insert(now)
     }
 
     /// Sends an event of a job with this transaction.
@@ -35,9 +55,10 @@ impl<'a> Tx<'a> {
         snapshot: &JobSnapshot,
         part: &str,
         trace: &str,
-    ) {
-        let (message_id, body) = wire::encode_event(kind, snapshot, part, trace, self.now);
+    ) -> Result<(), DbError> {
+        let (message_id, body) = wire::encode_event(kind, snapshot, part, trace, self.now()?);
         self.send(Letter::Event(kind), message_id, trace, body, job, None);
+        Ok(())
     }
 
     /// Wakes a lane with this transaction.
@@ -47,17 +68,24 @@ impl<'a> Tx<'a> {
     }
 
     /// Publishes a job's request with this transaction. Returns the message's size in bytes.
-    pub(super) fn request(&mut self, job: JobKey, id: JobId, request: &ShareRequest, trace: &str) -> usize {
-        let body = wire::encode_request(id, request, trace, self.now);
+    pub(super) fn request(
+        &mut self,
+        job: JobKey,
+        id: JobId,
+        request: &ShareRequest,
+        trace: &str,
+    ) -> Result<usize, DbError> {
+        let body = wire::encode_request(id, request, trace, self.now()?);
         let bytes = body.len();
         self.send(Letter::Request, id.to_string(), trace, body, job, None);
-        bytes
+        Ok(bytes)
     }
 
     /// Publishes the request of a job that has not begun once more, with this transaction.
-    pub(super) fn request_again(&mut self, row: &JobRow, request: &ShareRequest) {
-        let body = wire::encode_request(row.job_id, request, &row.traceparent, self.now);
+    pub(super) fn request_again(&mut self, row: &JobRow, request: &ShareRequest) -> Result<(), DbError> {
+        let body = wire::encode_request(row.job_id, request, &row.traceparent, self.now()?);
         self.body_again(row, body);
+        Ok(())
     }
 
     /// Publishes a stored body as the request of a job that has not begun.
@@ -87,13 +115,18 @@ impl<'a> Tx<'a> {
             body,
             job: job.into().map(JobKey::get),
             lane,
-            created_at: self.now,
+            // Written with the row: see `write_outbox`.
+            created_at: 0,
             leased_until: 0,
         });
     }
 
     /// Writes the collected messages, leased for so long.
-    pub(super) fn write_outbox(self, lease: Duration) -> Result<(Vec<OutboxRow>, Tally), DbError> {
+    pub(super) fn write_outbox(mut self, lease: Duration) -> Result<(Vec<OutboxRow>, Tally), DbError> {
+        if !self.letters.is_empty() {
+            let now = self.now()?;
+            self.letters.iter_mut().for_each(|letter| letter.created_at = now);
+        }
         Ok((outbox::insert(self.conn, self.letters, lease)?, self.tally))
     }
 }

@@ -13,7 +13,7 @@ use crate::store::{Begun, Recorded};
 use crate::take::{Handler, Outage, Taken, in_place, outage_or_words};
 use crate::wire::{self, JobRequested};
 
-use super::{Worker, not_recorded};
+use super::Worker;
 
 /// Handles the queue of requests.
 pub(super) struct Requests(pub(super) Arc<Worker>);
@@ -162,16 +162,16 @@ impl Worker {
             Err(error) => {
                 let words = outage_or_words(&error)?;
                 let delays = self.options.retry_delays.clone();
-                let recorded = self
-                    .store
-                    .request_failed(asked, delivery.body.clone(), words.clone(), delays)
-                    .await
-                    .map_err(not_recorded)?;
-                if recorded == Recorded::Conflict {
-                    return Ok(Some(conflict(delivery)));
+                let record =
+                    self.store.request_failed(asked.clone(), delivery.body.clone(), words.clone(), delays);
+                match record.await {
+                    Ok(Recorded::Conflict) => Ok(Some(conflict(delivery))),
+                    Ok(recorded) => {
+                        log_failure(recorded, &words);
+                        Ok(None)
+                    }
+                    Err(error) => self.put_aside(&asked, delivery, error).await,
                 }
-                log_failure(recorded, &words);
-                Ok(None)
             }
         }
     }

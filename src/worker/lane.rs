@@ -7,13 +7,14 @@ use tracing::Instrument as _;
 
 use crate::broker::{Delivery, Queue};
 use crate::bury::Burial;
+use crate::db::DbError;
 use crate::domain::DeadReason;
-use crate::store::{ChunkDone, LaneFound, LaneWork};
-use crate::take::{Handler, Outage, Taken, in_place, outage_or_words};
+use crate::store::{ChunkDone, LaneFound, LaneWork, Recorded};
+use crate::take::{Handler, Outage, Taken, in_place, outage_or_own, outage_or_words};
 use crate::wire::{self, Step};
 
+use super::Worker;
 use super::handle::{log_ended, log_failure};
-use super::{Worker, not_recorded};
 
 /// Handles the queue of steps.
 pub(super) struct Steps(pub(super) Arc<Worker>);
@@ -55,8 +56,7 @@ impl Worker {
                 let delays = self.options.retry_delays.clone();
                 let recorded =
                     self.store.step_failed(step, delivery.body.clone(), words.clone(), delays).await;
-                log_failure(recorded.map_err(not_recorded)?, &words);
-                Ok(())
+                log_recorded(recorded, &words)
             }
         }
     }
@@ -83,24 +83,41 @@ impl Worker {
                     log_ended(&job);
                     return Ok(());
                 }
-                Ok(ChunkDone::RequesterNotValid) => {
-                    if self.store.requester_lost(work.clone()).await.map_err(not_recorded)? {
+                Ok(ChunkDone::RequesterNotValid) => match self.store.requester_lost(work.clone()).await {
+                    Ok(false) => {}
+                    Ok(true) => {
                         tracing::warn!("the requester may not share any more: the job has failed");
                         return Ok(());
                     }
-                }
+                    Err(error) => return left_to_due_work(error),
+                },
                 Err(error) => {
                     let words = outage_or_words(&error)?;
                     let delays = self.options.retry_delays.clone();
-                    let recorded = self
-                        .store
-                        .lane_failed(work, delivery.body.clone(), words.clone(), delays)
-                        .await
-                        .map_err(not_recorded)?;
-                    log_failure(recorded, &words);
-                    return Ok(());
+                    let recorded =
+                        self.store.lane_failed(work, delivery.body.clone(), words.clone(), delays).await;
+                    return log_recorded(recorded, &words);
                 }
             }
         }
     }
+}
+
+/// One line for a failure that was recorded, or that could not be.
+fn log_recorded(recorded: Result<Recorded, DbError>, error: &str) -> Result<(), Outage> {
+    match recorded {
+        Ok(recorded) => {
+            log_failure(recorded, error);
+            Ok(())
+        }
+        Err(error) => left_to_due_work(error),
+    }
+}
+
+/// A step whose failure cannot be recorded is done with all the same: the lane's row stays due, and due work leaves
+/// it alone while somebody holds it and sends a step when nobody does.
+fn left_to_due_work(error: DbError) -> Result<(), Outage> {
+    let error = outage_or_own(error)?;
+    tracing::warn!(%error, "the failure of a lane cannot be recorded; due work wakes it again");
+    Ok(())
 }

@@ -3,6 +3,7 @@
 //! The path of one request is handle.rs, that of a large job's lane is lane.rs; read them top to
 //! bottom. Dead letters are in dead.rs, the timer of retries in due.rs.
 
+mod aside;
 mod checks;
 mod dead;
 mod due;

@@ -51,8 +51,8 @@ impl Embedded {
     ///
     /// # Errors
     /// Where the database does not answer.
-    pub async fn recover(&self) -> Result<(), BrokerError> {
-        self.shared.db.write(rows::recover).await.map_err(unavailable)?;
+    pub async fn recover(&self) -> Result<(), DbError> {
+        self.shared.db.write(rows::recover).await?;
         self.shared.wakes.iter().for_each(Notify::notify_waiters);
         Ok(())
     }

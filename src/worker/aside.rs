@@ -1,0 +1,67 @@
+//! Messages whose failure cannot even be recorded, while the servers work: somebody holds the row, or what is stored
+//! there is broken. They are not held, since all others would wait behind them.
+
+use std::time::Duration;
+
+use crate::broker::Delivery;
+use crate::broker::topology::HEADER_ASIDES;
+use crate::bury::Burial;
+use crate::db::DbError;
+use crate::domain::DeadReason;
+use crate::store::Aside;
+use crate::take::{Outage, outage_or_own};
+use crate::wire::{self, JobRequested};
+
+use super::{Worker, not_recorded};
+
+/// After so many times a message is a dead letter: a quarter of an hour.
+const TIMES: i32 = 20;
+
+/// How long a message is put aside: 2 s, then twice as long each time, and a minute at most.
+fn wait(times: i32) -> Duration {
+    Duration::from_secs(2_u64.pow(times.clamp(1, 6).unsigned_abs()).min(60))
+}
+
+impl Worker {
+    /// Puts a request aside, or gives it to the dead letters where that was done too often.
+    pub(super) async fn put_aside<'a>(
+        &self,
+        asked: &JobRequested,
+        delivery: &'a Delivery,
+        failure: DbError,
+    ) -> Result<Option<Burial<'a>>, Outage> {
+        let failure = outage_or_own(failure)?;
+        // What anybody could write: it is the fate of their own message only.
+        let before = delivery.header(HEADER_ASIDES).and_then(|times| times.parse().ok()).unwrap_or(0);
+        let times = i32::max(before, 0).saturating_add(1);
+        if times > TIMES {
+            let detail = format!("it could not be done, nor that be recorded, {TIMES} times: {failure}");
+            let (reason, job) = (DeadReason::AttemptsExhausted, Some(asked.job_id));
+            return Ok(Some(Burial { delivery, reason, detail, job }));
+        }
+        let after = wait(times);
+        let aside = Aside {
+            job: asked.job_id,
+            message_id: delivery.message_id.clone().unwrap_or_else(|| asked.job_id.to_string()),
+            traceparent: asked.traceparent.clone().unwrap_or_else(wire::new_traceparent),
+            body: delivery.body.clone(),
+            times,
+            after,
+        };
+        self.store.put_aside(aside).await.map_err(not_recorded)?;
+        tracing::warn!(error = %failure, times, again_in_s = after.as_secs(), "put aside: its failure cannot be recorded");
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_minute_and_end_after_a_quarter_of_an_hour() {
+        let waits: Vec<u64> = (1..=TIMES).map(|times| wait(times).as_secs()).collect();
+        assert_eq!(&waits[..6], [2, 4, 8, 16, 32, 60]);
+        assert!((900..1_200).contains(&waits.iter().sum::<u64>()));
+    }
+}

@@ -1,11 +1,16 @@
 //! Due work beside rows that are broken, and over hours of backlog.
 
+use std::time::Duration;
+
 use batchshare::domain::JobId;
-use batchshare::store::{Begun, DueWork, Letter, Submission};
+use batchshare::store::{Begun, DueWork, Letter, Publisher, Replayed, Submission};
 use batchshare::wire::{self, JobRequested};
 
 use crate::on_both_stores;
 use crate::world::*;
+
+/// Waits before the second and later attempts.
+const DELAYS: [Duration; 4] = [Duration::ZERO; 4];
 
 async fn submit(world: &World, secret: i64) -> JobId {
     let request = share([secret], &[BRUNO]).request;
@@ -45,6 +50,30 @@ on_both_stores! {
         let asked: Vec<JobId> = of(Letter::Request)
             .map(|row| wire::decode_request(&row.body, usize::MAX).expect("a request").job_id).collect();
         assert_eq!(asked, [request]);
+    }
+
+    /// It was asked for a day ago, and it is in the queue since a moment ago.
+    async fn a_job_that_is_replayed_after_a_day_is_not_overdue_at_once(kind: Kind) {
+        let world = World::new(kind).await;
+        world.secrets(ANA, [101]).await;
+        let asked = share([101], &[BRUNO]);
+        for _ in 0..=DELAYS.len() {
+            world.time_passes(1).await;
+            world.store.request_failed(asked.clone(), b"{}".to_vec(), "x".to_owned(), DELAYS.to_vec()).await.expect("recorded");
+        }
+        world.time_passes(24 * 3_600).await;
+        let id = world.test.number("SELECT MAX(id) FROM dead_letters").await;
+        let replayed = world.store.replay_letter(id, Duration::from_secs(30), Publisher::AsItIs).await.expect("replay");
+        assert!(matches!(replayed, Replayed::Reopened { run: 2, .. }), "{replayed:?}");
+        world.take_letters().await;
+        for passed in [40, 600, 1_200] {
+            world.time_passes(passed).await;
+            let found = world.store.wake_due(false, world.due_options()).await.expect("due work");
+            assert_eq!(found.requests, 0, "its message is in the queue still");
+        }
+        world.time_passes(2 * 3_600).await;
+        let found = world.store.wake_due(false, world.due_options()).await.expect("due work");
+        assert_eq!(found.requests, 1, "and was lost after all");
     }
 
     /// An event that comes again is in another's hands, too, and in another order.

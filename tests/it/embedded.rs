@@ -2,6 +2,12 @@
 
 use serde_json::{Value, json};
 
+use std::time::{Duration, Instant};
+
+use batchshare::db::{Clock, Db, Target};
+use batchshare::store::{Store, Submission, Submitted};
+use diesel::connection::SimpleConnection as _;
+
 use crate::process::{Env, Program, http, until};
 
 pub fn settings(folder: &tempfile::TempDir) -> Env {
@@ -143,4 +149,102 @@ fn commands_work_beside_a_running_up() {
     let (code, ..) =
         crate::process::run(&["share", "--as", "ana", "--search", "stripe", "--user", "carla"], &env);
     assert_eq!(code, 4, "nothing was shared");
+}
+
+/// A handle of this process's own on the file.
+fn beside(folder: &tempfile::TempDir) -> Db {
+    let url = format!("sqlite://{}", folder.path().join("b.db").display());
+    let options = crate::support::settings(&url).db_options();
+    Db::new(Target::parse(&url).expect("a URL"), options, Clock::default())
+}
+
+/// Killed after the 202 and before the message was sent: the row is leased to a relay that is gone, for an hour.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_accepted_just_before_a_kill_goes_on_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut env = settings(&folder);
+    env.push(("BATCHSHARE__RELAY__LEASE_MS", "3600000".to_owned()));
+    let mut program = Program::start(&["up"], &env);
+    program.address();
+    program.kill();
+    let (sender, _nobody_sends) = tokio::sync::mpsc::channel(10);
+    let store = Store::with_relay(beside(&folder), sender, Duration::from_secs(3_600));
+    let selection = batchshare::domain::Selection::All(batchshare::domain::AllFilter::default());
+    let recipients = vec![crate::world::to(batchshare::demo::BRUNO, batchshare::domain::Permission::View)];
+    let ana = crate::world::principal(batchshare::demo::ANA);
+    let request = batchshare::domain::ShareRequest { requested_by: ana, selection, recipients };
+    let submission = Submission { request, idempotency_key: None, traceparent: None };
+    let limits = batchshare::domain::Limits::default();
+    let Submitted::Accepted(accepted) = store.submit(submission, limits, 10).await.expect("submit") else {
+        panic!("not accepted")
+    };
+    drop(store);
+    let mut program = Program::start(&["up"], &env);
+    let address = program.address();
+    let began = Instant::now();
+    let id = accepted.job_id.to_string();
+    let ended =
+        until("the job's end", 60, || Some(job(&address, &id)).filter(|job| !job["finished_at"].is_null()));
+    assert_eq!(ended["state"], "completed");
+    assert!(began.elapsed() < Duration::from_secs(30), "it waited for a lease: {:?}", began.elapsed());
+}
+
+/// An import has SQLite's one writer for as long as it takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_waits_for_whoever_has_the_writer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut env = settings(&folder);
+    env.push(("BATCHSHARE__DATABASE__LOCK_TIMEOUT_MS", "200".to_owned()));
+    // At the first start there are migrations to be applied, at the second there is what was held to be freed.
+    for _ in 0..2 {
+        let db = beside(&folder);
+        let (has_it, it_is_had) = tokio::sync::oneshot::channel();
+        let (let_go, holds) = std::sync::mpsc::channel::<()>();
+        let holder = tokio::spawn(async move {
+            let work = move |conn: &mut batchshare::db::Conn| {
+                conn.batch_execute("SELECT 1")?;
+                has_it.send(()).expect("the test waits");
+                // An error: the test let go.
+                Ok(holds.recv().is_err())
+            };
+            db.write(work).await
+        });
+        it_is_had.await.expect("the writer");
+        let mut program = Program::start(&["up"], &env);
+        program.logged("waiting for the database", "");
+        drop(let_go);
+        assert!(holder.await.expect("no panic").expect("a transaction"));
+        program.address();
+        assert_eq!(program.stop(), 0, "{}", program.log());
+    }
+}
+
+/// What is written to a file that has no name is gone with the process.
+#[test]
+fn a_file_that_is_removed_while_it_is_open_is_seen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut program = Program::start(&["up"], &settings(&folder));
+    let address = program.address();
+    assert_eq!(http("GET", &address, "/readyz", "ana", None).0, 200);
+    let (here, away) = (folder.path().join("b.db"), folder.path().join("away.db"));
+    std::fs::rename(&here, &away).expect("rename");
+    let body = json!({"secrets": {"all": {}}, "recipients": recipients_of_demo()});
+    for _ in 0..2 {
+        let (status, ready) = http("GET", &address, "/readyz", "ana", None);
+        assert_eq!((status, &ready["database"]), (503, &json!("unavailable")));
+        assert_eq!(http("POST", &address, "/api/v1/share-jobs", "ana", Some(&body)).0, 503);
+        assert!(
+            !here.exists() || std::fs::metadata(&here).expect("a file").len() == 0,
+            "no new file is made"
+        );
+        // Another file of that name is not the one that is open.
+        std::fs::write(&here, "").expect("a file");
+    }
+    std::fs::rename(&away, &here).expect("rename");
+    until("it is ready again", 30, || (http("GET", &address, "/readyz", "ana", None).0 == 200).then_some(()));
+    assert_eq!(program.stop(), 0);
+}
+
+fn recipients_of_demo() -> Value {
+    json!([{"kind": "user", "id": batchshare::demo::BRUNO}])
 }

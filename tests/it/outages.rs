@@ -7,9 +7,10 @@ use batchshare::db::{Clock, Db, DbError, DbOptions, Target};
 use serde_json::{Value, json};
 
 use crate::chaos::relay::{Mode, Silence, TcpRelay};
+use crate::held::Psql;
 use crate::process::{Env, Program, http, until};
 use crate::production::Site;
-use crate::support::{Kind, TestDb, server};
+use crate::support::{Kind, TestDb, eventually, server};
 
 /// A gateway and a worker behind relays, on a site of its own.
 struct Away {
@@ -129,8 +130,87 @@ async fn connections_that_fall_silent_for_ever_keep_no_place_in_the_pool() {
     assert!(silent.iter().all(|call| matches!(call, Err(DbError::Deadline(_)))), "{silent:?}");
     let again = all_at_once().await;
     assert!(again.iter().all(Result::is_ok), "{again:?}");
-    // For the threads that wait for an answer still.
+    assert_eq!(db.abandoned(), places as u64, "their threads wait for an answer still");
     relay.set(Mode::Cut);
+    eventually("no thread waits", 30, async || (db.abandoned() == 0).then_some(())).await;
+}
+
+/// A handle on a database with further options, and its sessions' process ids.
+async fn sessions(db: &Db, count: usize) -> Vec<i64> {
+    use diesel::prelude::*;
+    #[derive(diesel::QueryableByName)]
+    struct Session {
+        #[diesel(sql_type = diesel::sql_types::Integer)]
+        pid: i32,
+    }
+    let gate = std::sync::Arc::new(std::sync::Barrier::new(count));
+    let calls = (0..count).map(|_| {
+        let gate = gate.clone();
+        db.write(move |conn| {
+            gate.wait();
+            Ok(i64::from(
+                diesel::sql_query("SELECT pg_backend_pid() AS pid").get_result::<Session>(conn)?.pid,
+            ))
+        })
+    });
+    let mut pids: Vec<i64> = futures_util::future::try_join_all(calls).await.expect("sessions");
+    pids.sort_unstable();
+    pids
+}
+
+/// A balancer's limit on idle connections, an administrator, a server that was restarted: nobody hears of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_cut_while_they_are_idle_cost_nobody_an_answer() {
+    let test = TestDb::new(Kind::Postgres).await;
+    let target = Target::parse(&test.url).expect("a URL");
+    let db = Db::new(target, DbOptions { pool_size: 3, ..options() }, Clock::default());
+    for reading in [false, true] {
+        let pids = sessions(&db, 3).await;
+        for pid in &pids {
+            test.number(&format!("SELECT COUNT(*) FROM (SELECT pg_terminate_backend({pid})) AS x")).await;
+        }
+        let alive = format!(
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE pid = ANY('{{{}}}')",
+            pids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        );
+        eventually("no session", 20, async || (test.number(&alive).await == 0).then_some(())).await;
+        if reading {
+            // What was used a moment ago is not tested before it reads.
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+            db.read(|_| Ok(())).await.expect("a session");
+            db.ping().await.expect("a read");
+        } else {
+            db.write(|_| Ok(())).await.expect("a write");
+        }
+        assert_ne!(sessions(&db, 3).await, pids);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_closed_at_its_age() {
+    let test = TestDb::new(Kind::Postgres).await;
+    let target = Target::parse(&test.url).expect("a URL");
+    let short = Duration::from_millis(400);
+    let db = Db::new(target, DbOptions { pool_size: 1, max_lifetime: short, ..options() }, Clock::default());
+    let first = sessions(&db, 1).await;
+    assert_eq!(sessions(&db, 1).await, first, "it is used again while it is young");
+    eventually("another session", 20, async || (sessions(&db, 1).await != first).then_some(())).await;
+}
+
+/// A disk that is full, a standby that stands still: every question is answered and nothing is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_answers_and_keeps_nothing_is_not_ready() {
+    let away = Away::start().await;
+    let mut psql = Psql::connect(&away.site.db.url);
+    psql.sql("BEGIN; LOCK TABLE write_checks IN ACCESS EXCLUSIVE MODE");
+    for address in [&away.gateway, &away.health] {
+        let (_, body) = until("it is not ready", 60, || Some(away.ready(address)).filter(|(s, _)| *s == 503));
+        assert_eq!(body["database"], "unavailable", "{body}");
+    }
+    psql.sql("ROLLBACK");
+    for address in [&away.gateway, &away.health] {
+        until("it is ready", 60, || Some(away.ready(address)).filter(|(s, _)| *s == 200));
+    }
 }
 
 fn options() -> DbOptions {

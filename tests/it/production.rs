@@ -130,7 +130,7 @@ fn company() -> String {
     lines
 }
 
-fn message(
+pub fn message(
     id: &str,
     secrets: std::ops::RangeInclusive<i64>,
     recipients: std::ops::RangeInclusive<i64>,

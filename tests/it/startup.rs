@@ -2,8 +2,10 @@
 
 use std::net::TcpListener;
 
-use crate::process::{Env, Program, file, run, until};
-use crate::support::{Kind, TestDb, server, unique};
+use serde_json::json;
+
+use crate::process::{Env, Program, file, http, run, until};
+use crate::support::{Kind, TestDb, admin_sql, server, unique, with_database};
 
 /// The production shape with a key, on a migrated database.
 struct Site {
@@ -142,6 +144,137 @@ async fn servers_that_are_away_are_waited_for() {
     assert_eq!(program.stop(), 0);
     let (code, _, err) = run(&["jobs", "list"], &env);
     assert_eq!(code, 6, "{err}");
+}
+
+/// A database or a role of a test's own, which goes with the value.
+struct Own {
+    name: String,
+    what: &'static str,
+}
+
+impl Own {
+    fn new(what: &'static str, options: &str) -> Self {
+        let name = unique("own");
+        admin_sql(&server("BATCHSHARE_TEST_PG_URL"), &format!("CREATE {what} {name} {options}"));
+        Self { name, what }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let force = if self.what == "DATABASE" { "WITH (FORCE)" } else { "" };
+        admin_sql(&server("BATCHSHARE_TEST_PG_URL"), &format!("DROP {} {} {force}", self.what, self.name));
+    }
+}
+
+/// Where some text cannot be kept, the message that has it would come back for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_cannot_keep_every_text_is_refused() {
+    let site = Site::new().await;
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let options = format!("ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+        let own = Own::new("DATABASE", &options);
+        let env = site.with("BATCHSHARE__DATABASE__URL", with_database(&site.db.url, &own.name));
+        for args in [&["serve"][..], &["work"], &["serve", "--migrate"], &["migrate"], &["jobs", "list"]] {
+            ends(args, &env, &[encoding, "needs UTF8", &own.name], &[]);
+        }
+    }
+}
+
+/// Least privilege: who runs the program need not be who makes its tables.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_may_create_nothing_runs_everything_but_a_migration() {
+    let site = Site::new().await;
+    let role = Own::new("ROLE", "LOGIN PASSWORD 'of-a-test'");
+    let name = &role.name;
+    site.db
+        .sql(&format!(
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO {name}; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {name}; \
+             GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {name}"
+        ))
+        .await;
+    let (_, place) = site.db.url.rsplit_once('@').expect("a user");
+    let mut env = site.with("BATCHSHARE__DATABASE__URL", format!("postgres://{name}:of-a-test@{place}"));
+    env.push(("BATCHSHARE__WORKER__LISTEN", "127.0.0.1:0".to_owned()));
+    let people = [1, 2]
+        .map(|id| json!({"type": "user", "id": id, "username": format!("u{id}"), "name": "x", "email": ""}));
+    let secret = json!({"type": "secret", "id": 101, "owner": 1, "name": "s", "url": "https://a.example", "client_id": "c"});
+    let lines = file(&site.folder, "lines", &format!("{}\n{}\n{secret}\n", people[0], people[1]));
+    let (code, _, err) = run(&["import", lines.to_str().expect("a path")], &env);
+    assert_eq!(code, 0, "{err}");
+    let (mut serve, mut work) = (Program::start(&["serve"], &env), Program::start(&["work"], &env));
+    let address = serve.address();
+    let body = json!({"secrets": {"ids": [101]}, "recipients": [{"kind": "user", "id": 2}]});
+    let (status, job) = http("POST", &address, "/api/v1/share-jobs", "u1", Some(&body));
+    assert_eq!(status, 202, "{job}");
+    until("the job's end", 60, || {
+        let (code, out, err) = run(&["jobs", "list", "--json"], &env);
+        assert_eq!(code, 0, "{err}");
+        out.contains("completed").then_some(())
+    });
+    let ready = || http("GET", &address, "/readyz", "u1", None).0;
+    until("it is ready", 30, || (ready() == 200).then_some(()));
+    for program in [&mut serve, &mut work] {
+        assert_eq!(program.stop(), 0, "{}", program.log());
+    }
+    // The table in which migrations are kept is not its own, and there is nothing to do.
+    let (code, out, err) = run(&["migrate"], &env);
+    assert_eq!((code, out.as_str()), (0, ""), "{err}");
+    batchshare::db::revert_all(&site.db.db).await.expect("revert");
+    let (code, _, err) = run(&["migrate"], &env);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("permission denied"), "{err}");
+    site.db.sql(&format!("DROP OWNED BY {name}")).await;
+}
+
+/// What an administrator has set for everybody does not change what a session of ours is made for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_of_the_database_change_nothing() {
+    let site = Site::new().await;
+    let name = site.db.url.rsplit_once('/').expect("a database").1.to_owned();
+    for setting in [
+        "default_transaction_isolation = 'serializable'",
+        "default_transaction_deferrable = on",
+        "statement_timeout = '3ms'",
+        "lock_timeout = '1ms'",
+        "idle_session_timeout = '200ms'",
+        "idle_in_transaction_session_timeout = '1ms'",
+        "synchronous_commit = off",
+        "timezone = 'America/Sao_Paulo'",
+        "standard_conforming_strings = off",
+    ] {
+        site.db.sql(&format!("ALTER DATABASE {name} SET {setting}")).await;
+    }
+    crate::fixtures::Fixture::new()
+        .user(1, "ana")
+        .user(3, "bruno")
+        .secrets(1, 101..=180)
+        .load(&site.db)
+        .await;
+    let (mut serve, mut work) = (Program::start(&["serve"], &site.env), Program::start(&["work"], &site.env));
+    work.logged("synchronous_commit is off", "");
+    let address = &serve.address();
+    std::thread::scope(|scope| {
+        for client in 0..8 {
+            scope.spawn(move || {
+                for secret in 0..10 {
+                    let recipients = json!([{"kind": "user", "id": 3}]);
+                    let body =
+                        json!({"secrets": {"ids": [101 + client * 10 + secret]}, "recipients": recipients});
+                    let (status, job) = http("POST", address, "/api/v1/share-jobs", "ana", Some(&body));
+                    assert_eq!(status, 202, "{job}");
+                }
+            });
+        }
+    });
+    let done = "SELECT COUNT(*) FROM jobs WHERE state = 'completed' AND failures = 0";
+    crate::support::eventually("80 jobs", 60, async || (site.db.number(done).await == 80).then_some(()))
+        .await;
+    for program in [&mut serve, &mut work] {
+        assert_eq!(program.stop(), 0, "{}", program.log());
+        assert!(!program.log().contains("ERROR"), "{}", program.log());
+    }
 }
 
 /// A replica after a failover, until it is promoted.

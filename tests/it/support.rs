@@ -136,13 +136,13 @@ fn number(conn: &mut Conn, sql: &str) -> Result<i64, DbError> {
 }
 
 /// Template of every database is PostgreSQL's own; migrations take a few milliseconds.
-fn admin_sql(url: &str, sql: &str) {
+pub fn admin_sql(url: &str, sql: &str) {
     use diesel::Connection;
     let mut conn = diesel::PgConnection::establish(url).expect("the private PostgreSQL answers");
     conn.batch_execute(sql).expect("admin statement");
 }
 
-fn with_database(url: &str, name: &str) -> String {
+pub fn with_database(url: &str, name: &str) -> String {
     let (server, _) = url.rsplit_once('/').expect("a URL with a database");
     format!("{server}/{name}")
 }

@@ -204,7 +204,7 @@ impl World {
             .sql(&format!(
                 "UPDATE lanes SET due_at = due_at - {ms}, not_before = not_before - {ms}; \
                  UPDATE jobs SET due_at = due_at - {ms}, not_before = not_before - {ms}, finished_at = finished_at - {ms}, \
-                 requested_at = requested_at - {ms}; UPDATE outbox SET leased_until = leased_until - {ms};"
+                 requested_at = requested_at - {ms}, queued_at = queued_at - {ms}; UPDATE outbox SET leased_until = leased_until - {ms};"
             ))
             .await;
     }

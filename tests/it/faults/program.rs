@@ -162,6 +162,8 @@ impl Program {
             }
         }
         if self.due_work {
+            // What was put aside, or left to due work, has its time.
+            self.world.time_passes(60).await;
             // What was not woken is found in the next round.
             let _ = self.worker.wake_due().await;
         }

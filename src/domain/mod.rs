@@ -8,6 +8,7 @@ pub mod permission;
 pub mod plan;
 pub mod secret;
 pub mod share;
+pub mod text;
 pub mod together;
 
 pub use event::{EventKind, JobSnapshot};

@@ -65,6 +65,38 @@ impl Conn {
         format!("SELECT {} FROM {from}", columns.join(", "))
     }
 
+    /// The text to bind for a list of words (which have no line breaks): one bind whatever their number.
+    #[must_use]
+    pub fn word_list(&self, words: &[String]) -> String {
+        if self.is_pg() { words.join("\n") } else { serde_json::Value::from(words).to_string() }
+    }
+
+    /// The word of this place (from 0) in the list that is bound to `parameter`: a constant of the statement.
+    #[must_use]
+    pub fn word(&self, parameter: &str, place: usize) -> String {
+        match self {
+            Self::Pg(_) => format!("split_part({parameter}, chr(10), {})", place + 1),
+            Self::Sqlite(_) => format!("({parameter} ->> {place})"),
+        }
+    }
+
+    /// The function that finds a text in another: neither knows wildcards.
+    #[must_use]
+    pub fn find(&self) -> &'static str {
+        if self.is_pg() { "strpos" } else { "instr" }
+    }
+
+    /// A line break, and a tab, as SQL.
+    #[must_use]
+    pub fn line_break(&self) -> &'static str {
+        if self.is_pg() { "chr(10)" } else { "char(10)" }
+    }
+
+    #[must_use]
+    pub fn tab(&self) -> &'static str {
+        if self.is_pg() { "chr(9)" } else { "char(9)" }
+    }
+
     /// `FOR UPDATE` where rows are locked; SQLite's write transactions are alone anyway.
     #[must_use]
     pub fn for_update(&self) -> &'static str {

@@ -17,6 +17,7 @@ use super::conn::{Conn, Target};
 use super::error::DbError;
 use super::pool::Db;
 use super::statement::statement;
+use super::steps::{self, DataStep};
 use crate::files;
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -54,7 +55,10 @@ pub async fn state(db: &Db) -> Result<MigrationState, DbError> {
     }
     db.read(|conn| {
         suitable(conn)?;
-        let names = pending(conn)?;
+        let mut names = pending(conn)?;
+        if names.is_empty() {
+            names = steps::left(conn)?;
+        }
         Ok(if names.is_empty() { MigrationState::Current } else { MigrationState::Pending(names) })
     })
     .await
@@ -151,24 +155,34 @@ pub fn create_file(db: &Db) -> Result<(), DbError> {
         .map_err(|error| DbError::Connect { target: db.target().to_string(), message: error.to_string() })
 }
 
-/// Applies what is pending and returns the names. Safe to run from several processes at once.
+/// Applies what is pending and returns the names. Safe to run from several processes at once. Steps that SQL
+/// cannot do are left: a database with rows needs [`apply_with`].
 ///
 /// # Errors
 /// Where a migration fails; what was applied before it stays.
 pub async fn apply(db: &Db) -> Result<Vec<String>, DbError> {
+    apply_with(db, &[]).await
+}
+
+/// Likewise, with these steps after the migrations.
+///
+/// # Errors
+/// Where a migration or a step fails; what was done before it stays.
+pub async fn apply_with(db: &Db, steps: &'static [DataStep]) -> Result<Vec<String>, DbError> {
     create_file(db)?;
     let limits = db.options().limits();
     db.read_on_writer(move |conn| {
         // Two processes that migrate at once take turns.
         suitable(conn)?;
         lock(conn)?;
-        let applied = pending(conn).and_then(|names| {
+        let applied = pending(conn).and_then(|mut names| {
             match conn {
                 _ if names.is_empty() => Ok(()),
                 Conn::Pg(c) => c.run_pending_migrations(POSTGRES).map(drop),
                 Conn::Sqlite(c) => c.run_pending_migrations(SQLITE).map(drop),
             }
             .map_err(failed)?;
+            names.extend(steps::run(conn, steps)?);
             Ok(names)
         });
         unlock(conn, &limits)?;

@@ -12,12 +12,15 @@ mod error;
 mod migrate;
 mod pool;
 mod statement;
+mod steps;
 
 pub use advice::advice;
 pub use conn::{Conn, Target};
 pub use error::{DbError, FailureClass};
 pub use migrate::{
-    MigrationState, apply as apply_migrations, create_file, revert_all, state as migration_state,
+    MigrationState, apply as apply_migrations, apply_with as apply_migrations_and_steps, create_file,
+    revert_all, state as migration_state,
 };
 pub use pool::{Clock, Connections, Db, DbOptions, Faults, Flow};
 pub use statement::statement;
+pub use steps::{DataStep, FOLD_TEXTS};

@@ -203,6 +203,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    data_steps (name) {
+        name -> Text,
+        done_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     write_checks (place) {
         place -> BigInt,
         at -> BigInt,

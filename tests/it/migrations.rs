@@ -133,7 +133,7 @@ async fn indexes(kind: Kind) -> BTreeSet<String> {
         }
     };
     let plain = |sql: String| {
-        let words = sql.replace("public.", "").replace("USING btree ", "");
+        let words = sql.replace("public.", "").replace("USING btree ", "").replace("chr(", "char(");
         let words = words.replace(['(', ')'], " ").replace(',', " ");
         words.split_whitespace().collect::<Vec<_>>().join(" ")
     };

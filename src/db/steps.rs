@@ -1,0 +1,67 @@
+//! Steps of a migration that SQL cannot do: rows are read, changed by the program and written back.
+//!
+//! Which steps are left stands in the table `data_steps`. A step runs in parts, each a transaction, under the
+//! lock of the migrations; it finds by itself what is left, so that it can be stopped at any time.
+
+use diesel::RunQueryDsl as _;
+use diesel::sql_types::Text;
+
+use super::conn::Conn;
+use super::error::DbError;
+
+/// Folds names, identifiers, URLs and tags as `domain::text` has it.
+pub const FOLD_TEXTS: &str = "fold texts";
+
+/// The steps that this program knows. What a newer one left behind is the newer one's.
+const KNOWN: [&str; 1] = [FOLD_TEXTS];
+
+/// A step and how it is done.
+#[derive(Clone, Copy)]
+pub struct DataStep {
+    pub name: &'static str,
+    /// Does a part of it within a transaction. False: nothing was left.
+    pub part: fn(&mut Conn) -> Result<bool, DbError>,
+}
+
+#[derive(diesel::QueryableByName)]
+struct Name {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// The steps that are left. The table has to be there.
+pub(super) fn left(conn: &mut Conn) -> Result<Vec<String>, DbError> {
+    let rows: Vec<Name> =
+        diesel::sql_query("SELECT name FROM data_steps WHERE done_at IS NULL ORDER BY name").load(conn)?;
+    Ok(rows.into_iter().map(|row| row.name).filter(|name| KNOWN.contains(&name.as_str())).collect())
+}
+
+/// Does what is left of these steps; returns the names of those that were done.
+pub(super) fn run(conn: &mut Conn, steps: &[DataStep]) -> Result<Vec<String>, DbError> {
+    let mut done = Vec::new();
+    for name in left(conn)? {
+        let Some(step) = steps.iter().find(|step| step.name == name) else { continue };
+        while in_transaction(conn, step.part)? {}
+        in_transaction(conn, |conn| {
+            let sql = format!("UPDATE data_steps SET done_at = now_ms() WHERE name = '{}'", step.name);
+            diesel::sql_query(sql).execute(conn)?;
+            Ok(())
+        })?;
+        done.push(name);
+    }
+    Ok(done)
+}
+
+fn in_transaction<T>(
+    conn: &mut Conn,
+    work: impl FnOnce(&mut Conn) -> Result<T, DbError>,
+) -> Result<T, DbError> {
+    conn.begin()?;
+    match work(conn) {
+        Ok(value) => conn.commit().map(|()| value),
+        Err(error) => {
+            conn.rollback();
+            Err(error)
+        }
+    }
+}

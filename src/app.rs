@@ -24,7 +24,7 @@ use crate::gateway::{self, Auth, GatewayParts, GatewayState, HostList, Hourly, S
 use crate::metrics::Metrics;
 use crate::relay::{self, RelayOptions};
 use crate::shutdown;
-use crate::store::{ImportError, Sealer, Store};
+use crate::store::{self, ImportError, Sealer, Store};
 use crate::vault::VaultKey;
 use crate::worker::{self, WorkerOptions};
 use crate::{demo, notifier, updates};
@@ -276,7 +276,7 @@ async fn ready_database(db: &Db, migrate: bool) -> Result<(), AppError> {
     let mut patience = Patience::new("the database");
     loop {
         let result = if migrate {
-            db::apply_migrations(db).await.map(|_| MigrationState::Current)
+            store::migrate(db).await.map(|_| MigrationState::Current)
         } else {
             db::migration_state(db).await
         };

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Code, Failure, open, out, recipients, report, watch};
+use super::recipients::{self, Names};
+use super::{Code, Failure, open, out, report, watch};
 use crate::config::Settings;
 use crate::domain::{JobId, JobSnapshot, JobState, PrincipalKind};
-use crate::store::Store;
+use crate::store::{Known, Store};
 use crate::wire::rfc3339;
 
 #[derive(Debug, clap::Subcommand)]
@@ -88,7 +89,7 @@ async fn list(store: &Store, args: &List) -> Result<Code, Failure> {
     }
     let names = store.principal_names(jobs.iter().map(|job| job.requested_by)).await?;
     for job in &jobs {
-        let by = names.get(&job.requested_by).map_or("?", String::as_str);
+        let by = names.get(&job.requested_by).map_or_else(|| "?".to_owned(), Known::label);
         let pairs = job.pairs.map_or("?".to_owned(), out::grouped);
         let done = format!("{}/{pairs}", out::grouped(job.counts.done()));
         let (state, at) = (job.state.as_str(), rfc3339(job.requested_at));
@@ -106,7 +107,7 @@ async fn list(store: &Store, args: &List) -> Result<Code, Failure> {
 /// Reads on until enough jobs are in the state that was asked for.
 async fn find(store: &Store, args: &List) -> Result<(Vec<JobSnapshot>, Option<i64>), Failure> {
     let user = match &args.user {
-        Some(name) => Some(recipients::one(store, PrincipalKind::User, name, None).await?.id),
+        Some(name) => Some(recipients::one(store, PrincipalKind::User, name, None, Names::Folded).await?.id),
         None => None,
     };
     let limit = usize::from(args.limit);

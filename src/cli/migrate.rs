@@ -2,13 +2,14 @@
 
 use super::{Code, Failure, open, out};
 use crate::config::Settings;
-use crate::db::{apply_migrations, create_file};
+use crate::db::create_file;
+use crate::store;
 
 pub(super) async fn run(settings: &Settings) -> Result<Code, Failure> {
     let db = open::database(settings)?;
     create_file(&db)?;
     open::patiently(&db, async || db.ping().await).await?;
-    let applied = apply_migrations(&db).await?;
+    let applied = store::migrate(&db).await?;
     for name in &applied {
         out::line(name)?;
     }

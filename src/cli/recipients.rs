@@ -1,7 +1,7 @@
 //! From what a person typed to principals: names, usernames, e-mail addresses.
 
 use super::Failure;
-use crate::domain::share::fold;
+use crate::domain::text::{fold, normal};
 use crate::domain::{Permission, PrincipalId, PrincipalKind, Recipient};
 use crate::store::{Match, Named, Store};
 
@@ -43,7 +43,7 @@ pub(super) async fn resolve(
 ) -> Result<Vec<Recipient>, Failure> {
     let mut recipients = Vec::with_capacity(typed.len());
     for Typed { name, permission } in typed {
-        let id = match one(store, kind, name, Some(requester)).await {
+        let id = match one(store, kind, name, Some(requester), Names::Folded).await {
             Ok(found) => found.id,
             Err(failure) => {
                 return Err(unknown_permission(store, kind, name, requester).await.unwrap_or(failure));
@@ -63,11 +63,20 @@ async fn unknown_permission(
     requester: PrincipalId,
 ) -> Option<Failure> {
     let (before, permission) = name.rsplit_once(':')?;
-    one(store, kind, before.trim(), Some(requester)).await.ok()?;
+    one(store, kind, before.trim(), Some(requester), Names::Folded).await.ok()?;
     Some(Failure::usage(format!(
         "the permission \"{permission}\" of {} \"{before}\" is unknown; it may be view or edit",
         noun(kind)
     )))
+}
+
+/// How names and e-mail addresses are compared. Usernames are compared exactly everywhere, as at sign-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// Exactly, but for how accents were composed: for who acts.
+    Exact,
+    /// Without case and accents, as a search does.
+    Folded,
 }
 
 /// The one principal of that name. For users, a username counts more than an e-mail address, and
@@ -77,16 +86,20 @@ pub(super) async fn one(
     kind: PrincipalKind,
     name: &str,
     seen_by: Option<PrincipalId>,
+    names: Names,
 ) -> Result<Named, Failure> {
     let found = store.principals_named(kind, name, Match::Whole, seen_by, 100).await?;
-    let folded = fold(name);
-    let by = |field: fn(&Named) -> Option<&str>| -> Vec<&Named> {
-        found.iter().filter(|named| field(named).is_some_and(|text| fold(text) == folded)).collect()
+    let same = |text: &str| match names {
+        Names::Exact => normal(text) == normal(name),
+        Names::Folded => fold(text) == fold(name),
     };
-    let fields: [fn(&Named) -> Option<&str>; 3] =
-        [|named| named.username.as_deref(), |named| named.email.as_deref(), |named| Some(&named.name)];
-    for field in fields {
-        match by(field)[..] {
+    let by_username = |named: &Named| named.username.as_deref() == Some(name);
+    let by_email = |named: &Named| named.email.as_deref().is_some_and(same);
+    let by_name = |named: &Named| same(&named.name);
+    let ways: [&dyn Fn(&Named) -> bool; 3] = [&by_username, &by_email, &by_name];
+    for way in ways {
+        let those: Vec<&Named> = found.iter().filter(|named| way(named)).collect();
+        match those[..] {
             [] => {}
             [named] => return Ok(named.clone()),
             ref several => {
@@ -98,7 +111,7 @@ pub(super) async fn one(
             }
         }
     }
-    let near = store.principals_named(kind, name, Match::Part, seen_by, CANDIDATES).await?;
+    let near = store.principals_named(kind, name, Match::Words, seen_by, CANDIDATES).await?;
     let hint = if near.is_empty() { String::new() } else { format!("; there is {}", candidates(&near)) };
     Err(Failure::not_found(format!("there is no {} \"{name}\"{hint}", noun(kind))))
 }

@@ -6,7 +6,7 @@ use super::recipients::noun;
 use super::{Failure, out};
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::{FailReason, JobSnapshot, JobState, RejectReason};
-use crate::store::Store;
+use crate::store::{Known, Store};
 use crate::wire::{job_json, rejection_json, rfc3339};
 
 /// How many rejections the notice names.
@@ -37,7 +37,10 @@ pub(super) async fn json_with_rejections(
         .iter()
         .map(|(rejection, name)| {
             let mut item = rejection_json(rejection);
-            item["name"] = name.as_deref().into();
+            let known = name.as_ref();
+            item["name"] = known.map(|known| known.name.as_str()).into();
+            item["username"] = known.and_then(|known| known.username.as_deref()).into();
+            item["email"] = known.and_then(|known| known.email.as_deref()).into();
             item["pairs"] = rejection.pairs.into();
             item
         })
@@ -48,7 +51,7 @@ pub(super) async fn json_with_rejections(
 /// Prints how a job stands, or how it ended: the notice.
 pub(super) async fn notice(store: &Store, job: &JobSnapshot) -> Result<(), Failure> {
     let by = store.principal_names([job.requested_by]).await?;
-    let by = by.get(&job.requested_by).map_or_else(|| format!("user {}", job.requested_by), Clone::clone);
+    let by = by.get(&job.requested_by).map_or_else(|| format!("user {}", job.requested_by), Known::label);
     out::line(headline(job, &by))?;
     if let Some(line) = attempts(job) {
         out::line(line)?;
@@ -58,7 +61,7 @@ pub(super) async fn notice(store: &Store, job: &JobSnapshot) -> Result<(), Failu
     }
     let rejections = named(store, job, REJECTIONS_IN_WORDS).await?;
     for (rejection, name) in &rejections {
-        out::line(format!("    {}", rejected(rejection, name.as_deref())))?;
+        out::line(format!("    {}", rejected(rejection, name.as_ref())))?;
     }
     let more = job.rejections_total.saturating_sub(rejections.len() as u64);
     if more > 0 {
@@ -75,7 +78,7 @@ async fn named(
     store: &Store,
     job: &JobSnapshot,
     limit: i64,
-) -> Result<Vec<(Rejection, Option<String>)>, Failure> {
+) -> Result<Vec<(Rejection, Option<Known>)>, Failure> {
     let rejections = store.rejections(job.job_id, 0, limit).await?;
     let secrets = rejections.iter().filter_map(|rejection| match rejection.subject {
         Subject::Secret(id) => Some(id),
@@ -88,7 +91,7 @@ async fn named(
     });
     let principals = store.principal_names(principals).await?;
     let name = |rejection: &Rejection| match rejection.subject {
-        Subject::Secret(id) => secrets.get(&id).cloned(),
+        Subject::Secret(id) => secrets.get(&id).map(|name| Known::called(name)),
         Subject::Recipient(_, id) => principals.get(&id).cloned(),
     };
     Ok(rejections.iter().map(|rejection| (*rejection, name(rejection))).collect())
@@ -141,13 +144,17 @@ fn counts(job: &JobSnapshot) -> Vec<String> {
     shown.map(|(count, words)| format!("  {:>10} {words}", out::grouped(count))).collect()
 }
 
-fn rejected(rejection: &Rejection, name: Option<&str>) -> String {
+fn rejected(rejection: &Rejection, name: Option<&Known>) -> String {
     let (what, id) = match rejection.subject {
         Subject::Secret(id) => ("secret", id.get()),
         Subject::Recipient(kind, id) => (noun(kind), id.get()),
     };
     let known = name.is_some();
-    let name = name.map_or_else(|| id.to_string(), |name| format!("{name} ({id})"));
+    let name = match name {
+        None => id.to_string(),
+        Some(Known { name, username: None, .. }) => format!("{name} ({id})"),
+        Some(Known { name, username: Some(username), .. }) => format!("{name} ({username}, {id})"),
+    };
     // Who runs this sees every name; the requester may not.
     let reason = match rejection.reason {
         RejectReason::NotFound if known => "the requester may not see it",
@@ -234,10 +241,12 @@ mod tests {
     fn a_rejection_says_who_and_why() {
         let carla = Subject::Recipient(PrincipalKind::User, PrincipalId::new(3).expect("an id"));
         let rejection = Rejection { subject: carla, reason: RejectReason::NoAccount, pairs: 1 };
-        assert_eq!(rejected(&rejection, Some("Carla Dias")), "user Carla Dias (3): has no MySafe account");
+        let called = Known { username: Some("carla".to_owned()), ..Known::called("Carla Dias") };
+        assert_eq!(rejected(&rejection, Some(&called)), "user Carla Dias (carla, 3): has no MySafe account");
         let gone = Subject::Secret(SecretId::new(9).expect("an id"));
         let rejection = Rejection { subject: gone, reason: RejectReason::NotFound, pairs: 1 };
         assert_eq!(rejected(&rejection, None), "secret 9: does not exist");
-        assert_eq!(rejected(&rejection, Some("Pix")), "secret Pix (9): the requester may not see it");
+        let pix = Known::called("Pix");
+        assert_eq!(rejected(&rejection, Some(&pix)), "secret Pix (9): the requester may not see it");
     }
 }

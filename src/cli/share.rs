@@ -2,9 +2,10 @@
 
 use clap::ArgGroup;
 
-use super::recipients::{self, Typed};
+use super::recipients::{self, Names, Typed};
 use super::{Code, Failure, open, out, report, watch};
 use crate::config::Settings;
+use crate::domain::text::{self, TextError};
 use crate::domain::{AllFilter, Permission, PrincipalId, PrincipalKind, SecretId, Selection, ShareRequest};
 use crate::store::{Store, Submission, Submitted};
 
@@ -15,17 +16,17 @@ use crate::store::{Store, Submission, Submitted};
     group(ArgGroup::new("whom").required(true).multiple(true).args(["user", "group", "personal_group"])),
 )]
 pub(super) struct Args {
-    /// Who shares: a username, an e-mail address or a name
+    /// Who shares: a username, an e-mail address or a name, each exactly
     #[arg(long = "as", value_name = "USER")]
     requester: String,
     /// Secrets by id
     #[arg(long, num_args = 1.., value_name = "ID", value_parser = secret_id, conflicts_with_all = ["tag", "search", "all"])]
     secret: Vec<SecretId>,
     /// All secrets that USER may share and that have this tag
-    #[arg(long)]
+    #[arg(long, value_parser = tag)]
     tag: Option<String>,
-    /// All secrets that USER may share with this text in name, identifier or URL
-    #[arg(long, value_name = "TEXT")]
+    /// All secrets that USER may share with each of these words in name, identifier or URL
+    #[arg(long, value_name = "TEXT", value_parser = search)]
     search: Option<String>,
     /// All secrets that USER may share
     #[arg(long)]
@@ -52,6 +53,14 @@ pub(super) struct Args {
 
 fn secret_id(text: &str) -> Result<SecretId, String> {
     text.parse::<i64>().map_err(|_| "is not a number".to_owned()).and_then(SecretId::try_from)
+}
+
+fn search(text: &str) -> Result<String, TextError> {
+    text::search(text).map(|()| text.to_owned())
+}
+
+fn tag(text: &str) -> Result<String, TextError> {
+    text::tag_search(text).map(|()| text.to_owned())
 }
 
 pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
@@ -89,7 +98,8 @@ pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure
 }
 
 async fn request(store: &Store, args: &Args) -> Result<ShareRequest, Failure> {
-    let requester: PrincipalId = recipients::one(store, PrincipalKind::User, &args.requester, None).await?.id;
+    let requester: PrincipalId =
+        recipients::one(store, PrincipalKind::User, &args.requester, None, Names::Exact).await?.id;
     let default = if args.edit { Permission::Edit } else { Permission::View };
     let mut all = Vec::new();
     for (kind, typed) in [

@@ -42,7 +42,7 @@ pub struct Recipient {
 /// "All that I may share and that match", with every option dropped that restricts nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AllFilter {
-    /// Substring of name, identifier or URL, whatever the case.
+    /// Words that are all in name, identifier or URL, or are the id.
     pub search: Option<String>,
     pub tag: Option<String>,
     pub shared: Option<bool>,
@@ -133,12 +133,6 @@ fn sorted(mut ids: Vec<SecretId>) -> Vec<SecretId> {
     ids.sort_unstable();
     ids.dedup();
     ids
-}
-
-/// Folds a text for comparing: Unicode lower case. Done by us, so that both databases agree.
-#[must_use]
-pub fn fold(text: &str) -> String {
-    text.to_lowercase()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::serving::Caller;
 use super::{GatewayState, access};
 use crate::config::{self, AuthMode};
+use crate::domain::text;
 use crate::files::{self, Links};
 use crate::store::{Person, SignIn};
 
@@ -153,12 +154,6 @@ fn single(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Prob
     }
 }
 
-/// Whether a username is one text and no other: what trimming would change is somebody else's name with
-/// something beside it, whatever the proxy thinks it is.
-fn is_exact(username: &str) -> bool {
-    username.trim() == username && !username.chars().any(char::is_control)
-}
-
 /// The person whom the page's chooser put into the cookie.
 fn chosen(headers: &HeaderMap) -> Option<String> {
     headers
@@ -201,9 +196,8 @@ pub(super) async fn sign_in(state: &GatewayState, username: String) -> Result<Pe
     if username.is_empty() {
         return Err(Problem::not_signed_in("the username is empty"));
     }
-    if !is_exact(&username) {
-        return Err(Problem::not_signed_in("the username has spaces or control characters around it"));
-    }
+    // Compared exactly: what some form of it would be is somebody else's name, or nobody's.
+    text::username(&username).map_err(|error| Problem::not_signed_in(&format!("the username {error}")))?;
     match state.store.sign_in(username).await? {
         SignIn::Person(person) => Ok(person),
         SignIn::Unknown => Err(Problem::not_signed_in("there is no such user")),

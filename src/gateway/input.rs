@@ -17,15 +17,13 @@ use super::GatewayState;
 use super::problem::Problem;
 use super::serving::Caller;
 use super::turns::{BodyTurn, SMALL_BODY, Turn};
+use crate::domain::text::TextError;
 
 /// A body that trickles in holds a connection no longer.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How many times the limit a body may be long before its sender is cut off.
 const PATIENCE: usize = 32;
-
-/// The longest text of a query parameter, in characters.
-const MAX_TEXT: usize = 1_000;
 
 /// The variable parts of a path, in order. What is not an id names nothing: 404.
 pub(crate) struct PathIds(Vec<String>);
@@ -83,15 +81,14 @@ impl Params {
         self.0.get(name).map(String::as_str)
     }
 
-    /// A text; empty where it is not there.
-    pub(crate) fn text(&self, name: &str) -> Result<String, Problem> {
+    /// A text that passes this check; empty where it is not there.
+    pub(crate) fn checked(
+        &self,
+        name: &str,
+        check: fn(&str) -> Result<(), TextError>,
+    ) -> Result<String, Problem> {
         let text = self.get(name).unwrap_or_default();
-        if text.chars().any(char::is_control) {
-            return Err(Problem::invalid(name, "must not contain control characters"));
-        }
-        if text.chars().count() > MAX_TEXT {
-            return Err(Problem::invalid(name, &format!("must not be longer than {MAX_TEXT} characters")));
-        }
+        check(text).map_err(|error| Problem::invalid(name, &error.to_string()))?;
         Ok(text.to_owned())
     }
 

@@ -8,6 +8,7 @@ use super::GatewayState;
 use super::input::Params;
 use super::problem::Problem;
 use super::turns::Reading;
+use crate::domain::text;
 use crate::store::RecipientItem;
 
 const MIN_SEARCH: usize = 2;
@@ -18,7 +19,7 @@ pub(super) async fn search(
     Reading(me, _turn): Reading,
     params: Params,
 ) -> Result<Json<Value>, Problem> {
-    let search = params.text("search")?;
+    let search = params.checked("search", text::search)?;
     let search = search.trim();
     if search.chars().count() < MIN_SEARCH {
         return Err(Problem::invalid("search", "must have 2 characters or more"));

@@ -144,11 +144,11 @@ async fn named(
     let secrets = state.store.secret_names_seen_by(reader, secrets).await?;
     let principals = state.store.principal_names_seen_by(reader, principals).await?;
     let item = |rejection: &Rejection| {
-        let (kind, recipient_kind, id, name) = match rejection.subject {
-            Subject::Secret(id) => ("secret", None, id.get(), secrets.get(&id)),
+        let (kind, recipient_kind, id, name, principal) = match rejection.subject {
+            Subject::Secret(id) => ("secret", None, id.get(), secrets.get(&id), None),
             Subject::Recipient(kind, id) => {
                 let found = principals.get(&id).filter(|found| found.kind == kind);
-                ("recipient", Some(kind), id.get(), found.map(|found| &found.name))
+                ("recipient", Some(kind), id.get(), found.map(|found| &found.name), found)
             }
         };
         json!({
@@ -156,6 +156,8 @@ async fn named(
             "recipient_kind": recipient_kind,
             "id": id,
             "name": name,
+            "username": principal.and_then(|principal| principal.username.as_ref()),
+            "email": principal.and_then(|principal| principal.email.as_ref()),
             "reason": rejection.reason,
             "pairs": rejection.pairs,
         })

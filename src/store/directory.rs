@@ -7,10 +7,11 @@ use diesel::sql_types::{BigInt, Bool, Nullable, SmallInt, Text};
 
 use super::Store;
 use super::access::visible_to;
+use super::reach::found;
 use super::schema::principals;
-use crate::db::{Conn, DbError};
+use crate::db::DbError;
 use crate::domain::plan::{PrincipalFact, recipient_rejection};
-use crate::domain::share::fold;
+use crate::domain::text::{id_of, words};
 use crate::domain::{Permission, PrincipalId, PrincipalKind, Recipient, RejectReason};
 
 /// Somebody who can sign in.
@@ -43,11 +44,14 @@ pub struct RecipientItem {
     pub reason: Option<RejectReason>,
 }
 
-/// A name, and of what kind of principal it is.
+/// A name, of what kind of principal it is, and what tells it from others of that name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrincipalName {
     pub kind: PrincipalKind,
     pub name: String,
+    /// Users only, like the e-mail.
+    pub username: Option<String>,
+    pub email: Option<String>,
 }
 
 #[derive(QueryableByName, Queryable, Selectable)]
@@ -94,8 +98,8 @@ impl Store {
     }
 
     /// Users, user groups and personal groups that the person may know of and whose name, username
-    /// or e-mail contains the text, whatever the case. What is called exactly so comes first, then
-    /// what begins so.
+    /// or e-mail has every word of the search, or whose id it is, as [`crate::domain::text`] compares them. What is
+    /// called exactly so comes first, then what begins so.
     ///
     /// # Errors
     /// The database's.
@@ -107,20 +111,28 @@ impl Store {
     ) -> Result<Vec<RecipientItem>, DbError> {
         self.db
             .read(move |conn| {
-                let find = find(conn);
+                let words = words(&search);
+                let (find, line) = (conn.find(), conn.line_break());
+                let this_id = match words.as_slice() {
+                    [word] => id_of(word).unwrap_or(0),
+                    _ => 0,
+                };
                 let collate = if conn.is_pg() { "COLLATE \"C\"" } else { "" };
                 // search_text has a line each for name, username and e-mail.
                 let sql = format!(
                     "SELECT p.id, p.kind, p.name, p.active, p.username, p.email, p.has_account \
-                     FROM principals p WHERE {find}(p.search_text, $1) > 0 AND {visible} \
-                     ORDER BY CASE WHEN {find}('\n' || p.search_text || '\n', '\n' || $1 || '\n') > 0 THEN 0 \
-                     WHEN {find}(p.search_text, $1) = 1 THEN 1 ELSE 2 END, p.search_text {collate}, p.id \
-                     LIMIT $3",
+                     FROM principals p WHERE {found} AND {visible} \
+                     ORDER BY CASE WHEN p.id = {this_id} \
+                     OR {find}({line} || p.search_text, {line} || $3 || {line}) > 0 THEN 0 \
+                     WHEN {find}(p.search_text, $3) = 1 THEN 1 ELSE 2 END, p.search_text {collate}, p.id \
+                     LIMIT $4",
+                    found = found(conn, "p", "$1", &words),
                     visible = visible_to("$2"),
                 );
                 let rows: Vec<Row> = diesel::sql_query(sql)
-                    .bind::<Text, _>(fold(&search))
+                    .bind::<Text, _>(conn.word_list(&words))
                     .bind::<BigInt, _>(user.get())
+                    .bind::<Text, _>(words.join(" "))
                     .bind::<BigInt, _>(limit)
                     .load(conn)?;
                 rows.into_iter().map(RecipientItem::try_from).collect()
@@ -181,17 +193,13 @@ impl Store {
                 rows.into_iter()
                     .map(|row| {
                         let item = RecipientItem::try_from(row)?;
-                        Ok((item.id, PrincipalName { kind: item.kind, name: item.name }))
+                        let RecipientItem { kind, id, name, username, email, .. } = item;
+                        Ok((id, PrincipalName { kind, name, username, email }))
                     })
                     .collect()
             })
             .await
     }
-}
-
-/// The function that finds a text in another: neither knows wildcards.
-pub(super) fn find(conn: &Conn) -> &'static str {
-    if conn.is_pg() { "strpos" } else { "instr" }
 }
 
 impl TryFrom<Row> for RecipientItem {

@@ -18,6 +18,9 @@ pub struct GrantItem {
     pub kind: Option<PrincipalKind>,
     /// `None` where the reader may not know it: a personal group of others.
     pub name: Option<String>,
+    /// Users only, like the e-mail: what tells two of one name apart.
+    pub username: Option<String>,
+    pub email: Option<String>,
     pub permission: Permission,
     /// The job that gave it; `None` where none did.
     pub job: Option<JobId>,
@@ -44,7 +47,7 @@ impl Store {
                     return Ok(None);
                 }
                 let sql = format!(
-                    "SELECT g.principal_id, p.kind, p.name, {visible} AS visible, g.permission, j.job_id, \
+                    "SELECT g.principal_id, p.kind, p.name, p.username, p.email, {visible} AS visible, g.permission, j.job_id, \
                      g.granted_at FROM grants g LEFT JOIN principals p ON p.id = g.principal_id \
                      LEFT JOIN jobs j ON j.id = COALESCE(g.edit_job, g.view_job) \
                      WHERE g.secret_id = $2 AND g.principal_id > $3 ORDER BY g.principal_id LIMIT $4",
@@ -98,6 +101,10 @@ struct GrantRow {
     kind: Option<i16>,
     #[diesel(sql_type = Nullable<Text>)]
     name: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    username: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    email: Option<String>,
     #[diesel(sql_type = Nullable<Bool>)]
     visible: Option<bool>,
     #[diesel(sql_type = SmallInt)]
@@ -113,13 +120,16 @@ impl TryFrom<GrantRow> for GrantItem {
 
     fn try_from(row: GrantRow) -> Result<Self, DbError> {
         let corrupt = |what: &str| DbError::Corrupt(format!("{what} of a grant to {}", row.principal_id));
+        let is_seen = row.visible == Some(true);
         Ok(Self {
             principal: PrincipalId::try_from(row.principal_id).map_err(DbError::Corrupt)?,
             kind: row
                 .kind
                 .map(|kind| PrincipalKind::from_code(kind).ok_or_else(|| corrupt("kind")))
                 .transpose()?,
-            name: row.name.filter(|_| row.visible == Some(true)),
+            name: row.name.filter(|_| is_seen),
+            username: row.username.filter(|_| is_seen),
+            email: row.email.filter(|_| is_seen),
             permission: Permission::from_code(row.permission).ok_or_else(|| corrupt("permission"))?,
             job: row.job_id.map(|job| job.parse().map_err(|()| corrupt("job"))).transpose()?,
             granted_at: row.granted_at,

@@ -1,7 +1,7 @@
 //! Import: people, groups and secrets, a file in one transaction.
 //!
 //! Lines come in any order and are written in batches as they are read, so memory is bounded by the
-//! batch and, for references, by 16 bytes a referenced user. What can be known only at the end (a
+//! batch and by 16 bytes an id, of lines and of users that are referred to. What can be known only at the end (a
 //! member whose own line comes later, a username that passes from one person to another) is checked
 //! at the end of the transaction; every refusal names a line and changes nothing.
 
@@ -80,7 +80,7 @@ type Numbered = Result<(u64, ImportLine), ImportError>;
 impl Store {
     /// Imports JSON Lines in one transaction. What is there is replaced (members and tags included),
     /// so the same file can be imported again; a secret's line without a client secret keeps the one
-    /// there is. Of two lines with one id, the later counts. Blank lines are skipped.
+    /// there is. Two lines with one id are refused: nobody could say which of them counts. Blank lines are skipped.
     ///
     /// # Errors
     /// The line that is wrong; nothing was changed then.
@@ -157,8 +157,13 @@ fn run(
     sealer: Option<Sealer>,
 ) -> Result<Imported, ImportError> {
     take_turns(conn)?;
-    let mut importer =
-        Importer { sealer, batch: Batch::default(), open: Open::default(), imported: Imported::default() };
+    let mut importer = Importer {
+        sealer,
+        batch: Batch::default(),
+        open: Open::default(),
+        ids: Ids::default(),
+        imported: Imported::default(),
+    };
     for line in lines {
         let (number, line) = line?;
         importer.take(conn, number, &line)?;
@@ -172,11 +177,35 @@ struct Importer {
     sealer: Option<Sealer>,
     batch: Batch,
     open: Open,
+    ids: Ids,
     imported: Imported,
+}
+
+/// The ids of the lines so far, each with its line.
+#[derive(Default)]
+struct Ids {
+    principals: HashMap<i64, u64>,
+    secrets: HashMap<i64, u64>,
+}
+
+impl Ids {
+    fn take(&mut self, number: u64, line: &ImportLine) -> Result<(), ImportError> {
+        let (ids, id) = match line {
+            ImportLine::User(user) => (&mut self.principals, user.id.get()),
+            ImportLine::UserGroup(group) => (&mut self.principals, group.id.get()),
+            ImportLine::PersonalGroup(group) => (&mut self.principals, group.id.get()),
+            ImportLine::Secret(secret) => (&mut self.secrets, secret.id.get()),
+        };
+        match ids.insert(id, number) {
+            None => Ok(()),
+            Some(first) => Err(ImportError::line(number, format!("id {id} is that of line {first} already"))),
+        }
+    }
 }
 
 impl Importer {
     fn take(&mut self, conn: &mut Conn, number: u64, line: &ImportLine) -> Result<(), ImportError> {
+        self.ids.take(number, line)?;
         if self.batch.is_full() || self.batch.overlaps(line) {
             self.batch.flush(conn, &mut self.open)?;
         }

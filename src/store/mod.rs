@@ -30,6 +30,7 @@ mod notices;
 mod outbox;
 mod pulse;
 mod reach;
+mod refold;
 mod rejections;
 mod replay;
 pub(crate) mod schema;
@@ -58,6 +59,7 @@ pub use holders::GrantItem;
 pub use lanes::{ChunkDone, LaneFound, LaneOptions, LaneWork};
 pub use notices::Notice;
 pub use outbox::{Letter, OutboxRow, TRIES as OUTBOX_TRIES};
+pub use refold::migrate;
 pub use replay::{NotReplayed, Publisher, Replayed};
 pub use secret::{Edited, Sealed, SecretDetail};
 pub use secrets::{OwnedBy, SecretCursor, SecretFilter, SecretItem, SecretSort, Selectable};
@@ -81,7 +83,7 @@ const LOCKS_OF_MANY: Duration = Duration::from_millis(250);
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
-pub use names::{Match, Named};
+pub use names::{Known, Match, Named};
 
 /// A handle on everything that is kept. Cheap to clone.
 #[derive(Clone)]

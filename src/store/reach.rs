@@ -9,16 +9,10 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use super::access::acting_as;
-use super::directory::find;
 use super::secrets::{OwnedBy, SecretCursor, SecretFilter, SecretItem, SecretSort};
 use crate::db::{Conn, DbError};
-use crate::domain::share::fold;
-use crate::domain::{PrincipalId, Reach, SecretId};
-
-/// The stored copy that searches look into: name, identifier and URL, folded, a line each.
-pub(super) fn search_text(name: &str, identifier: Option<&str>, url: &str) -> String {
-    fold(&format!("{name}\n{}\n{url}", identifier.unwrap_or_default()))
-}
+use crate::domain::text::{id_of, normal};
+use crate::domain::{PrincipalId, Reach, SecretId, text};
 
 /// A level of the queries as what it means.
 pub(super) fn reach(level: i64) -> Result<Reach, DbError> {
@@ -35,10 +29,10 @@ pub(super) fn secret_id(id: i64) -> Result<SecretId, DbError> {
 }
 
 /// The tables and conditions of every listing: `s` a secret in reach of `$1`, `r.level` how (1 view,
-/// 2 edit, 3 owner). `$2` is the folded search, `$3` the tag.
+/// 2 edit, 3 owner). `$2` is the list of words, `$3` the tag: [`Wanted`] has them.
 ///
 /// CROSS JOIN keeps SQLite's planner from reading all grants first.
-fn in_reach(conn: &Conn, filter: &SecretFilter) -> (String, String) {
+fn in_reach(conn: &Conn, filter: &SecretFilter, wanted: &Wanted) -> (String, String) {
     let with = format!(
         "WITH acting AS ({acting}), reach AS (SELECT secret_id, MAX(level) AS level FROM (\
          SELECT id AS secret_id, 3 AS level FROM secrets WHERE owner_id = $1 UNION ALL \
@@ -63,14 +57,43 @@ fn in_reach(conn: &Conn, filter: &SecretFilter) -> (String, String) {
             format!("AND s.id IN ({})", list.join(", "))
         }
     };
-    // The empty text is found everywhere.
-    let find = find(conn);
+    let found = found(conn, "s", "$2", &wanted.words);
     let from = format!(
-        "FROM reach r CROSS JOIN secrets s WHERE s.id = r.secret_id AND {find}(s.search_text, $2) > 0 \
+        "FROM reach r CROSS JOIN secrets s WHERE s.id = r.secret_id AND {found} \
          AND ($3 = '' OR EXISTS (SELECT 1 FROM secret_tags t WHERE t.secret_id = s.id AND t.tag = $3)) \
          {shared} {owner} {ids}"
     );
     (with, from)
+}
+
+/// What is looked for, as the statements have it.
+struct Wanted {
+    words: Vec<String>,
+    list: String,
+    tag: String,
+}
+
+impl Wanted {
+    fn of(conn: &Conn, filter: &SecretFilter) -> Self {
+        let words = text::words(&filter.search);
+        Self { list: conn.word_list(&words), words, tag: normal(&filter.tag).into_owned() }
+    }
+}
+
+/// The condition that every word is found in the folded copy of a row of `table`, or is its id. `parameter`
+/// stands for the list of words ([`Conn::word_list`]).
+pub(super) fn found(conn: &Conn, table: &str, parameter: &str, words: &[String]) -> String {
+    let find = conn.find();
+    let each = words.iter().enumerate().map(|(place, word)| {
+        let found = format!("{find}({table}.search_text, {}) > 0", conn.word(parameter, place));
+        match id_of(word) {
+            Some(id) => format!("({found} OR {table}.id = {id})"),
+            None => found,
+        }
+    });
+    // A parameter has to stand in the text, also where there is no word.
+    let all: Vec<String> = [format!("{parameter} <> ' '")].into_iter().chain(each).collect();
+    all.join(" AND ")
 }
 
 /// Somebody else than `$1` has a grant on the secret `s`.
@@ -93,13 +116,14 @@ pub(super) fn matching(
     user: PrincipalId,
     filter: &SecretFilter,
 ) -> Result<Vec<MatchRow>, DbError> {
-    let (with, from) = in_reach(conn, filter);
+    let wanted = Wanted::of(conn, filter);
+    let (with, from) = in_reach(conn, filter, &wanted);
     let sql =
         format!("{with} SELECT s.id, CAST(r.level AS BIGINT) AS level, s.disabled {from} ORDER BY s.id");
     Ok(diesel::sql_query(sql)
         .bind::<BigInt, _>(user.get())
-        .bind::<Text, _>(fold(&filter.search))
-        .bind::<Text, _>(&filter.tag)
+        .bind::<Text, _>(wanted.list)
+        .bind::<Text, _>(wanted.tag)
         .load(conn)?)
 }
 
@@ -116,14 +140,15 @@ pub(super) fn tags_in_reach(
     user: PrincipalId,
     filter: &SecretFilter,
 ) -> Result<Vec<String>, DbError> {
-    let (with, from) = in_reach(conn, filter);
+    let wanted = Wanted::of(conn, filter);
+    let (with, from) = in_reach(conn, filter, &wanted);
     let sql = format!(
         "{with} SELECT DISTINCT own.tag FROM secret_tags own WHERE own.secret_id IN (SELECT s.id {from})"
     );
     let rows: Vec<TagRow> = diesel::sql_query(sql)
         .bind::<BigInt, _>(user.get())
-        .bind::<Text, _>(fold(&filter.search))
-        .bind::<Text, _>(&filter.tag)
+        .bind::<Text, _>(wanted.list)
+        .bind::<Text, _>(wanted.tag)
         .load(conn)?;
     let mut tags: Vec<String> = rows.into_iter().map(|row| row.tag).collect();
     tags.sort_unstable();
@@ -149,12 +174,13 @@ pub(super) fn page(
     after: Option<SecretCursor>,
     limit: usize,
 ) -> Result<Vec<PageRow>, DbError> {
-    // The name is the first line. Compared byte by byte, as SQLite does, so that pages do not depend
-    // on the server's language; cut, so that a cursor stays short.
+    // The folded name is the first line: neither case nor accents decide. Compared byte by byte, as SQLite does,
+    // so that pages do not depend on the server's language; cut, so that a cursor stays short.
     let key = if sort.by_name() { "substr(s.search_text, 1, 100)" } else { "CAST('' AS TEXT)" };
     let key = if conn.is_pg() { format!("{key} COLLATE \"C\"") } else { key.to_owned() };
     let (compare, direction) = if sort.descending() { ("<", "DESC") } else { (">", "ASC") };
-    let (with, from) = in_reach(conn, filter);
+    let wanted = Wanted::of(conn, filter);
+    let (with, from) = in_reach(conn, filter, &wanted);
     let sql = format!(
         "{with} SELECT s.id, {key} AS sort_key, CAST(r.level AS BIGINT) AS level {from} \
          AND ($4 = 0 OR ({key}, s.id) {compare} ($5, $4)) \
@@ -163,8 +189,8 @@ pub(super) fn page(
     let (after_id, after_key) = after.map_or((0, String::new()), |cursor| (cursor.id, cursor.key));
     Ok(diesel::sql_query(sql)
         .bind::<BigInt, _>(user.get())
-        .bind::<Text, _>(fold(&filter.search))
-        .bind::<Text, _>(&filter.tag)
+        .bind::<Text, _>(wanted.list)
+        .bind::<Text, _>(wanted.tag)
         .bind::<BigInt, _>(after_id)
         .bind::<Text, _>(after_key)
         .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
@@ -187,6 +213,8 @@ struct ItemRow {
     owner_id: i64,
     #[diesel(sql_type = Nullable<Text>)]
     owner_name: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    owner_username: Option<String>,
     #[diesel(sql_type = Bool)]
     disabled: bool,
 }
@@ -207,7 +235,7 @@ pub(super) fn items(
     let list = conn.id_list(page.iter().map(|row| row.id));
     let sql = format!(
         "SELECT s.id, s.name, s.url, s.identifier, {SHARED} AS shared, s.owner_id, p.name AS owner_name, \
-         s.disabled FROM secrets s LEFT JOIN principals p ON p.id = s.owner_id WHERE s.id IN ({})",
+         p.username AS owner_username, s.disabled FROM secrets s LEFT JOIN principals p ON p.id = s.owner_id WHERE s.id IN ({})",
         conn.each_id("$2"),
     );
     let rows: Vec<ItemRow> =
@@ -227,6 +255,7 @@ pub(super) fn items(
                 shared: row.shared,
                 owner: PrincipalId::try_from(row.owner_id).map_err(DbError::Corrupt)?,
                 owner_name: row.owner_name.unwrap_or_default(),
+                owner_username: row.owner_username,
                 disabled: row.disabled,
                 reach: reach(at.level)?,
             })

@@ -5,9 +5,10 @@ use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use super::Store;
 use super::access::acting_as;
-use super::reach::{SHARED, reach, search_text, tags};
+use super::reach::{SHARED, reach, tags};
 use super::schema::{secret_tags, secrets};
 use crate::db::{Conn, DbError, Flow};
+use crate::domain::text::secret_search_text;
 use crate::domain::{PrincipalId, Reach, SecretId, SecretPatch};
 
 /// A secret with everything but the client secret.
@@ -26,6 +27,7 @@ pub struct SecretDetail {
     pub owner: PrincipalId,
     /// Empty where the owner is unknown.
     pub owner_name: String,
+    pub owner_username: Option<String>,
     pub disabled: bool,
     /// Milliseconds since 1970.
     pub updated_at: i64,
@@ -191,7 +193,7 @@ fn update(
         Some(Some(sealed)) => (Some(Some(sealed.bytes)), Some(Some(sealed.key_id))),
     };
     let change = Change {
-        search_text: search_text(&name, identifier.as_deref(), &url),
+        search_text: secret_search_text(&name, identifier.as_deref(), &url),
         name,
         url,
         client_id: patch.client_id,
@@ -237,6 +239,8 @@ struct DetailRow {
     owner_id: i64,
     #[diesel(sql_type = Nullable<Text>)]
     owner_name: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    owner_username: Option<String>,
     #[diesel(sql_type = Bool)]
     disabled: bool,
     #[diesel(sql_type = BigInt)]
@@ -251,7 +255,8 @@ fn detail(
 ) -> Result<Option<SecretDetail>, DbError> {
     let sql = format!(
         "SELECT s.name, s.url, s.client_id, s.client_secret IS NOT NULL AS has_client_secret, s.identifier, \
-         s.method, s.notes, {SHARED} AS shared, s.owner_id, p.name AS owner_name, s.disabled, s.updated_at \
+         s.method, s.notes, {SHARED} AS shared, s.owner_id, p.name AS owner_name, \
+         p.username AS owner_username, s.disabled, s.updated_at \
          FROM secrets s LEFT JOIN principals p ON p.id = s.owner_id WHERE s.id = $2"
     );
     let row: Option<DetailRow> = diesel::sql_query(sql)
@@ -275,6 +280,7 @@ fn detail(
         shared: row.shared,
         owner: PrincipalId::try_from(row.owner_id).map_err(DbError::Corrupt)?,
         owner_name: row.owner_name.unwrap_or_default(),
+        owner_username: row.owner_username,
         disabled: row.disabled,
         updated_at: row.updated_at,
         reach,

@@ -16,9 +16,10 @@ use crate::domain::{AllFilter, PrincipalId, Reach, RejectReason, SecretId};
 /// Which secrets of those in reach.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SecretFilter {
-    /// Substring of name, identifier or URL, whatever the case; empty restricts nothing.
+    /// Words that are all in name, identifier or URL, or are the id, as [`crate::domain::text`] compares them;
+    /// none restrict nothing.
     pub search: String,
-    /// Exactly this tag; empty restricts nothing.
+    /// This tag, in whatever form its accents were composed; empty restricts nothing.
     pub tag: String,
     /// Whether somebody else than the person has a grant.
     pub shared: Option<bool>,
@@ -40,7 +41,7 @@ pub enum OwnedBy {
     Others,
 }
 
-/// The order of a listing. Names are compared in lower case, by their first 100 characters; between
+/// The order of a listing. Names are compared without case and accents, by their first 100 characters; between
 /// equals, identifier and id decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SecretSort {
@@ -81,6 +82,7 @@ pub struct SecretItem {
     pub owner: PrincipalId,
     /// Empty where the owner is unknown.
     pub owner_name: String,
+    pub owner_username: Option<String>,
     pub disabled: bool,
     pub reach: Reach,
 }

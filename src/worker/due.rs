@@ -1,6 +1,9 @@
 //! The timer: once a second, what is due gets a message.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::broker::Queue;
 use crate::db::{DbError, FailureClass};
@@ -9,9 +12,17 @@ use crate::store::DueWork;
 
 use super::Worker;
 
+/// How often rows are looked for that an older program wrote: it runs beside this one while the programs are
+/// exchanged, and at no other time.
+const FOLD_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Looks for due work until `stop`.
 pub(super) async fn run(worker: Arc<Worker>, stop: Stop) {
+    let mut folded_at: Option<Instant> = None;
     while stop.sleep(worker.options.due_interval).await {
+        if folded_at.is_none_or(|at| at.elapsed() >= FOLD_INTERVAL) {
+            folded_at = worker.fold_texts().await.then(Instant::now);
+        }
         match worker.wake_due().await {
             Ok(found) if found == DueWork::default() => {}
             Ok(found) => tracing::info!(?found, "woke due work"),
@@ -25,6 +36,18 @@ pub(super) async fn run(worker: Arc<Worker>, stop: Stop) {
 }
 
 impl Worker {
+    /// Folds some of the rows that an older program wrote. True: there are no more for now.
+    async fn fold_texts(&self) -> bool {
+        match self.store.fold_stale_texts().await {
+            Ok(more) => !more,
+            // As with due work: it is tried again, and the consumers tell of an outage.
+            Err(error) => {
+                tracing::debug!(%error, "could not fold the texts of an older program");
+                true
+            }
+        }
+    }
+
     /// Looks for due work once.
     ///
     /// # Errors

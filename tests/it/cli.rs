@@ -352,7 +352,7 @@ fn share_waits_for_the_notice_and_its_exit_code_tells_how_it_ended() {
 
     // 325 secrets have the tag, 300 of them are ana's.
     let done = share(&["--tag", "prod", "--user", "bruno", "--group", "Pagamentos:edit"]).done();
-    assert!(done.contains(" of Ana Souza is completed\n") && done.contains(" 600 shared\n"), "{done}");
+    assert!(done.contains(" of Ana Souza (ana) is completed\n") && done.contains(" 600 shared\n"), "{done}");
 
     let again = share(&["--tag", "prod", "--user", "bruno:edit", "carla"]);
     assert_eq!(again.code, Some(3), "{}", again.stderr);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use batchshare::domain::Permission;
-use batchshare::domain::share::fold;
+use batchshare::domain::text::{fold, group_search_text, person_search_text, secret_search_text};
 
 use crate::support::TestDb;
 
@@ -38,7 +38,7 @@ impl Fixture {
     }
 
     pub fn person(self, id: i64, username: &str, name: &str, email: &str) -> Self {
-        let search = text(&fold(&format!("{name}\n{username}\n{email}")));
+        let search = text(&person_search_text(name, username, email));
         let (username, name, email) = (text(username), text(name), text(email));
         self.push(&format!(
             "INSERT INTO principals (id, kind, name, active, username, email, has_account, owner_id, \
@@ -56,7 +56,7 @@ impl Fixture {
     }
 
     fn group(mut self, id: i64, kind: i16, name: &str, owner: &str, members: &[i64]) -> Self {
-        let (search, name) = (text(&fold(name)), text(name));
+        let (search, name) = (text(&group_search_text(name)), text(name));
         self = self.push(&format!(
             "INSERT INTO principals (id, kind, name, active, username, email, has_account, owner_id, \
              visible_to_members, search_text) \
@@ -71,7 +71,7 @@ impl Fixture {
     /// A secret with the URL `https://<id>.example`, the client ID `ci_<id>` and nothing else.
     pub fn secret(self, id: i64, owner: i64, name: &str) -> Self {
         let url = format!("https://{id}.example");
-        let search = text(&fold(&format!("{name}\n\n{url}")));
+        let search = text(&secret_search_text(name, None, &url));
         let name = text(name);
         self.push(&format!(
             "INSERT INTO secrets (id, owner_id, name, url, client_id, method, notes, disabled, search_text, \

@@ -62,14 +62,14 @@ on_both_stores! {
         let one = async |table: &str, condition: &str| db.number(&format!("SELECT count(*) FROM {table} WHERE {condition}")).await;
         for (table, condition) in [
             ("principals", "id = 7 AND kind = 1 AND name = 'Ana Souza' AND username = 'ana' AND email = 'Ana@example.com' \
-              AND active AND has_account AND owner_id IS NULL AND search_text LIKE '%ana@example.com'"),
+              AND active AND has_account AND owner_id IS NULL AND search_text LIKE '%ana@example.com_\t'"),
             ("principals", "id = 8 AND NOT active AND NOT has_account AND email IS NULL"),
             ("principals", "id = 12 AND kind = 2 AND active AND has_account AND username IS NULL"),
-            ("principals", "id = 31 AND kind = 3 AND owner_id = 7 AND visible_to_members AND search_text LIKE 'plantão%'"),
+            ("principals", "id = 31 AND kind = 3 AND owner_id = 7 AND visible_to_members AND search_text LIKE 'plantao%'"),
             ("secrets", "id = 101 AND owner_id = 7 AND identifier = 'Stripe-PROD' AND method = 'POST' AND disabled \
               AND url = 'https://API.example.com' AND client_id = 'ci' AND length(notes) = 3 \
               AND client_secret_key = 'k1' AND length(client_secret) = 5 AND updated_at > 1700000000000 \
-              AND search_text LIKE 'stripe 101_stripe-prod_https://api.example.com'"),
+              AND search_text LIKE 'stripe 101_stripe-prod_https://api.example.com_\t'"),
         ] {
             assert_eq!(one(table, condition).await, 1, "{condition}");
         }
@@ -92,7 +92,7 @@ on_both_stores! {
         let second = format!("{}\n{}", r#"{"type":"user_group","id":12,"name":"Contas","members":[8]}"#, secret(101, r#","tags":["c"]"#));
         import(&db, &second).await.expect("imported");
         assert_eq!(db.number("SELECT sum(user_id) FROM members WHERE group_id = 12").await, 8);
-        assert_eq!(db.number("SELECT count(*) FROM principals WHERE name = 'Contas' AND search_text = 'contas'").await, 1);
+        assert_eq!(db.number("SELECT count(*) FROM principals WHERE name = 'Contas' AND search_text = 'contas\n\t'").await, 1);
         assert_eq!(db.number("SELECT count(*) FROM secret_tags").await, 1);
         assert_eq!(db.number("SELECT count(*) FROM secret_tags WHERE tag = 'c'").await, 1);
         assert_eq!(db.number("SELECT count(*) FROM secrets WHERE client_secret_key = 'k1' AND length(client_secret) = 5").await, 1);
@@ -109,9 +109,6 @@ on_both_stores! {
         assert_eq!(db.number("SELECT id FROM principals WHERE username = 'ana'").await, 8);
         assert_eq!(db.number("SELECT id FROM secrets WHERE identifier = 'x'").await, 2);
         assert_eq!(db.number("SELECT count(*) FROM secrets WHERE identifier IS NULL").await, 1);
-        // Of two lines with one id, the later counts.
-        import(&db, &[user(7, "one"), user(7, "two")].join("\n")).await.expect("imported");
-        assert_eq!(db.number("SELECT id FROM principals WHERE username = 'two'").await, 7);
     }
 
     async fn whatever_is_wrong_names_its_line_and_changes_nothing(kind: Kind) {
@@ -146,6 +143,25 @@ on_both_stores! {
             .collect();
         text.push_str(r#"{"type":"user","id":77777,"username":"u5","name":"N"}"#);
         assert_eq!(refused(&db, &text).await, "line 30001: username is that of user 5");
+    }
+
+    async fn an_id_twice_in_a_file_is_refused_with_both_lines(kind: Kind) {
+        let db = TestDb::new(kind).await;
+        import(&db, PEOPLE).await.expect("imported");
+        let user = r#"{"type":"user","id":50,"username":"u","name":"N"}"#;
+        let group = r#"{"type":"user_group","id":50,"name":"G"}"#;
+        let own = r#"{"type":"personal_group","id":50,"name":"G","owner":7}"#;
+        let again = r#"{"type":"user","id":50,"username":"other","name":"N"}"#;
+        for (first, second) in [(user, again), (user, group), (group, own), (own, user), (group, group)] {
+            assert_eq!(refused(&db, &format!("{first}\n\n{second}")).await, "line 3: id 50 is that of line 1 already");
+        }
+        let text = [secret(101, ""), user.to_owned(), secret(101, "")].join("\n");
+        assert_eq!(refused(&db, &text).await, "line 3: id 101 is that of line 1 already");
+        // However far apart; and a secret may have the number of a person.
+        let mut text: String = (1..=12_000).map(|id| secret(1_000 + id, "") + "\n").collect();
+        import(&db, &format!("{text}{}", secret(7, ""))).await.expect("imported");
+        text.push_str(&secret(1_001, ""));
+        assert_eq!(refused(&db, &text).await, "line 12001: id 1001 is that of line 1 already");
     }
 
     async fn a_client_secret_never_shows(kind: Kind) {

@@ -49,6 +49,7 @@ mod stopping;
 mod stream;
 mod support;
 mod take;
+mod texts;
 mod together;
 mod wire;
 mod world;

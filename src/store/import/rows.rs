@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::db::{Conn, DbError};
 use crate::domain::PrincipalKind;
 use crate::domain::import::{PersonalGroup, Secret, User, UserGroup};
-use crate::domain::share::fold;
+use crate::domain::text::{group_search_text, person_search_text, secret_search_text};
 
 #[derive(Serialize)]
 pub(super) struct PrincipalRow {
@@ -96,7 +96,7 @@ impl PrincipalRow {
             has_account: user.has_account,
             owner_id: None,
             visible_to_members: false,
-            search_text: fold(&format!("{}\n{}\n{}", user.name, user.username, user.email)),
+            search_text: person_search_text(&user.name, &user.username, &user.email),
         }
     }
 
@@ -123,7 +123,7 @@ impl PrincipalRow {
             has_account: true,
             owner_id: None,
             visible_to_members: false,
-            search_text: fold(name),
+            search_text: group_search_text(name),
         }
     }
 }
@@ -132,7 +132,6 @@ impl SecretRow {
     /// `sealed`: the encrypted client secret and the id of its key.
     pub(super) fn of(secret: &Secret, sealed: Option<(Vec<u8>, String)>) -> Self {
         let (sealed, key) = sealed.unzip();
-        let identifier = secret.identifier.as_deref().unwrap_or_default();
         Self {
             id: secret.id.get(),
             owner_id: secret.owner.get(),
@@ -145,7 +144,7 @@ impl SecretRow {
             method: secret.method.clone(),
             notes: secret.notes.clone(),
             disabled: secret.disabled,
-            search_text: fold(&format!("{}\n{identifier}\n{}", secret.name, secret.url)),
+            search_text: secret_search_text(&secret.name, secret.identifier.as_deref(), &secret.url),
         }
     }
 }

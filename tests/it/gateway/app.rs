@@ -145,6 +145,7 @@ impl Call {
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
+        let value = ureq::http::HeaderValue::from_bytes(value.as_bytes()).expect("a header's value");
         self.request = self.request.header(name, value);
         self
     }

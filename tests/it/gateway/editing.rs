@@ -164,10 +164,10 @@ on_both_stores! {
         assert_eq!(
             *answer.ok(200),
             json!({"items": [
-                {"principal_id": 3, "kind": "user", "name": "carla", "permission": "view", "job_id": null, "granted_at": at},
-                {"principal_id": 10, "kind": "user_group", "name": "Team", "permission": "edit", "job_id": job, "granted_at": at},
+                {"principal_id": 3, "kind": "user", "name": "carla", "username": "carla", "email": "carla@example.com", "permission": "view", "job_id": null, "granted_at": at},
+                {"principal_id": 10, "kind": "user_group", "name": "Team", "username": null, "email": null, "permission": "edit", "job_id": job, "granted_at": at},
                 // Ana may not know what carla calls her group; that it has access, she may.
-                {"principal_id": 20, "kind": "personal_group", "name": null, "permission": "view", "job_id": null, "granted_at": at},
+                {"principal_id": 20, "kind": "personal_group", "name": null, "username": null, "email": null, "permission": "view", "job_id": null, "granted_at": at},
             ], "next_cursor": null})
         );
         let seen = app.get("carla", "/secrets/101/grants").await;

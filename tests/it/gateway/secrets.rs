@@ -53,7 +53,7 @@ on_both_stores! {
         assert_eq!(
             answer.body["items"][0],
             json!({"id": 101, "name": "Stripe", "url": "https://101.example", "identifier": "stripe-Prod",
-                   "tags": ["pay", "prod"], "shared": false, "owner": {"id": 1, "name": "Ana Souza"},
+                   "tags": ["pay", "prod"], "shared": false, "owner": {"id": 1, "name": "Ana Souza", "username": "ana"},
                    "disabled": false, "permission": "owner", "shareable": true})
         );
         assert_eq!(answer.next(), None);
@@ -66,7 +66,7 @@ on_both_stores! {
     async fn names_are_sorted_whatever_their_case(kind: Kind) {
         let app = App::start(kind, vaults()).await;
         let by_name = app.get("ana", "/secrets").await.ids();
-        assert_eq!(by_name, [104, 202, 101, 204, 203, 201, 103, 102]);
+        assert_eq!(by_name, [104, 102, 202, 101, 204, 203, 201, 103]);
         let mut reversed = app.get("ana", "/secrets?sort=-name").await.ids();
         reversed.reverse();
         assert_eq!(reversed, by_name);
@@ -203,7 +203,7 @@ on_both_stores! {
             *answer.ok(200),
             json!({"id": 101, "name": "Stripe", "url": "https://101.example", "client_id": "ci_101",
                    "has_client_secret": false, "identifier": "stripe-Prod", "method": "GET", "tags": ["pay", "prod"],
-                   "notes": "", "shared": false, "owner": {"id": 1, "name": "Ana Souza"}, "disabled": false,
+                   "notes": "", "shared": false, "owner": {"id": 1, "name": "Ana Souza", "username": "ana"}, "disabled": false,
                    "permission": "owner", "shareable": true, "updated_at": "1970-01-01T00:00:00Z"})
         );
         for (id, permission) in [(201, "view"), (202, "edit"), (203, "edit"), (204, "view")] {

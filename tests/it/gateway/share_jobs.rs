@@ -236,7 +236,10 @@ on_both_stores! {
         }
         let answer = app.get("ana", &format!("/share-jobs/{id}/rejections")).await;
         let item = |kind: &str, recipient: Option<&str>, id: i64, name: Option<&str>, reason: &str, pairs: i64| {
-            json!({"kind": kind, "recipient_kind": recipient, "id": id, "name": name, "reason": reason, "pairs": pairs})
+            let username = name.filter(|_| recipient == Some("user"));
+            let email = username.map(|username| format!("{username}@example.com"));
+            json!({"kind": kind, "recipient_kind": recipient, "id": id, "name": name, "username": username,
+                   "email": email, "reason": reason, "pairs": pairs})
         };
         assert_eq!(
             *answer.ok(200),

@@ -4,10 +4,10 @@ use secrecy::SecretString;
 use serde::de::MapAccess;
 
 use super::invalid::{Invalid, Unread};
-use super::kinds::{Flag, Tags, Text, id, ids, secret};
+use super::kinds::{Flag, Kept, Tags, Text, id, ids, secret};
 use super::read::{Member, Object, Once, Place, UNKNOWN, document};
 use crate::domain::import::{ImportLine, PersonalGroup, Secret, User, UserGroup};
-use crate::domain::{PrincipalId, SecretId};
+use crate::domain::{PrincipalId, SecretId, text};
 
 /// What a line is to look like, for whoever has a file of another kind.
 const SHAPE: &str = "an import is JSON Lines, one object a line, like \
@@ -74,21 +74,21 @@ impl<'de> Object<'de> for Line {
         match name {
             "type" => member.read(Text::Filled, &mut self.kind),
             "id" => member.read(id(), &mut self.id),
-            "username" => member.read(Text::Filled, &mut self.username),
-            "name" => member.read(Text::Filled, &mut self.name),
-            "email" => member.read(Text::Line, &mut self.email),
+            "username" => member.read(Kept(text::username), &mut self.username),
+            "name" => member.read(Kept(text::name), &mut self.name),
+            "email" => member.read(Kept(text::email), &mut self.email),
             "active" => member.read(Flag, &mut self.active),
             "has_account" => member.read(Flag, &mut self.has_account),
             "owner" => member.read(id(), &mut self.owner),
             "members" => member.read(ids(), &mut self.members),
             "visible_to_members" => member.read(Flag, &mut self.visible_to_members),
-            "url" => member.read(Text::Filled, &mut self.url),
-            "client_id" => member.read(Text::Filled, &mut self.client_id),
+            "url" => member.read(Kept(text::url), &mut self.url),
+            "client_id" => member.read(Kept(text::client_id), &mut self.client_id),
             "client_secret" => secret(member, &mut self.client_secret),
-            "identifier" => member.read(Text::Line, &mut self.identifier),
-            "method" => member.read(Text::Line, &mut self.method),
+            "identifier" => member.read(Kept(text::identifier), &mut self.identifier),
+            "method" => member.read(Kept(text::method), &mut self.method),
             "tags" => member.read(Tags, &mut self.tags),
-            "notes" => member.read(Text::Lines, &mut self.notes),
+            "notes" => member.read(Kept(text::notes), &mut self.notes),
             "disabled" => member.read(Flag, &mut self.disabled),
             _ => member.unknown(),
         }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::domain::text::is_hidden;
+
 /// A field that is missing or wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {problem}")]
@@ -37,11 +39,7 @@ const SHOWN: usize = 100;
 /// The name of a field as an error shows it. A name that is unknown is the sender's own text: shortened, it cannot
 /// fill a log, and escaped, it cannot steer a terminal or turn the direction of what stands behind it.
 pub(super) fn shown(name: &str) -> Cow<'_, str> {
-    let hides = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
+    let hides = |c: char| c.is_control() || is_hidden(c);
     if name.len() <= SHOWN && !name.chars().any(hides) {
         return Cow::Borrowed(name);
     }

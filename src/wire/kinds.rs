@@ -9,8 +9,9 @@ use zeroize::Zeroizing;
 use super::invalid::Problem;
 use super::read::{Fields, Kind, Member, Object, Once, Place, item};
 use crate::domain::ids::{JobId, MAX_ID};
+use crate::domain::text::{self, TextError};
 
-/// The longest text of one field, in bytes. Notes and searches of people are far below.
+/// The longest text of one field, in bytes, where it has no rule of its own (see [`Kept`]).
 const MAX_TEXT: usize = 16 * 1024;
 
 /// A text.
@@ -20,15 +21,12 @@ pub(super) enum Text {
     Line,
     /// The same, and not empty.
     Filled,
-    /// One that may have line breaks and tabs.
-    Lines,
 }
 
 impl Text {
     /// Holds a text against its rule.
     pub(super) fn check(self, text: &str) -> Result<(), Problem> {
-        let allowed = |c: char| matches!(self, Self::Lines) && matches!(c, '\n' | '\r' | '\t');
-        if text.chars().any(|c| c.is_control() && !allowed(c)) {
+        if text.chars().any(char::is_control) {
             return Err("must not contain control characters".into());
         }
         if text.len() > MAX_TEXT {
@@ -52,6 +50,22 @@ impl Kind<'_> for Text {
 
     fn text(self, text: &str) -> Result<String, Problem> {
         self.check(text).map(|()| text.to_owned())
+    }
+}
+
+/// A text by a rule of its own, in the form in which it is kept.
+#[derive(Clone, Copy)]
+pub(super) struct Kept(pub(super) fn(&str) -> Result<String, TextError>);
+
+impl Kind<'_> for Kept {
+    type Value = String;
+
+    fn other(self) -> Result<String, Problem> {
+        Err(MUST_BE_A_TEXT.into())
+    }
+
+    fn text(self, text: &str) -> Result<String, Problem> {
+        (self.0)(text).map_err(|error| error.to_string().into())
     }
 }
 
@@ -176,14 +190,14 @@ impl Kind<'_> for Flag {
     }
 }
 
-/// The tags of a secret, in order and each once.
+/// The tags of a secret, in order and each once, however its accents were composed.
 pub(super) struct Tags;
 
 /// Far more than anybody sorts secrets by.
 const MAX_TAGS: usize = 100;
 
-fn tag() -> Text {
-    Text::Filled
+fn tag() -> Kept {
+    Kept(text::tag)
 }
 
 impl<'de> Kind<'de> for Tags {
@@ -246,7 +260,7 @@ pub(super) fn secret<'de, A: MapAccess<'de>>(
 fn secret_of(raw: &str) -> Result<SecretString, Problem> {
     let inner = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).ok_or(MUST_BE_A_TEXT)?;
     let text = unescaped(inner).ok_or(MUST_BE_A_TEXT)?;
-    Text::Lines.check(&text)?;
+    text::client_secret(&text).map_err(|error| error.to_string())?;
     // From a text of just that length: a longer one would be copied once more, and not wiped.
     Ok(SecretString::from(text.as_str()))
 }

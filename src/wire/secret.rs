@@ -4,9 +4,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::MapAccess;
 
 use super::invalid::{Invalid, Unread};
-use super::kinds::{Flag, Tags, Text, secret};
+use super::kinds::{Flag, Kept, Tags, secret};
 use super::read::{Member, Object, Once, Place, document};
-use crate::domain::SecretPatch;
+use crate::domain::{SecretPatch, text};
 
 /// Reads a change. A field that is absent stays as it is; null empties what may be empty. A field
 /// that is no secret's, or cannot be set, is an error: it would be lost without a word.
@@ -37,14 +37,14 @@ impl<'de> Object<'de> for Patch {
 
     fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
         match name {
-            "name" => member.read(Text::Filled, &mut self.name),
-            "url" => member.read(Text::Filled, &mut self.url),
-            "client_id" => member.read(Text::Filled, &mut self.client_id),
+            "name" => member.read(Kept(text::name), &mut self.name),
+            "url" => member.read(Kept(text::url), &mut self.url),
+            "client_id" => member.read(Kept(text::client_id), &mut self.client_id),
             "client_secret" => secret(member, &mut self.client_secret),
-            "identifier" => member.read(Text::Line, &mut self.identifier),
-            "method" => member.read(Text::Line, &mut self.method),
+            "identifier" => member.read(Kept(text::identifier), &mut self.identifier),
+            "method" => member.read(Kept(text::method), &mut self.method),
             "tags" => member.read(Tags, &mut self.tags),
-            "notes" => member.read(Text::Lines, &mut self.notes),
+            "notes" => member.read(Kept(text::notes), &mut self.notes),
             "disabled" => member.read(Flag, &mut self.disabled),
             _ => member.unknown(),
         }

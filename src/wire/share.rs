@@ -9,7 +9,7 @@ use super::invalid::{Invalid, Unread};
 use super::kinds::{Flag, Objects, OneOf, Text, id, ids};
 use super::read::{Fields, Member, Object, Once, Place, document};
 use crate::domain::permission::{Permission, PrincipalKind};
-use crate::domain::{AllFilter, PrincipalId, Recipient, SecretId, Selection, ShareRequest};
+use crate::domain::{AllFilter, PrincipalId, Recipient, SecretId, Selection, ShareRequest, text};
 
 /// Reads the `data` of a request without `requested_by`, as HTTP's POST sends it.
 ///
@@ -39,12 +39,23 @@ impl<'de> Object<'de> for Share {
 
     fn whole(self, place: &Place<'_>) -> Result<Self::Read, Invalid> {
         let selection = self.secrets.required(place, "secrets")?;
+        if let Selection::All(filter) = &selection {
+            within_rules(filter, &place.member("secrets").member("all"))?;
+        }
         let recipients = self.recipients.required(place, "recipients")?;
         if recipients.is_empty() {
             return Err(place.member("recipients").invalid("must not be empty"));
         }
         Ok((selection, recipients))
     }
+}
+
+/// What is asked for now. A request that is stored may be from before these rules, and is read all the same.
+fn within_rules(filter: &AllFilter, place: &Place<'_>) -> Result<(), Invalid> {
+    let search = text::search(filter.search.as_deref().unwrap_or_default());
+    search.map_err(|error| place.member("search").invalid(error.to_string()))?;
+    let tag = text::tag_search(filter.tag.as_deref().unwrap_or_default());
+    tag.map_err(|error| place.member("tag").invalid(error.to_string()))
 }
 
 /// The `data` of a message: a share, and who asks for it.

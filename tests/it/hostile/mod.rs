@@ -5,6 +5,7 @@ mod bodies;
 mod frames;
 pub mod host;
 mod letters;
+mod names;
 mod person;
 pub mod raw;
 mod stuck;

@@ -147,7 +147,7 @@ fn a_line_of_an_import_has_no_fields_but_its_types() {
         json!({"type": "user", "id": 7, "username": "ana", "name": "Ana", "email": "a@b", "active": true, "has_account": true}),
         json!({"type": "user_group", "id": 12, "name": "P", "members": [7], "active": true}),
         json!({"type": "personal_group", "id": 31, "name": "O", "owner": 42, "members": [7], "visible_to_members": true, "active": true}),
-        json!({"type": "secret", "id": 101, "owner": 42, "name": "S", "url": "u", "client_id": "c", "client_secret": "s",
+        json!({"type": "secret", "id": 101, "owner": 42, "name": "S", "url": "https://a.example", "client_id": "c", "client_secret": "s",
                "identifier": "i", "method": "POST", "tags": ["prod"], "notes": "", "disabled": false}),
     ];
     let all: std::collections::BTreeMap<&String, &Value> =

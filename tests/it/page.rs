@@ -10,6 +10,7 @@ mod failure;
 mod harness;
 mod large;
 mod live;
+mod names;
 mod people;
 mod reading;
 mod result;

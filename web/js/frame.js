@@ -3,6 +3,7 @@ import { html, store, useEffect, useRef, useState, useStore } from "./lib.js";
 import { choosePerson, people } from "./api.js";
 import { focusHeading } from "./focus.js";
 import { language, t, useLanguage } from "./i18n.js";
+import { whoOf } from "./notices.js";
 import { lastList } from "./secrets.js";
 import { sending } from "./state.js";
 import { follow } from "./stream.js";
@@ -91,7 +92,7 @@ function PersonChooser({ person }) {
     disabled=${waits}
     onChange=${choose}
   >
-    ${shown.map((one) => html`<option key=${one.username} value=${one.username}>${one.name}</option>`)}
+    ${shown.map((one) => html`<option key=${one.username} value=${one.username}>${whoOf(one)}</option>`)}
   </select>`;
 }
 
@@ -120,7 +121,7 @@ export function Header({ person }) {
     <span class="brand">MySafe</span>
     <span class="spring"></span>
     ${(person?.auth_mode === "demo" || person?.nobody) && html`<${PersonChooser} person=${person} />`}
-    ${person?.id && person.auth_mode !== "demo" && html`<span class="person">${person.name}</span>`}
+    ${person?.id && person.auth_mode !== "demo" && html`<span class="person">${whoOf(person)}</span>`}
     <button type="button" class="language" aria-label=${t("app.language")} title=${t("app.language")} onClick=${() => useLanguage(other)}>
       ${t("app.language.short")}
     </button>

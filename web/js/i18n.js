@@ -18,7 +18,23 @@ export function number(value) {
   return new Intl.NumberFormat(language.get()).format(value);
 }
 
-/** A text with its `{places}` filled; where the text has plurals, `n` chooses. Numbers are formatted. */
+// What shows nothing and changes what others show: it turns the direction of text, or hides in it. The server
+// takes no such names; these are from before. (src/domain/text.rs has the same list.)
+const HIDDEN =
+  /[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e00ff}\u{e01f0}-\u{e0fff}]/gu;
+
+/** Joiners within a word of a script that writes with them, or within an emoji, are no trick. */
+const isJoiner = (hidden, at, text) =>
+  /[\u200c\u200d]/.test(hidden) && /[^\x00-\x7f\s]$/u.test(text.slice(0, at)) && /^[^\x00-\x7f\s]/u.test(text.slice(at + 1));
+
+/** A text from outside as it is: what nobody would see in it is shown as its code. */
+export function shown(text) {
+  return text?.replace(HIDDEN, (hidden, at) =>
+    isJoiner(hidden, at, text) ? hidden : `⟨U+${hidden.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`,
+  );
+}
+
+/** A text with its `{places}` filled; where the text has plurals, `n` chooses. Numbers are formatted, texts shown as they are. */
 export function t(key, values = {}) {
   const words = LANGUAGES[language.get()];
   let text = words[key];
@@ -28,7 +44,7 @@ export function t(key, values = {}) {
   if (text === undefined) return key;
   return text.replace(/\{(\w+)\}/g, (place, name) => {
     const value = values[name];
-    return typeof value === "number" ? number(value) : (value ?? place);
+    return typeof value === "number" ? number(value) : (shown(value) ?? place);
   });
 }
 

@@ -1,7 +1,7 @@
 // The region "Avisos": what is on its way, what is running, and what has ended.
 import { html, useEffect, useRef, useState, useStore } from "./lib.js";
 import { get } from "./api.js";
-import { number, problemText, t, time } from "./i18n.js";
+import { number, problemText, shown, t, time } from "./i18n.js";
 import { dismiss, forget, isTerminal, live, reopen, say, selection, sending, submit } from "./state.js";
 import { Confirm, Icon, IconButton } from "./ui.js";
 
@@ -182,9 +182,16 @@ function Rejected({ notice }) {
   </ul>`;
 }
 
+/** Somebody's name with what tells two of that name apart: the username or the e-mail. A group has its name alone. */
+export function whoOf({ name, username, email }) {
+  const more = username || email;
+  return shown(more ? `${name} (${more})` : name);
+}
+
 /** A secret, a recipient or whoever has access, by name; by number where the name is not ours to see. */
-export function nameOf({ kind, recipient_kind, id, name }) {
-  return name ?? `${kindOf({ kind, recipient_kind })} ${t("job.unnamed", { id: String(id) })}`;
+export function nameOf({ kind, recipient_kind, id, name, username, email }) {
+  if (name) return whoOf({ name, username, email });
+  return `${kindOf({ kind, recipient_kind })} ${t("job.unnamed", { id: String(id) })}`;
 }
 
 export const kindOf = ({ kind, recipient_kind }) => t(`kind.${recipient_kind ?? kind ?? "unknown"}`);

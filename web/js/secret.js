@@ -1,9 +1,9 @@
 // One secret: what it is, its value behind a button, changing it, and who has access.
 import { html, oneAtATime, useEffect, useLayoutEffect, useRef, useState, useStore } from "./lib.js";
 import { get, send } from "./api.js";
-import { problemText, t, time } from "./i18n.js";
+import { problemText, shown, t, time } from "./i18n.js";
 import { useListing } from "./listing.js";
-import { kindOf, nameOf } from "./notices.js";
+import { kindOf, nameOf, whoOf } from "./notices.js";
 import { lastList } from "./secrets.js";
 import { live, say } from "./state.js";
 import { Address, Confirm, Heading, Icon, IconButton, Missing, Pill, Trouble } from "./ui.js";
@@ -52,7 +52,7 @@ export function Secret({ id }) {
   const mayEdit = secret.permission !== "view";
   return html`${back}
     <div class="title-line">
-      <${Heading}>${secret.name}<//>
+      <${Heading}>${shown(secret.name)}<//>
       <${Pill} kind="tag">${t(`permission.${secret.permission}`)}<//>
       ${secret.disabled && html`<${Pill} kind="off">${t("secrets.disabled")}<//>`}
       <span class="spring"></span>
@@ -91,14 +91,14 @@ const Facts = ({ secret }) => html`<dl class="facts">
   <${Fact} name="secrets.id">${secret.id}<//>
   <${Fact} name="secrets.url"><span><${Address} url=${secret.url} /></span><//>
   <${Fact} name="secret.clientId">
-    <code>${secret.client_id}</code>
+    <code>${shown(secret.client_id)}</code>
     <${Copy} what=${t("secret.clientId")} read=${() => secret.client_id} />
   <//>
   <${Fact} name="secret.clientSecret"><${ClientSecret} secret=${secret} /><//>
-  <${Fact} name="secret.identifier">${secret.identifier ?? "–"}<//>
-  <${Fact} name="secret.method">${secret.method || "–"}<//>
-  <${Fact} name="secrets.tags">${secret.tags.length === 0 ? "–" : secret.tags.map((tag) => html`<${Pill} key=${tag} kind="tag">${tag}<//>`)}<//>
-  <${Fact} name="secrets.owner">${secret.permission === "owner" ? t("secrets.mine") : secret.owner.name}<//>
+  <${Fact} name="secret.identifier">${shown(secret.identifier) ?? "–"}<//>
+  <${Fact} name="secret.method">${shown(secret.method) || "–"}<//>
+  <${Fact} name="secrets.tags">${secret.tags.length === 0 ? "–" : secret.tags.map((tag) => html`<${Pill} key=${tag} kind="tag">${shown(tag)}<//>`)}<//>
+  <${Fact} name="secrets.owner">${secret.permission === "owner" ? t("secrets.mine") : whoOf(secret.owner)}<//>
   <${Fact} name="secret.notes">${secret.notes || "–"}<//>
   <${Fact} name="secret.updated">${time(secret.updated_at)}<//>
 </dl>`;

@@ -1,7 +1,8 @@
 // The list of API secrets: searched, filtered, sorted, paged, and ticked.
 import { html, oneAtATime, useEffect, useMemo, useRef, useState, useStore } from "./lib.js";
 import { get } from "./api.js";
-import { t } from "./i18n.js";
+import { shown, t } from "./i18n.js";
+import { whoOf } from "./notices.js";
 import { live, me, say, select, selecting, selection, unselect } from "./state.js";
 import { Address, Empty, Heading, Icon, IconButton, Pill, Trouble } from "./ui.js";
 
@@ -93,7 +94,7 @@ function Filters({ asked, change, owner }) {
       <span>${t("secrets.tag")}</span>
       <select value=${asked.tag} onChange=${(event) => change({ tag: event.target.value })}>
         <option value="">${t("secrets.tag.any")}</option>
-        ${tags.map((tag) => html`<option key=${tag} value=${tag}>${tag}</option>`)}
+        ${tags.map((tag) => html`<option key=${tag} value=${tag}>${shown(tag)}</option>`)}
       </select>
     </label>
     ${!owner &&
@@ -225,7 +226,7 @@ function List({ all, asked, change, items, owner }) {
 function Row({ item, ticked, owner: others }) {
   // Why it cannot be ticked is to be read in the row, and so is said with the box.
   const why = item.shareable ? null : item.permission !== "view" ? "status" : others ? "shared" : "why";
-  const owner = item.permission === "owner" ? t("secrets.mine") : item.owner.name;
+  const owner = item.permission === "owner" ? t("secrets.mine") : whoOf(item.owner);
   const status = item.disabled
     ? html`<${Pill} kind="off">${t("secrets.disabled")}<//>`
     : html`<${Pill} kind="on">${t("secrets.active")}<//>`;
@@ -245,18 +246,18 @@ function Row({ item, ticked, owner: others }) {
     </td>
     <td class="id">${item.id}</td>
     <td class="name">
-      <a href=${`#/secrets/${item.id}`}>${item.name}</a>
+      <a href=${`#/secrets/${item.id}`}>${shown(item.name)}</a>
       ${why === "why" && html`<div class="below always" id=${`why-${item.id}`}>${t("secrets.viewOnly")}</div>`}
-      <div class="below address" title=${item.url}><${Address} url=${url} /></div>
+      <div class="below address" title=${shown(item.url)}><${Address} url=${url} /></div>
       <div class="below brief">
         <span>${t("secrets.id")}: ${item.id}</span>
         <span>${t("secrets.owner")}: ${owner}</span>
         <span>${t(others ? "secrets.permission" : "secrets.shared")}: ${shared}</span>
-        ${item.tags.length > 0 && html`<span class="narrow">${t("secrets.tags")}: ${item.tags.join(", ")}</span>`}
+        ${item.tags.length > 0 && html`<span class="narrow">${t("secrets.tags")}: ${shown(item.tags.join(", "))}</span>`}
       </div>
     </td>
-    <td class="url" title=${item.url}>${url}</td>
-    <td class="tags">${item.tags.map((tag) => html`<${Pill} key=${tag} kind="tag">${tag}<//>`)}</td>
+    <td class="url" title=${shown(item.url)}>${shown(url)}</td>
+    <td class="tags">${item.tags.map((tag) => html`<${Pill} key=${tag} kind="tag">${shown(tag)}<//>`)}</td>
     <td class="shared" id=${`shared-${item.id}`}>${shared}</td>
     <td class="owner">${owner}</td>
     <td class="status" id=${`status-${item.id}`}>${status}</td>

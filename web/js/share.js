@@ -1,7 +1,8 @@
 // From the selection to the share that is sent: the bar, the question, the share window.
 import { html, oneAtATime, useEffect, useRef, useState, useStore } from "./lib.js";
 import { get } from "./api.js";
-import { t } from "./i18n.js";
+import { shown, t } from "./i18n.js";
+import { whoOf } from "./notices.js";
 import { clearSelection, me, reopened, say, selecting, selection, submit, unselect } from "./state.js";
 import { Confirm, Dialog, Icon, IconButton, Trouble } from "./ui.js";
 
@@ -80,7 +81,7 @@ function Review({ onClose }) {
       ${ids.map(
         (id) => html`<li key=${id}>
           <span class="line-id">${id}</span>
-          <span class="line-name">${name(id)}</span>
+          <span class="line-name">${shown(name(id))}</span>
           <${IconButton} icon="trash" label=${t("selection.remove", { name: name(id) })} onClick=${() => unselect([id])} />
         </li>`,
       )}
@@ -104,11 +105,11 @@ function ShareWindow({ secrets, chosen: before, onClose, onSend }) {
   const add = (found) => {
     type("");
     setChosen((old) => [...old, { ...found, permission: "view" }]);
-    say(t("share.added", { name: found.name }));
+    say(t("share.added", { name: whoOf(found) }));
   };
   const remove = (gone) => {
     setChosen((old) => old.filter((one) => !sameAs(gone)(one)));
-    say(t("share.removed", { name: gone.name }));
+    say(t("share.removed", { name: whoOf(gone) }));
     box.current.focus();
   };
   const permit = (who, edit) =>
@@ -147,15 +148,18 @@ function ShareWindow({ secrets, chosen: before, onClose, onSend }) {
   <//>`;
 }
 
-const Chosen = ({ one, permit, remove }) => html`<div class="line" role="group" aria-label=${one.name}>
+/** Of what kind a recipient is, and what tells it from others of its name. */
+const more = (one) => [t(`kind.${one.kind}`), ...[one.username, one.email].filter(Boolean).map(shown)].join(" · ");
+
+const Chosen = ({ one, permit, remove }) => html`<div class="line" role="group" aria-label=${whoOf(one)}>
   <${Icon} name=${one.kind} />
-  <span class="line-name">${one.name}<small>${t(`kind.${one.kind}`)}</small></span>
+  <span class="line-name">${shown(one.name)}<small>${more(one)}</small></span>
   <label class="box"><input type="checkbox" checked disabled />${t("permission.view")}</label>
   <label class="box">
     <input type="checkbox" checked=${one.permission === "edit"} onChange=${(event) => permit(one, event.target.checked)} />
     ${t("permission.edit")}
   </label>
-  <${IconButton} icon="trash" label=${t("share.remove", { name: one.name })} onClick=${() => remove(one)} />
+  <${IconButton} icon="trash" label=${t("share.remove", { name: whoOf(one) })} onClick=${() => remove(one)} />
 </div>`;
 
 /** Whoever shares a secret has access to it already. */
@@ -202,7 +206,7 @@ function Finder({ box, search, onType, chosen, onAdd, refused, onRefuse }) {
   const add = (item) => {
     if (chosen.some(sameAs(item))) return;
     if (!item.eligible) {
-      onRefuse(`${item.name}: ${t(`reason.${item.reason}`)}`);
+      onRefuse(`${whoOf(item)}: ${t(`reason.${item.reason}`)}`);
       return;
     }
     onAdd(item);
@@ -238,12 +242,11 @@ function Finder({ box, search, onType, chosen, onAdd, refused, onRefuse }) {
 
 function Result({ item, taken, add }) {
   const why = item.eligible ? (taken ? t("share.already") : null) : t(`reason.${item.reason}`);
-  const more = [item.username, item.email].filter(Boolean).join(" · ");
   // Kept in reach of the keyboard, so that everybody can read why not.
   return html`<li>
     <button type="button" aria-disabled=${why !== null} onClick=${() => add(item)}>
       <${Icon} name=${item.kind} />
-      <span class="line-name">${item.name}<small>${t(`kind.${item.kind}`)}${more && ` · ${more}`}</small></span>
+      <span class="line-name">${shown(item.name)}<small>${more(item)}</small></span>
       ${why && html`<span class="why">${why}</span>`}
     </button>
   </li>`;

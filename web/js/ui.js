@@ -1,6 +1,6 @@
 // Small parts that every view uses.
 import { html, useEffect, useLayoutEffect, useRef, useStore } from "./lib.js";
-import { problemText, t } from "./i18n.js";
+import { problemText, shown, t } from "./i18n.js";
 import { spoken } from "./state.js";
 
 const PATHS = {
@@ -37,7 +37,7 @@ export const IconButton = ({ icon, label, ...rest }) =>
 export const Pill = ({ kind, children }) => html`<span class=${`pill ${kind}`}>${children}</span>`;
 
 /** A URL that breaks between its parts where it must. */
-export const Address = ({ url }) => url.split(/(?<=\/)/).map((part) => html`${part}<wbr />`);
+export const Address = ({ url }) => shown(url).split(/(?<=\/)/).map((part) => html`${part}<wbr />`);
 
 /** What went wrong, with a way to try again where that can help. */
 export const Trouble = ({ problem, again }) =>

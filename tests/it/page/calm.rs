@@ -107,7 +107,7 @@ fn menus_editing_and_taking_back_need_no_mouse() {
     browser.keys(" nova");
     go("button", "Salvar");
     browser.by_role("heading", "API 1002 nova");
-    go("button", "Retirar acesso de Bruno Martins");
+    go("button", "Retirar acesso de Bruno Martins (bruno)");
     browser.wait("the safe answer has the focus", 5, || (browser.focused().name() == "Não").then_some(()));
     go("button", PT.yes);
     browser.see("Só o proprietário tem acesso.");

@@ -120,7 +120,8 @@ impl Desk {
 
     /// Becomes another person, by the page's chooser.
     pub fn become_person(&self, name: &str) {
-        self.browser.by_role("combobox", "Pessoa (demonstração)").choose(name);
+        let chooser = self.browser.by_role("combobox", "Pessoa (demonstração)");
+        chooser.by_role_containing("option", name).click();
     }
 
     pub fn tick(&self, secret: &str) {
@@ -174,7 +175,7 @@ impl Desk {
         self.empty(&people);
         people.type_text(search);
         window.by_role_containing("button", name).click();
-        window.by_role("group", name);
+        window.by_role_containing("group", name);
     }
 
     /// Sends, and is free.

@@ -201,7 +201,7 @@ fn a_share_that_the_server_refuses_goes_back_to_the_selection() {
     browser.see("A seleção atual, de 1 segredo, será substituída.");
     browser.by_role("button", PT.yes).click();
     let share = browser.by_role_containing("dialog", "Compartilhar 5 segredos");
-    share.by_role("group", "Bruno Martins");
+    share.by_role("group", "Bruno Martins (bruno)");
     browser.press("Escape");
     for secret in ["API 1001", "API 1002"] {
         desk.tick(secret);

@@ -39,9 +39,9 @@ fn what_happens_is_said_also_within_a_dialog_and_old_notices_are_not() {
     window.by_role("searchbox", PT.search_people).type_text("bruno");
     hears(&desk, "1 resultado");
     window.by_role_containing("button", "Bruno Martins").click();
-    hears(&desk, "Bruno Martins foi escolhido.");
-    window.by_role("button", "Remover Bruno Martins").click();
-    hears(&desk, "Bruno Martins foi removido.");
+    hears(&desk, "Bruno Martins (bruno) foi escolhido.");
+    window.by_role("button", "Remover Bruno Martins (bruno)").click();
+    hears(&desk, "Bruno Martins (bruno) foi removido.");
     desk.browser.press("Escape");
     desk.browser.gone("dialog", "Compartilhar 1 segredo de API");
     assert!(!said(&desk).contains("2 acessos novos"), "old notices were read aloud");
@@ -122,12 +122,12 @@ fn the_focus_is_never_lost() {
     browser.by_role("button", "Cancelar").click();
     focus_on(&desk, "button", "Editar");
     // What takes something away is not what Enter does; the next row has the focus then.
-    browser.by_role("button", "Retirar acesso de Bruno Martins").click();
+    browser.by_role("button", "Retirar acesso de Bruno Martins (bruno)").click();
     focus_on(&desk, "button", "Não");
     browser.by_role("dialog", "Retirar acesso").by_role("button", PT.yes).click();
-    browser.gone("button", "Retirar acesso de Bruno Martins");
-    focus_on(&desk, "button", "Retirar acesso de Eva Lima");
-    hears(&desk, "O acesso direto de Bruno Martins foi retirado.");
+    browser.gone("button", "Retirar acesso de Bruno Martins (bruno)");
+    focus_on(&desk, "button", "Retirar acesso de Eva Lima (eva)");
+    hears(&desk, "O acesso direto de Bruno Martins (bruno) foi retirado.");
     desk.quiet(&[]);
 }
 

@@ -97,18 +97,18 @@ fn who_has_access_is_told_by_name_and_access_can_be_taken_back() {
     browser.by_role("heading", &name);
     browser.see("Bruno Martins");
     browser.see("Pode visualizar");
-    browser.by_role("link", "Ver o compartilhamento que deu acesso a Bruno Martins").click();
+    browser.by_role("link", "Ver o compartilhamento que deu acesso a Bruno Martins (bruno)").click();
     browser.see("1 acesso novo");
     browser.see("Concluído");
     desk.at(&format!("secrets/{id}"));
-    browser.by_role("button", "Retirar acesso de Bruno Martins").click();
+    browser.by_role("button", "Retirar acesso de Bruno Martins (bruno)").click();
     let question = browser.by_role("dialog", "Retirar acesso");
     question.by_role("button", "Não").click();
     browser.gone("dialog", "Retirar acesso");
     browser.wait("the focus is given back", 5, || {
-        (browser.focused().name() == "Retirar acesso de Bruno Martins").then_some(())
+        (browser.focused().name() == "Retirar acesso de Bruno Martins (bruno)").then_some(())
     });
-    browser.by_role("button", "Retirar acesso de Bruno Martins").click();
+    browser.by_role("button", "Retirar acesso de Bruno Martins (bruno)").click();
     browser.by_role("dialog", "Retirar acesso").by_role("button", PT.yes).click();
     browser.see("Só o proprietário tem acesso.");
     let left = desk.api("GET", "bruno", "/secrets?owner=others", None);

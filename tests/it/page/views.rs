@@ -82,7 +82,7 @@ fn every_view_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     }
     desk.told(&PT, "Compartilhado parcialmente");
     desk.told(&PT, "Não foi compartilhado");
-    desk.told(&PT, "Carla Dias: sem conta no MySafe");
+    desk.told(&PT, "Carla Dias (carla): sem conta no MySafe");
     look("08-notices");
     browser.size(360, 740);
     browser.by_role("button", "Mostrar todos os avisos").click();
@@ -105,13 +105,13 @@ fn every_view_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     let secret =
         desk.api("GET", "ana", "/secrets?search=stripe-pagamentos-prod", None)["items"][0]["id"].clone();
     desk.at(&format!("secrets/{secret}"));
-    browser.by_role("button", "Retirar acesso de Bruno Martins");
+    browser.by_role("button", "Retirar acesso de Bruno Martins (bruno)");
     look("12-secret");
     browser.by_role("button", "Editar").click();
     browser.by_role("button", "Salvar");
     look("13-edit");
     browser.by_role("button", "Cancelar").click();
-    browser.by_role("button", "Retirar acesso de Bruno Martins").click();
+    browser.by_role("button", "Retirar acesso de Bruno Martins (bruno)").click();
     browser.by_role("dialog", "Retirar acesso");
     look("14-take-back");
     browser.press("Escape");

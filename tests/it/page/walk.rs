@@ -32,7 +32,7 @@ fn the_walk(desk: &Desk, words: &Words) {
     desk.choose(&share, words, "bruno", "Bruno Martins");
     desk.choose(&share, words, "pagam", "Pagamentos");
     // 10: view is ticked and fixed; 10.1: edit is the person's choice.
-    let bruno = share.by_role("group", "Bruno Martins");
+    let bruno = share.by_role("group", "Bruno Martins (bruno)");
     let view = bruno.by_role("checkbox", words.can_view);
     assert!(view.is_checked() && !view.is_enabled());
     assert!(!bruno.by_role("checkbox", words.can_edit).is_checked());
@@ -237,9 +237,10 @@ fn one_search_finds_by_each_of_the_five_and_says_who_cannot_be_chosen() {
     assert!(people.is_focused());
     // A chosen one can be removed.
     desk.choose(&share, &PT, "bruno", "Bruno Martins");
-    share.by_role("button", "Remover Bruno Martins").click();
-    desk.browser
-        .wait("bruno is gone", 5, || share.maybe_by_role("group", "Bruno Martins").is_none().then_some(()));
+    share.by_role("button", "Remover Bruno Martins (bruno)").click();
+    desk.browser.wait("bruno is gone", 5, || {
+        share.maybe_by_role("group", "Bruno Martins (bruno)").is_none().then_some(())
+    });
     desk.quiet(&[]);
 }
 
@@ -289,7 +290,7 @@ fn the_guide_can_be_walked_with_the_keyboard_alone() {
     share.by_role_containing("button", "Bruno Martins");
     browser.press("ArrowDown");
     browser.press("Enter");
-    share.by_role("group", "Bruno Martins");
+    share.by_role("group", "Bruno Martins (bruno)");
     tab_to("checkbox", PT.can_edit);
     browser.press("Space");
     tab_to("button", PT.share);

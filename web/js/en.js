@@ -255,6 +255,8 @@ export default {
   "field.tags": "Tags",
   "field.notes": "Notes",
   "field.disabled": "Disabled",
+  "field.search": "Search",
+  "field.tag": "Tag",
   "field.secrets": "API secrets",
   "field.recipients": "Users and groups",
 };

@@ -255,6 +255,8 @@ export default {
   "field.tags": "Tags",
   "field.notes": "Observações",
   "field.disabled": "Desativado",
+  "field.search": "Busca",
+  "field.tag": "Tag",
   "field.secrets": "Segredos de API",
   "field.recipients": "Usuários e grupos",
 };

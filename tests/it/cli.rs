@@ -359,7 +359,7 @@ fn share_waits_for_the_notice_and_its_exit_code_tells_how_it_ended() {
     for line in [
         " 300 upgraded from view to edit\n",
         " 300 not shared\n",
-        "user Carla Dias (3): has no MySafe account\n",
+        "user Carla Dias (carla, 3): has no MySafe account\n",
     ] {
         assert!(again.stdout.contains(line), "{}", again.stdout);
     }

@@ -54,9 +54,9 @@ const REVIEWED = 50;
 function Review({ onClose }) {
   const selected = useStore(selection);
   const [names, setNames] = useState(new Map()); // null for one that is not in reach any more
-  const [shown, setShown] = useState(REVIEWED);
+  const [most, setMost] = useState(REVIEWED);
   const [problem, setProblem] = useState(null);
-  const ids = [...selected.keys()].sort((a, b) => a - b).slice(0, shown);
+  const ids = [...selected.keys()].sort((a, b) => a - b).slice(0, most);
   const read = async () => {
     const unknown = ids.filter((id) => !names.has(id));
     if (unknown.length === 0) return;
@@ -86,8 +86,8 @@ function Review({ onClose }) {
         </li>`,
       )}
     </ul>
-    ${selected.size > shown &&
-    html`<button type="button" onClick=${() => setShown(shown + REVIEWED)}>${t("app.more")}</button>`}
+    ${selected.size > most &&
+    html`<button type="button" onClick=${() => setMost(most + REVIEWED)}>${t("app.more")}</button>`}
   <//>`;
 }
 

@@ -44,7 +44,8 @@ export function t(key, values = {}) {
   if (text === undefined) return key;
   return text.replace(/\{(\w+)\}/g, (place, name) => {
     const value = values[name];
-    return typeof value === "number" ? number(value) : (shown(value) ?? place);
+    if (typeof value === "number") return number(value);
+    return typeof value === "string" ? shown(value) : (value ?? place);
   });
 }
 

@@ -243,7 +243,7 @@ on_both_stores! {
         world.grant(104, EVA, View).await;
         world.test.sql(
             "INSERT INTO secret_tags (secret_id, tag) VALUES (101, 'prod'), (102, 'prod'), (103, 'Prod'), (203, 'prod'); \
-             UPDATE secrets SET search_text = 'ação 50%\n\n' WHERE id = 105;"
+             UPDATE secrets SET search_text = 'acao 50%\n\n\n\t' WHERE id = 105;"
         ).await;
         let ids = |filter| {
             let world = &world;

@@ -56,7 +56,8 @@ fn in_transaction<T>(
     conn: &mut Conn,
     work: impl FnOnce(&mut Conn) -> Result<T, DbError>,
 ) -> Result<T, DbError> {
-    conn.begin()?;
+    // A step takes as long as it takes, as a migration does: no limit for its statements.
+    conn.begin(std::time::Duration::ZERO, None)?;
     match work(conn) {
         Ok(value) => conn.commit().map(|()| value),
         Err(error) => {

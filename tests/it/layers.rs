@@ -72,7 +72,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("chacha20poly1305", &["vault.rs"]),
     ("clap", &["main.rs", "cli/"]),
     ("indicatif", &["cli/"]),
-    ("rustix", &["files.rs"]),
+    ("rustix", &["files.rs", "gateway/serving.rs", "gateway/serving/"]),
     ("toml", &["config/"]),
 ];
 

@@ -13,7 +13,7 @@ const LARGEST_MESSAGE: i64 = 512 * 1024 * 1024;
 const LARGEST: i64 = 1_000_000_000;
 
 /// More than any person can ask for in an hour, and far from where sums overflow.
-const LARGEST_PER_HOUR: i64 = 1_000_000_000_000;
+const LARGEST_PER_HOUR: i64 = 10_000_000_000;
 
 /// Numbers with bounds of their own. Every other one has those of its unit, from 1 on: 0 is no time and no place to
 /// work in, and to some servers it means "without a limit".

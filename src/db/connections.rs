@@ -282,10 +282,8 @@ impl Inner {
         match self.file.get() {
             Some(opened) if self.file_now() != Some(*opened) => Err(DbError::Connect {
                 target: self.target.to_string(),
-                message:
-                    "the file was removed or replaced while it was open; put it back as it was, or start \
-                          batchshare again"
-                        .to_owned(),
+                message: "the file was removed or replaced while it was open; start batchshare again"
+                    .to_owned(),
             }),
             _ => Ok(()),
         }

@@ -75,11 +75,13 @@ impl Held {
         began.elapsed()
     }
 
-    async fn ends_unharmed(&self, id: &str, seconds: u64) {
+    /// `attempts`: failures that may be counted at most.
+    async fn ends_unharmed(&self, id: &str, seconds: u64, attempts: u64) {
         let job = until("the held job's end", seconds, || {
             Some(self.job(id)).filter(|job| !job["finished_at"].is_null())
         });
-        assert_eq!((&job["state"], &job["attempts"]), (&json!("completed"), &json!(0)), "{job}");
+        assert_eq!(job["state"], "completed", "{job}");
+        assert!(job["attempts"].as_u64().expect("a number") <= attempts, "{job}");
         assert_eq!(self.site.db.number("SELECT COUNT(*) FROM dead_letters").await, 0);
         let log = self.work.as_ref().expect("a worker").log();
         assert!(!log.contains("taking no messages"), "it was no outage: {log}");
@@ -109,7 +111,7 @@ async fn a_job_that_somebody_holds_keeps_no_other_waiting() {
     held.all_but(1).await;
     assert_eq!(held.job(&id)["state"], "queued");
     psql.sql("ROLLBACK");
-    held.ends_unharmed(&id, 60).await;
+    held.ends_unharmed(&id, 60, 0).await;
     held.site.quiet().await;
 }
 
@@ -129,7 +131,7 @@ async fn a_request_that_the_database_refuses_keeps_no_other_waiting() {
     assert_eq!(held.site.db.number("SELECT COUNT(*) FROM jobs").await, 50);
     held.site.db.sql("ALTER TABLE jobs DROP CONSTRAINT held").await;
     until("its row", 60, || (held.job(&id)["job_id"] == id.as_str()).then_some(()));
-    held.ends_unharmed(&id, 60).await;
+    held.ends_unharmed(&id, 60, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -154,7 +156,8 @@ async fn a_lane_that_somebody_holds_keeps_no_other_waiting() {
     assert_eq!(held.job(&large)["state"], "completed");
     held.work.as_mut().expect("a worker").logged("due work wakes it again", "");
     psql.sql("ROLLBACK");
-    held.ends_unharmed(&id, 120).await;
+    // A chunk of either lane that gave up in the very moment in which they are let go is recorded.
+    held.ends_unharmed(&id, 120, 2).await;
 }
 
 /// What ended while somebody holds its row gets its notice later; the others get theirs now.

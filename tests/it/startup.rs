@@ -44,7 +44,8 @@ impl Site {
 fn ends(args: &[&str], env: &Env, words: &[&str], never: &[&str]) -> i32 {
     let mut program = Program::start(args, env);
     let code = program.wait();
-    let log = program.log();
+    // What it wrote last may be read a moment after it has ended.
+    let log = until("a line", 20, || Some(program.log()).filter(|log| !log.is_empty()));
     assert_ne!(code, 0, "{log}");
     assert_eq!(log.lines().count(), 1, "one line: {log}");
     assert!(words.iter().all(|word| log.contains(word)), "{words:?} in: {log}");

@@ -317,9 +317,19 @@ async fn whoever_keeps_a_connection_waiting_loses_it() {
 async fn a_stop_waits_for_what_is_in_hand_and_for_nothing_else() {
     let mut app = App::start(Kind::Sqlite, Fixture::new().user(1, "ana").secrets(1, 101..=2_000)).await;
     let address = app.address.clone();
-    let body = "Content-Type: application/json\r\nContent-Length: 10\r\n\r\n";
+    let body = "Content-Type: application/json\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
     let mut half_body =
-        half(&address, &format!("{}{body}{{", head(&address, "POST", "/api/v1/share-jobs", "ana")));
+        half(&address, &format!("{}{body}", head(&address, "POST", "/api/v1/share-jobs", "ana")));
+    // The gateway has taken the request in hand when it gives leave to send the body.
+    let mut leave = [0; 25];
+    let mut half_body = tokio::task::spawn_blocking(move || {
+        half_body.read_exact(&mut leave).expect("leave to send");
+        assert!(leave.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&leave));
+        half_body.write_all(b"{").expect("the gateway reads");
+        half_body
+    })
+    .await
+    .expect("no panic");
     let _idle = half(&address, "");
     let _half_head = half(&address, "GET / HTTP/1.1\r\n");
     let pages = format!("{}\r\n", head(&address, "GET", "/assets/style.css", "ana")).repeat(4_000);

@@ -9,6 +9,10 @@
 //! - A table or array that is too deep, has too many values, or cannot be read, becomes a value of bytes (`x`).
 //! - Headers of which there are too many, or that make the frame too large, are left out; what RabbitMQ itself
 //!   wrote about a dead letter, and what we write, comes first.
+//! - Of a name that stands twice in a table, RabbitMQ reads the first and lapin keeps the last: what RabbitMQ wrote
+//!   about a death would be hidden behind what the publisher wrote. The later ones are left out or renamed.
+
+mod twice;
 
 /// Tables within tables: a sender's own headers have one or two, RabbitMQ's `x-death` two.
 const DEPTH: u8 = 8;
@@ -98,6 +102,7 @@ fn without(payload: &mut [u8]) -> Outcome {
 fn headers(table: &mut [u8], largest: usize) -> Outcome {
     let (mut read, mut write, mut mended) = (0, 0, false);
     let (mut budget, mut own_budget) = (VALUES, VALUES);
+    let mut entries = Vec::new();
     while read < table.len() {
         let Some(name_end) = short_end(table, read) else { break };
         let is_own = OURS.iter().any(|own| table[read + 1..name_end].starts_with(own));
@@ -111,13 +116,15 @@ fn headers(table: &mut [u8], largest: usize) -> Outcome {
         *budget = budget.saturating_sub(1);
         if stays {
             table.copy_within(read..end, write);
+            entries.push(write..write + name_end - read);
             write += end - read;
         }
         mended |= !stays;
         read = end;
     }
+    let once = twice::left_out(&mut table[..write], entries);
     // What could not be read is left out, and all that follows it.
-    Outcome { len: write, mended: mended || read < table.len() }
+    Outcome { len: once, mended: mended || once < write || read < table.len() }
 }
 
 /// Walks over the values of a table.
@@ -156,9 +163,10 @@ impl Values<'_> {
         (end <= self.bytes.len()).then_some(end)
     }
 
-    /// Whether a table or array can be read whole.
+    /// Whether a table or array can be read whole, and by lapin as by RabbitMQ.
     fn within(&mut self, from: usize, to: usize, named: bool, depth: u8) -> bool {
         let mut at = from;
+        let mut names = Vec::new();
         while at < to {
             if *self.budget == 0 {
                 return false;
@@ -167,6 +175,7 @@ impl Values<'_> {
             if named {
                 let Some(end) = short_end(&self.bytes[..to], at) else { return false };
                 self.mended |= text(&mut self.bytes[at + 1..end]);
+                names.push(at + 1..end);
                 at = end;
             }
             match self.value(at, depth) {
@@ -174,7 +183,9 @@ impl Values<'_> {
                 _ => return false,
             }
         }
-        true
+        let renamed = twice::renamed(self.bytes, names);
+        self.mended |= renamed != Some(false);
+        renamed.is_some()
     }
 }
 
@@ -230,219 +241,4 @@ fn text(bytes: &mut [u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use lapin::protocol::basic;
-    use lapin::types::AMQPValue;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const MOST: usize = 131_072 - 8;
-
-    /// What lapin's own parser makes of it; it must read all of it.
-    fn parsed(payload: &[u8]) -> Option<basic::AMQPProperties> {
-        let (rest, properties) = basic::parse_properties(&payload[FLAGS..]).ok()?;
-        rest.is_empty().then_some(properties)
-    }
-
-    fn mended(mut payload: Vec<u8>) -> (Vec<u8>, bool) {
-        let outcome = content_header(&mut payload, MOST);
-        payload.truncate(outcome.len);
-        (payload, outcome.mended)
-    }
-
-    fn payload(flags: u16, properties: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
-        bytes.extend(flags.to_be_bytes());
-        bytes.extend(properties);
-        bytes
-    }
-
-    fn long(bytes: &[u8]) -> Vec<u8> {
-        let mut all = u32::try_from(bytes.len()).expect("small").to_be_bytes().to_vec();
-        all.extend(bytes);
-        all
-    }
-
-    fn entry(name: &[u8], kind: u8, value: &[u8]) -> Vec<u8> {
-        let mut all = vec![u8::try_from(name.len()).expect("short")];
-        all.extend(name);
-        all.push(kind);
-        all.extend(value);
-        all
-    }
-
-    /// Values of every kind, right and wrong, in tables and arrays.
-    fn value() -> impl Strategy<Value = Vec<u8>> {
-        let bytes = prop::collection::vec(any::<u8>(), 0..12);
-        let kinds = prop::sample::select(b"tbBsUuIifDlLdTVSxAFqz\0".to_vec());
-        let leaf = prop_oneof![
-            (kinds, bytes.clone()).prop_map(|(kind, bytes)| [vec![kind], bytes].concat()),
-            (prop::sample::select(b"SxAF".to_vec()), bytes).prop_map(|(kind, bytes)| [
-                vec![kind],
-                long(&bytes)
-            ]
-            .concat()),
-            prop::sample::select(vec![
-                b"V".to_vec(),
-                b"t\x01".to_vec(),
-                b"s\0\x01".to_vec(),
-                b"I\0\0\0\x01".to_vec(),
-                b"D\x01\0\0\0\x01".to_vec(),
-                b"l\0\0\0\0\0\0\0\x01".to_vec(),
-            ]),
-        ];
-        leaf.prop_recursive(12, 64, 4, |inner| {
-            let name = prop::collection::vec(any::<u8>(), 0..6);
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..4)
-                    .prop_map(|all| [vec![b'A'], long(&all.concat())].concat()),
-                prop::collection::vec((name, inner), 0..4).prop_map(|all| {
-                    let all: Vec<u8> =
-                        all.into_iter().flat_map(|(name, of)| entry(&name, of[0], &of[1..])).collect();
-                    [vec![b'F'], long(&all)].concat()
-                }),
-            ]
-        })
-    }
-
-    fn some_properties() -> impl Strategy<Value = Vec<u8>> {
-        let short = prop::collection::vec(any::<u8>(), 0..40)
-            .prop_map(|text| entry(&text[1.min(text.len())..], 0, b""));
-        let table = prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9), value()), 0..6);
-        (any::<u16>(), prop::collection::vec(short, 14), table, prop::collection::vec(any::<u8>(), 0..4))
-            .prop_map(|(flags, shorts, table, more)| {
-                let table: Vec<u8> =
-                    table.into_iter().flat_map(|(name, of)| entry(&name, of[0], &of[1..])).collect();
-                let mut bytes = Vec::new();
-                for bit in (2..16_u16).rev().filter(|bit| flags & (1 << bit) != 0) {
-                    match bit {
-                        13 => bytes.extend(long(&table)),
-                        12 | 11 => bytes.push(2),
-                        6 => bytes.extend([9; 8]),
-                        // Without the type's letter that `entry` puts behind a name.
-                        _ => bytes.extend(shorts[usize::from(bit) - 2].split_last().expect("some").1),
-                    }
-                }
-                bytes.extend(more);
-                payload(flags, &bytes)
-            })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn whatever_bytes_arrive_lapin_reads_them_once_mended(
-            bytes in prop_oneof![
-                some_properties(),
-                prop::collection::vec(any::<u8>(), FIXED..300),
-                (some_properties(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(mut bytes, at, with)| {
-                    let at = at.index(bytes.len());
-                    bytes[at] = with;
-                    bytes
-                }),
-            ]
-        ) {
-            let before = parsed(&bytes);
-            let (after, touched) = mended(bytes.clone());
-            prop_assert!(parsed(&after).is_some(), "{bytes:?} became {after:?}");
-            prop_assert_eq!(&after[..FLAGS], &bytes[..FLAGS]);
-            prop_assert_eq!(touched, after != bytes);
-            // What lapin reads as it is stays as it is, but for depth and count, which these do not reach.
-            if let Some(before) = before && bytes[FLAGS + 1] & 3 == 0 {
-                prop_assert_eq!(Some(before), parsed(&after));
-            }
-            prop_assert!(!mended(after).1, "once is enough");
-        }
-    }
-
-    #[test]
-    fn each_byte_that_is_no_text_becomes_a_question_mark() {
-        for (from, to) in [
-            (&b"plain"[..], "plain"),
-            ("jo\u{e3}o".as_bytes(), "jo\u{e3}o"),
-            (b"\xff\xfeab\xc3", "??ab?"),
-            (b"\xe2\x82", "??"),
-            (b"a\xf0\x9f\x98b", "a???b"),
-            (b"", ""),
-        ] {
-            let short = entry(from, b'V', b"");
-            let (after, _) = mended(payload(1 << 7, &short[..short.len() - 1]));
-            let properties = parsed(&after).expect("properties");
-            assert_eq!(properties.message_id().as_ref().expect("an id").as_str(), to);
-            let (after, _) = mended(payload(1 << 13, &long(&short)));
-            let headers = parsed(&after).expect("properties").headers().clone().expect("headers");
-            assert_eq!(headers.inner().keys().map(|name| name.as_str()).collect::<Vec<_>>(), [to]);
-        }
-    }
-
-    fn headers_of(table: &[u8], most: usize) -> (std::collections::BTreeMap<String, AMQPValue>, usize) {
-        let mut bytes = payload(1 << 13, &long(table));
-        let outcome = content_header(&mut bytes, most);
-        let properties = parsed(&bytes[..outcome.len]).expect("properties");
-        let headers = properties.headers().clone().expect("headers");
-        (headers.inner().iter().map(|(name, value)| (name.to_string(), value.clone())).collect(), outcome.len)
-    }
-
-    #[test]
-    fn what_is_nested_too_deep_is_bytes() {
-        let (mut table, mut array) = (entry(b"a", b'V', b""), vec![b'V']);
-        for _ in 0..20_000 {
-            table = entry(b"", b'F', &long(&table));
-            array = [vec![b'A'], long(&array)].concat();
-            if table.len() > 120_000 {
-                break;
-            }
-        }
-        for deep in [table, entry(b"a", array[0], &array[1..])] {
-            let (headers, _) = headers_of(&deep, MOST);
-            assert_eq!(headers.len(), 1);
-        }
-    }
-
-    #[test]
-    fn of_too_many_headers_the_brokers_stay() {
-        let mut table: Vec<u8> =
-            (0..20_000_u16).flat_map(|number| entry(&number.to_be_bytes(), b'V', b"")).collect();
-        table.extend(entry(b"many", b'A', &long(&[b'V'; 20_000])));
-        table.extend(entry(
-            b"x-death",
-            b'A',
-            &long(&[&b"F"[..], &long(&entry(b"queue", b'S', &long(b"q")))].concat()),
-        ));
-        let (headers, _) = headers_of(&table, MOST);
-        assert!(headers.len() <= VALUES + 1, "{}", headers.len());
-        assert!(matches!(headers.get("x-death"), Some(AMQPValue::FieldArray(_))));
-        assert!(!headers.contains_key("many"), "it came after too many");
-    }
-
-    /// RabbitMQ writes `x-death` into headers that filled their frame already, and sends the frame larger than agreed.
-    #[test]
-    fn a_frame_that_is_too_large_loses_its_large_headers_first() {
-        let mut table = entry(b"large", b'S', &long(&[b'x'; 130_000]));
-        table.extend(entry(b"small", b'S', &long(b"x")));
-        table.extend(entry(b"x-death", b'A', &long(b"V")));
-        let (headers, size) = headers_of(&table, 130_000);
-        assert_eq!(headers.keys().collect::<Vec<_>>(), ["small", "x-death"]);
-        assert!(size < 200);
-        let many: Vec<u8> =
-            (0..500_u16).flat_map(|number| entry(&number.to_be_bytes(), b'S', &long(&[b'x'; 300]))).collect();
-        let (headers, size) = headers_of(&many, 130_000);
-        assert!(headers.is_empty() && size < 200);
-    }
-
-    #[test]
-    fn a_routing_key_of_a_delivery_is_text() {
-        let mut deliver = b"\0\x3c\0\x3c\x03tag\0\0\0\0\0\0\0\x01\0\x04jobs\x03a\xffb".to_vec();
-        assert!(method(&mut deliver));
-        assert!(deliver.ends_with(b"\x04jobs\x03a?b"));
-        assert!(!method(&mut deliver));
-        let mut back = b"\0\x3c\0\x32\x01\x38\x02no\x02\xfe\xfe\x01k".to_vec();
-        assert!(method(&mut back));
-        assert!(back.ends_with(b"\x02no\x02??\x01k"));
-        for cut in 0..deliver.len() {
-            method(&mut deliver[..cut].to_vec());
-        }
-    }
-}
+mod tests;

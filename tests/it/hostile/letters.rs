@@ -15,7 +15,7 @@ use crate::process::{Program, http, run, until};
 use crate::production::Site;
 use crate::support::{eventually, server};
 
-fn ctl(arguments: &[&str]) {
+pub(super) fn ctl(arguments: &[&str]) {
     let done = Command::new(server("BATCHSHARE_TEST_RABBITMQCTL")).args(arguments).output().expect("it runs");
     assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
@@ -69,7 +69,7 @@ fn broker(site: &Site) -> Broker {
     Broker::Rabbit(Rabbit::new(options))
 }
 
-async fn waits(site: &Site, queue: Queue, count: u64) {
+pub(super) async fn waits(site: &Site, queue: Queue, count: u64) {
     let broker = broker(site);
     eventually("the messages are in their queue", 60, async || {
         (broker.depth(queue).await == Ok(count)).then_some(())
@@ -77,23 +77,23 @@ async fn waits(site: &Site, queue: Queue, count: u64) {
     .await;
 }
 
-fn stop_workers(site: &mut Site) {
+pub(super) fn stop_workers(site: &mut Site) {
     for work in &mut site.work {
         assert_eq!(work.stop(), 0);
     }
 }
 
-fn start_workers(site: &mut Site) {
+pub(super) fn start_workers(site: &mut Site) {
     for work in &mut site.work {
         *work = Program::start(&["work"], &site.env);
     }
 }
 
-fn state(site: &Site, job: &str) -> Value {
+pub(super) fn state(site: &Site, job: &str) -> Value {
     http("GET", &site.addresses[0], &format!("/api/v1/share-jobs/{job}"), "ana", None).1
 }
 
-fn ask(
+pub(super) fn ask(
     site: &Site,
     secrets: std::ops::RangeInclusive<i64>,
     recipients: std::ops::RangeInclusive<i64>,
@@ -106,7 +106,7 @@ fn ask(
 }
 
 /// One entry of `x-death`, as RabbitMQ writes it.
-fn death(queue: &str, reason: &str) -> Table {
+pub(super) fn death(queue: &str, reason: &str) -> Table {
     Table::default()
         .raw(b"count", b'l', &7_i64.to_be_bytes())
         .text("exchange", "")
@@ -116,7 +116,7 @@ fn death(queue: &str, reason: &str) -> Table {
         .raw(b"time", b'T', &1_700_000_000_u64.to_be_bytes())
 }
 
-fn deaths(entries: &[Table]) -> Vec<(u8, Vec<u8>)> {
+pub(super) fn deaths(entries: &[Table]) -> Vec<(u8, Vec<u8>)> {
     entries.iter().map(|entry| (b'F', entry.encoded())).collect()
 }
 

@@ -2,6 +2,7 @@
 //! in; each test ends with the promise that held meanwhile.
 
 mod bodies;
+mod doubled;
 mod frames;
 pub mod host;
 mod letters;

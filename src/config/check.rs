@@ -46,6 +46,7 @@ const AT_MOST: &[(&str, &str, &str)] = &[
         "database.call_timeout_ms",
         "a call is given up while its statement runs",
     ),
+    ("database.read_timeout_ms", "database.call_timeout_ms", "a call is given up while its statement runs"),
     ("worker.together", "broker.prefetch", "a worker has no more requests together than it holds"),
     ("worker.lane_lease_ms", "worker.lane_lease_max_ms", "a lease doubles from the one up to the other"),
     ("worker.slice_ms", "worker.lane_lease_ms", "a lane is taken for lost while it works"),

@@ -66,6 +66,7 @@ fn what_does_not_fit_together_is_one_line_with_both_keys() {
     for (settings, keys) in [
         (&[("DATABASE__CALL_TIMEOUT_MS", "20000")][..], ["statement_timeout_ms", "call_timeout_ms"]),
         (&[("DATABASE__STATEMENT_TIMEOUT_MS", "9000")][..], ["lock_timeout_ms", "statement_timeout_ms"]),
+        (&[("DATABASE__READ_TIMEOUT_MS", "40001")][..], ["read_timeout_ms", "call_timeout_ms"]),
         (&[("BROKER__PREFETCH", "100")][..], ["worker.together", "broker.prefetch"]),
         (&[("WORKER__LANE_LEASE_MAX_MS", "20000")][..], ["lane_lease_ms", "lane_lease_max_ms"]),
         (&[("WORKER__SLICE_MS", "30001")][..], ["slice_ms", "lane_lease_ms"]),

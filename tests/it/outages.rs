@@ -57,6 +57,7 @@ impl Away {
         env.push(("BATCHSHARE__DATABASE__CALL_TIMEOUT_MS", "3000".to_owned()));
         env.push(("BATCHSHARE__DATABASE__STATEMENT_TIMEOUT_MS", "3000".to_owned()));
         env.push(("BATCHSHARE__DATABASE__LOCK_TIMEOUT_MS", "3000".to_owned()));
+        env.push(("BATCHSHARE__DATABASE__READ_TIMEOUT_MS", "3000".to_owned()));
         env.push(("BATCHSHARE__DATABASE__CONNECT_TIMEOUT_S", "2".to_owned()));
         let (mut serve, mut work) = (Program::start(&["serve"], &env), Program::start(&["work"], &env));
         let gateway = serve.address();

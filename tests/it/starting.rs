@@ -34,6 +34,9 @@ impl Behind {
             ("BATCHSHARE__BROKER__CONNECT_TIMEOUT_MS", "2000".to_owned()),
             ("BATCHSHARE__BROKER__OPERATION_TIMEOUT_MS", "3000".to_owned()),
             ("BATCHSHARE__DATABASE__CALL_TIMEOUT_MS", "3000".to_owned()),
+            ("BATCHSHARE__DATABASE__STATEMENT_TIMEOUT_MS", "3000".to_owned()),
+            ("BATCHSHARE__DATABASE__LOCK_TIMEOUT_MS", "3000".to_owned()),
+            ("BATCHSHARE__DATABASE__READ_TIMEOUT_MS", "3000".to_owned()),
             ("BATCHSHARE__DATABASE__CONNECT_TIMEOUT_S", "2".to_owned()),
             ("BATCHSHARE__LOG__FILTER", "info,batchshare=debug,lapin=off".to_owned()),
         ]);

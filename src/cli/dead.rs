@@ -29,7 +29,7 @@ pub(super) enum Command {
     /// other message is published once more, byte for byte as it came, by batchshare's own user. --all leaves
     /// out what was refused: publisher_not_allowed and id_conflict
     Replay(Replay),
-    /// Put letters aside for good; they stay in the table as discarded
+    /// Put letters aside for good; they stay in the table as discarded, without their bodies
     Discard(Discard),
 }
 
@@ -61,7 +61,8 @@ pub(super) struct Show {
     /// Write the body's bytes as they are; to a file or a pipe only, since a terminal might obey them
     #[arg(long, conflicts_with_all = ["full", "json"])]
     raw: bool,
-    /// Print the letter as JSON; a body that is no UTF-8 is in body_base64
+    /// Print the letter as JSON; a body that is no UTF-8 is in body_base64, and of a discarded one there is
+    /// discarded_sha256
     #[arg(long)]
     json: bool,
 }
@@ -169,6 +170,9 @@ async fn show(store: &Store, args: &Show) -> Result<Code, Failure> {
             let why = "--raw writes bytes that a terminal might obey: send them to a file or a pipe";
             return Err(Failure::usage(why));
         }
+        if letter.freed.is_some() {
+            return Err(Failure::failed(format!("the body of dead letter {} was discarded", args.id)));
+        }
         out::bytes(&letter.body)?;
     } else if args.json {
         out::json(&letter_json(&letter))?;
@@ -185,9 +189,13 @@ fn letter_json(letter: &KeptLetter) -> Value {
     value["origin"] = letter.item.origin.as_str().into();
     value["state_at"] = letter.item.state_at.map(rfc3339).into();
     value["headers"] = letter.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    match std::str::from_utf8(&letter.body) {
-        Ok(text) => value["body"] = text.into(),
-        Err(_) => value["body_base64"] = STANDARD.encode(&letter.body).into(),
+    match (&letter.freed, std::str::from_utf8(&letter.body)) {
+        (Some(digest), _) => {
+            value["body"] = Value::Null;
+            value["discarded_sha256"] = digest.as_str().into();
+        }
+        (None, Ok(text)) => value["body"] = text.into(),
+        (None, Err(_)) => value["body_base64"] = STANDARD.encode(&letter.body).into(),
     }
     value
 }
@@ -212,6 +220,10 @@ fn print(letter: &KeptLetter, full: bool) -> Result<(), Failure> {
     out::line(format!("  publisher {user_id}"))?;
     for (name, value) in &letter.headers {
         out::line(format!("  header    {}: {}", safe::one_line(name), safe::one_line(value)))?;
+    }
+    if let Some(digest) = &letter.freed {
+        let bytes = out::grouped(item.bytes);
+        return out::line(format!("  body      discarded; it had {bytes} bytes with the SHA-256 {digest}"));
     }
     let shown = if full { letter.body.len() } else { letter.body.len().min(SHOWN_BYTES) };
     out::line(format!("  body      {} bytes", out::grouped(item.bytes)))?;

@@ -1,7 +1,9 @@
 //! The operator's desk for dead letters: look at them, and put aside what is not worth a replay.
-//! Nothing is deleted here: a letter that was dealt with stays, with its state and the time.
+//! No letter is deleted here: one that was dealt with stays, with its state and the time. Of one that was discarded the
+//! body goes, which may be large and may hold a secret, and what tells which body it was stays.
 
 use diesel::prelude::*;
+use sha2::{Digest as _, Sha256};
 
 use crate::db::{Conn, DbError};
 use crate::domain::{DeadReason, DeadState, JobId};
@@ -23,7 +25,7 @@ pub struct DeadItem {
     /// Comes from outside: not safe to print as it is.
     pub message_id: Option<String>,
     pub origin: Origin,
-    /// Of the body.
+    /// Of the body, as it came: of a freed one, too.
     pub bytes: u64,
     /// Milliseconds since 1970, as is `state_at`.
     pub received_at: i64,
@@ -39,7 +41,10 @@ pub struct KeptLetter {
     /// Who published it, as the broker said.
     pub user_id: Option<String>,
     pub headers: Vec<(String, String)>,
+    /// Empty where it was freed.
     pub body: Vec<u8>,
+    /// The SHA-256 of the body that a discard freed, in lower-case hex; `None` where the body is here.
+    pub freed: Option<String>,
     pub(super) dead_id: String,
 }
 
@@ -75,6 +80,7 @@ struct Columns {
     message_id: Option<String>,
     origin: String,
     bytes: i32,
+    freed_bytes: Option<i32>,
     received_at: i64,
     state: String,
     state_at: Option<i64>,
@@ -92,6 +98,7 @@ macro_rules! columns {
             dead_letters::message_id,
             dead_letters::origin,
             length(dead_letters::body),
+            dead_letters::body_bytes,
             dead_letters::received_at,
             dead_letters::state,
             dead_letters::state_at,
@@ -112,7 +119,7 @@ impl TryFrom<Columns> for DeadItem {
             run: row.run,
             message_id: row.message_id,
             origin: Origin::from_name(&row.origin).ok_or_else(|| corrupt("origin"))?,
-            bytes: u64::try_from(row.bytes).map_err(|_| corrupt("body"))?,
+            bytes: u64::try_from(row.freed_bytes.unwrap_or(row.bytes)).map_err(|_| corrupt("body"))?,
             received_at: row.received_at,
             state: DeadState::from_name(&row.state).ok_or_else(|| corrupt("state"))?,
             state_at: row.state_at,
@@ -122,7 +129,7 @@ impl TryFrom<Columns> for DeadItem {
 
 /// A letter with its body.
 pub(super) fn read(conn: &mut Conn, id: i64) -> Result<Option<KeptLetter>, DbError> {
-    type Row = (Columns, Option<String>, String, Vec<u8>, String);
+    type Row = (Columns, Option<String>, String, Vec<u8>, Option<String>, String);
     let row: Option<Row> = dead_letters::table
         .filter(dead_letters::id.eq(id))
         .select((
@@ -130,11 +137,12 @@ pub(super) fn read(conn: &mut Conn, id: i64) -> Result<Option<KeptLetter>, DbErr
             dead_letters::user_id,
             dead_letters::headers,
             dead_letters::body,
+            dead_letters::digest,
             dead_letters::dead_id,
         ))
         .first(conn)
         .optional()?;
-    let Some((columns, user_id, headers, body, dead_id)) = row else { return Ok(None) };
+    let Some((columns, user_id, headers, body, freed, dead_id)) = row else { return Ok(None) };
     // Written by us as an object of texts.
     let headers: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&headers)
         .map_err(|_| DbError::Corrupt(format!("dead_letters.headers of letter {id}")))?;
@@ -145,16 +153,37 @@ pub(super) fn read(conn: &mut Conn, id: i64) -> Result<Option<KeptLetter>, DbErr
             (name, value)
         })
         .collect();
-    Ok(Some(KeptLetter { item: columns.try_into()?, user_id, headers, body, dead_id }))
+    Ok(Some(KeptLetter { item: columns.try_into()?, user_id, headers, body, freed, dead_id }))
 }
 
-/// Settles a kept letter. False where it is not kept (any more).
+/// Settles a kept letter, whose body stays. False where it is not kept (any more).
 pub(super) fn settle(conn: &mut Conn, id: i64, state: DeadState, now: i64) -> Result<bool, DbError> {
     let kept = dead_letters::table
         .filter(dead_letters::id.eq(id))
         .filter(dead_letters::state.eq(DeadState::Kept.as_str()));
     let settled = diesel::update(kept)
         .set((dead_letters::state.eq(state.as_str()), dead_letters::state_at.eq(now)))
+        .execute(conn)?;
+    Ok(settled == 1)
+}
+
+/// Settles a kept letter as discarded and frees its body, in one statement. False where it is not kept (any more).
+fn discard(conn: &mut Conn, id: i64, now: i64) -> Result<bool, DbError> {
+    let kept = dead_letters::table
+        .filter(dead_letters::id.eq(id))
+        .filter(dead_letters::state.eq(DeadState::Kept.as_str()));
+    // Nobody changes the body of a kept letter: what is read here is what the update frees.
+    let body: Option<Vec<u8>> = kept.select(dead_letters::body).first(conn).optional()?;
+    let Some(body) = body else { return Ok(false) };
+    let digest: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
+    let settled = diesel::update(kept)
+        .set((
+            dead_letters::state.eq(DeadState::Discarded.as_str()),
+            dead_letters::state_at.eq(now),
+            dead_letters::digest.eq(digest),
+            dead_letters::body_bytes.eq(i32::try_from(body.len()).unwrap_or(i32::MAX)),
+            dead_letters::body.eq(Vec::new()),
+        ))
         .execute(conn)?;
     Ok(settled == 1)
 }
@@ -234,7 +263,7 @@ impl Store {
             .await
     }
 
-    /// Puts a kept letter aside for good. It stays in the table, body included.
+    /// Puts a kept letter aside for good. It stays in the table with all but its body, of which digest and length stay.
     ///
     /// # Errors
     /// Where the database fails.
@@ -242,7 +271,7 @@ impl Store {
         self.db
             .write(move |conn| {
                 let now = outbox::now(conn)?;
-                if settle(conn, id, DeadState::Discarded, now)? {
+                if discard(conn, id, now)? {
                     return Ok(Discarded::Done);
                 }
                 Ok(state(conn, id)?.map_or(Discarded::Absent, Discarded::Settled))

@@ -188,6 +188,8 @@ diesel::table! {
         state -> Text,
         state_at -> Nullable<BigInt>,
         user_id -> Nullable<Text>,
+        digest -> Nullable<Text>,
+        body_bytes -> Nullable<Integer>,
     }
 }
 

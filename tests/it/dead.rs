@@ -425,7 +425,7 @@ on_both_stores! {
     async fn a_discarded_letter_stays_and_is_not_replayed(kind: Kind) {
         let world = World::new(kind).await;
         for reason in [DeadReason::NotJson, DeadReason::UnknownType, DeadReason::NotJson] {
-            world.store.bury(letter(reason, Origin::Request, b"x".to_vec())).await.expect("bury");
+            world.store.bury(letter(reason, Origin::Request, b"abc".to_vec())).await.expect("bury");
         }
         let id = world.store.kept_letters(Some(DeadReason::UnknownType)).await.expect("ids")[0];
         assert_eq!(world.store.discard_letter(id).await.expect("discard"), Discarded::Done);
@@ -433,7 +433,13 @@ on_both_stores! {
         assert_eq!(world.store.discard_letter(4_711).await.expect("discard"), Discarded::Absent);
         assert_eq!(world.replay(id).await, Replayed::Refused(NotReplayed::Settled(DeadState::Discarded)));
         let kept = world.store.dead_letter(id).await.expect("read").expect("it stays");
-        assert_eq!((kept.item.state, kept.body), (DeadState::Discarded, b"x".to_vec()));
+        // Of the body there is what tells which one it was.
+        let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!((kept.item.state, kept.item.bytes), (DeadState::Discarded, 3));
+        assert_eq!((kept.body, kept.freed.as_deref()), (Vec::new(), Some(digest)));
+        assert_eq!(world.test.number("SELECT SUM(length(body)) FROM dead_letters").await, 6, "the others keep theirs");
+        let sizes: Vec<u64> = world.dead().await.iter().map(|item| item.bytes).collect();
+        assert_eq!(sizes, [3, 3, 3], "a listing says how large it was");
         assert!(kept.item.state_at.is_some());
         assert_eq!(world.store.kept_letters(None).await.expect("ids").len(), 2);
         let filter = DeadFilter { reason: Some(DeadReason::NotJson), state: Some(DeadState::Kept) };

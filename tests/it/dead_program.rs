@@ -72,6 +72,16 @@ async fn the_command_shows_letters_safely_and_asks_before_it_discards() {
     assert!(err.contains("--yes"), "{err}");
     let (code, out, _) = dead(&["discard", "--reason", "not_json", "--yes", "--json"]);
     assert_eq!((code, &json_of(&out)["items"][0]["state"]), (0, &json!("discarded")));
+    let (code, out, _) = dead(&["show", &id]);
+    assert!(code == 0 && out.contains("  body      discarded; it had ") && out.contains("SHA-256"), "{out}");
+    let gone = json_of(&dead(&["show", &id, "--json"]).1);
+    assert_eq!((&gone["body"], &gone["bytes"]), (&Value::Null, &json!(evil.body.len())));
+    assert_eq!(gone["discarded_sha256"].as_str().map(str::len), Some(64));
+    let (code, out, err) = dead(&["show", &id, "--raw"]);
+    assert!(
+        code == 1 && out.is_empty() && err.contains("was discarded"),
+        "an empty file would pass for it: {err}"
+    );
     let (code, out, _) = dead(&["replay", &id]);
     assert_eq!((code, out), (1, format!("dead letter {id}: left as it is: it is discarded already\n")));
     assert_eq!(json_of(&dead(&["list", "--json", "--state", "discarded"]).1)["items"][0]["id"], item["id"]);

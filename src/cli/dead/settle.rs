@@ -162,7 +162,8 @@ fn confirmed(letters: usize) -> Result<bool, Failure> {
     }
     let what = if letters == 1 { "a dead letter".to_owned() } else { format!("{letters} dead letters") };
     let mut stderr = std::io::stderr();
-    let _ = write!(stderr, "Discard {what}? They stay in the table and cannot be replayed. [y/N] ");
+    let _ =
+        write!(stderr, "Discard {what}? They stay in the table without their bodies, which are lost. [y/N] ");
     let _ = stderr.flush();
     let mut answer = String::new();
     stdin

@@ -2,7 +2,7 @@
 //!
 //! Nothing may panic, and what is read and written again is read as the same.
 
-use batchshare::domain::PrincipalId;
+use batchshare::domain::{PrincipalId, SecretId, text};
 use batchshare::wire::{self, Unread};
 
 /// As in production.
@@ -12,8 +12,8 @@ const LIMIT: usize = 2 * 1024 * 1024;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target there is.
-pub const TARGETS: [Target; 4] =
-    [("message", message), ("letter", letter), ("import", import), ("body", body)];
+pub const TARGETS: [Target; 5] =
+    [("message", message), ("letter", letter), ("import", import), ("body", body), ("query", query)];
 
 /// A message as it is taken. The first line of a file may be `headers:`, and then each line up to an empty one a
 /// header of the message (`name: value`; `content-type` is the property).
@@ -61,6 +61,46 @@ pub fn body(bytes: &[u8]) {
         if let Unread::Invalid(invalid) = error {
             assert!(!invalid.field.is_empty());
         }
+    }
+}
+
+/// A query as it stands behind the `?`: every parameter that a listing takes, and the cursors.
+pub fn query(bytes: &[u8]) {
+    let query = match wire::Query::new(url::form_urlencoded::parse(bytes).into_owned()) {
+        Ok(query) => query,
+        Err(error) => return short(&error.to_string()),
+    };
+    let (ids, limit) = (query.ids::<SecretId>("ids", 500), query.limit(50, 200));
+    assert!(ids.as_ref().map_or(0, Vec::len) <= 500);
+    assert!((1..=200).contains(limit.as_ref().unwrap_or(&1)));
+    let (place, number, secret) = (query.cursor(), query.number_cursor(), query.secret_cursor());
+    let again = |cursor: String| wire::Query::new([("cursor".to_owned(), cursor)]);
+    if let Ok(Some(place)) = &place {
+        let read = again(wire::write_cursor(place)).and_then(|query| query.cursor());
+        assert_eq!(read.as_ref(), Ok(&Some(place.clone())));
+    }
+    if let Ok(Some(number)) = number {
+        let read = again(wire::write_cursor(&number.to_string())).and_then(|query| query.number_cursor());
+        assert_eq!(read, Ok(Some(number)));
+    }
+    if let Ok(Some((id, key))) = &secret {
+        let read = again(wire::write_secret_cursor(*id, key)).and_then(|query| query.secret_cursor());
+        assert_eq!(read.as_ref(), Ok(&Some((*id, key.clone()))));
+    }
+    let errors = [
+        query.checked("search", text::search).err(),
+        query.checked("tag", text::tag_search).err(),
+        query.boolean("shared").err(),
+        query.choice("sort", &[("name", 0), ("-name", 1), ("id", 2), ("-id", 3)]).err(),
+        ids.err(),
+        limit.err(),
+        place.err(),
+        number.err(),
+        secret.err(),
+    ];
+    for error in errors.into_iter().flatten() {
+        short(&error.to_string());
+        assert!(!error.field.is_empty());
     }
 }
 

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::GatewayState;
 use super::auth::{COOKIE_NAME, Me, escape, sign_in};
-use super::input::{JsonBody, Params, write_cursor};
+use super::input::{JsonBody, Params};
 use super::problem::Problem;
 use crate::store::Person;
-use crate::wire;
+use crate::wire::{self, write_cursor};
 
 pub(super) async fn me(State(state): State<GatewayState>, Me(person): Me) -> Json<Value> {
     Json(me_json(&state, &person))

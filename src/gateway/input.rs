@@ -1,6 +1,5 @@
-//! Reading requests: path, query and body, with errors that name what is wrong and repeat no value.
+//! Taking requests: path, query and body, for `wire` to read, with errors that name what is wrong and repeat no value.
 
-use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +7,6 @@ use std::time::Duration;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::http::request::Parts;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::StreamExt;
 use zeroize::Zeroizing;
 
@@ -17,7 +14,7 @@ use super::GatewayState;
 use super::problem::Problem;
 use super::serving::Caller;
 use super::turns::{BodyTurn, SMALL_BODY, Turn};
-use crate::domain::text::TextError;
+use crate::wire;
 
 /// A body that trickles in holds a connection no longer.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
@@ -55,8 +52,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PathIds {
     }
 }
 
-/// The query's parameters. An empty one is like none; unknown ones are ignored.
-pub(crate) struct Params(HashMap<String, String>);
+/// The query's parameters, as `wire` reads them: its errors become problems on their way out.
+pub(crate) struct Params(wire::Query);
 
 impl<S: Send + Sync> FromRequestParts<S> for Params {
     type Rejection = Problem;
@@ -65,101 +62,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
         let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
             .await
             .map_err(|_| Problem::invalid("query", "cannot be read"))?;
-        let mut params = HashMap::new();
-        for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
-            if params.contains_key(&name) {
-                return Err(Problem::invalid(format!("{name:.100}"), "came more than once"));
-            }
-            params.insert(name, value);
-        }
-        Ok(Self(params))
+        Ok(Self(wire::Query::new(pairs)?))
     }
 }
 
-impl Params {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+impl std::ops::Deref for Params {
+    type Target = wire::Query;
+
+    fn deref(&self) -> &wire::Query {
+        &self.0
     }
-
-    /// A text that passes this check; empty where it is not there.
-    pub(crate) fn checked(
-        &self,
-        name: &str,
-        check: fn(&str) -> Result<(), TextError>,
-    ) -> Result<String, Problem> {
-        let text = self.get(name).unwrap_or_default();
-        check(text).map_err(|error| Problem::invalid(name, &error.to_string()))?;
-        Ok(text.to_owned())
-    }
-
-    /// Ids with commas between them; none where it is not there.
-    pub(crate) fn ids<T: TryFrom<i64>>(&self, name: &str, most: usize) -> Result<Vec<T>, Problem> {
-        let Some(text) = self.get(name) else { return Ok(Vec::new()) };
-        let read = |part: &str| part.parse().ok().and_then(|number: i64| T::try_from(number).ok());
-        let ids: Option<Vec<T>> = text.split(',').map(read).collect();
-        ids.filter(|ids| ids.len() <= most).ok_or_else(|| {
-            Problem::invalid(name, &format!("must be at most {most} ids with commas between them"))
-        })
-    }
-
-    pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, Problem> {
-        match self.get(name) {
-            None => Ok(None),
-            Some("true") => Ok(Some(true)),
-            Some("false") => Ok(Some(false)),
-            Some(_) => Err(Problem::invalid(name, "must be true or false")),
-        }
-    }
-
-    /// One of these names; the first where it is not there.
-    pub(crate) fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<T, Problem> {
-        let wanted = self.get(name);
-        let found = match wanted {
-            None => choices.first(),
-            Some(wanted) => choices.iter().find(|(choice, _)| *choice == wanted),
-        };
-        found.map(|(_, value)| *value).ok_or_else(|| {
-            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-            Problem::invalid(name, &format!("must be one of {}", names.join(", ")))
-        })
-    }
-
-    /// `limit`: how many items a page has. Asking for more than `most` gets `most`.
-    pub(crate) fn limit(&self, default: usize, most: usize) -> Result<usize, Problem> {
-        match self.get("limit").map(str::parse::<usize>) {
-            None => Ok(default),
-            Some(Ok(limit)) if limit > 0 => Ok(limit.min(most)),
-            Some(_) => Err(Problem::invalid("limit", "must be a number from 1 on")),
-        }
-    }
-
-    /// `cursor` as [`write_cursor`] made it.
-    pub(crate) fn cursor(&self) -> Result<Option<String>, Problem> {
-        let Some(text) = self.get("cursor") else { return Ok(None) };
-        URL_SAFE_NO_PAD
-            .decode(text)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-            .filter(|text| !text.contains('\0'))
-            .map(Some)
-            .ok_or_else(bad_cursor)
-    }
-
-    /// A cursor that is a number.
-    pub(crate) fn number_cursor(&self) -> Result<Option<i64>, Problem> {
-        self.cursor()?
-            .map(|text| text.parse().ok().filter(|number| *number >= 0).ok_or_else(bad_cursor))
-            .transpose()
-    }
-}
-
-/// Where the next page begins, as an opaque text.
-pub(crate) fn write_cursor(place: &str) -> String {
-    URL_SAFE_NO_PAD.encode(place)
-}
-
-pub(crate) fn bad_cursor() -> Problem {
-    Problem::invalid("cursor", "is not one that this listing gave")
 }
 
 /// A body of JSON as it came, for `wire` to read. It is wiped when it is dropped: it may hold a client secret.

@@ -6,11 +6,11 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::GatewayState;
-use super::input::{Params, PathIds, write_cursor};
+use super::input::{Params, PathIds};
 use super::problem::Problem;
 use super::turns::{Changing, Reading};
 use crate::store::Notice;
-use crate::wire::rfc3339;
+use crate::wire::{rfc3339, write_cursor};
 
 /// Those not dismissed; with `dismissed=true`, those dismissed.
 pub(super) async fn list(

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::GatewayState;
 use super::auth::Me;
-use super::input::{JsonBody, Params, PathIds, bad_cursor, write_cursor};
+use super::input::{JsonBody, Params, PathIds};
 use super::problem::Problem;
 use super::turns::{Changing, Reading};
 use crate::domain::{PrincipalId, SecretId, SecretPatch, text};
@@ -24,7 +24,7 @@ use crate::store::{
     Edited, GrantItem, OwnedBy, Sealed, SecretCursor, SecretDetail, SecretFilter, SecretItem, SecretSort,
     Selectable,
 };
-use crate::wire::{decode_secret_patch, rfc3339};
+use crate::wire::{decode_secret_patch, rfc3339, write_cursor, write_secret_cursor};
 
 /// A page of grants. Larger than others: whoever looks wants to see everybody.
 const GRANTS: usize = 1_000;
@@ -57,23 +57,10 @@ pub(super) async fn list(
     let filter = filter(&params)?;
     let sort = params.choice("sort", SORTS)?;
     let limit = params.limit(50, 200)?;
-    let after = params.cursor()?.map(|text| read_place(&text).ok_or_else(bad_cursor)).transpose()?;
+    let after = params.secret_cursor()?.map(|(id, key)| SecretCursor { id, key });
     let (secrets, next) = state.store.secrets(me.id, filter, sort, after, limit).await?;
     let items: Vec<Value> = secrets.iter().map(item_json).collect();
-    Ok(Json(json!({"items": items, "next_cursor": next.map(|next| write_cursor(&place(&next)))})))
-}
-
-/// Stands before a place, so that one of an older program is told: its keys had accents.
-const FOLDED: &str = "f ";
-
-fn place(cursor: &SecretCursor) -> String {
-    format!("{FOLDED}{} {}", cursor.id, cursor.key)
-}
-
-fn read_place(text: &str) -> Option<SecretCursor> {
-    let (id, key) = text.strip_prefix(FOLDED)?.split_once(' ')?;
-    let id = id.parse().ok().filter(|id| *id > 0)?;
-    Some(SecretCursor { id, key: key.to_owned() })
+    Ok(Json(json!({"items": items, "next_cursor": next.map(|next| write_secret_cursor(next.id, &next.key))})))
 }
 
 /// Those that match now, all of them: a plain array, for "select all". It is written piece by piece as it is

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use super::GatewayState;
 use super::auth::Me;
 use super::growth::Hourly;
-use super::input::{JsonBody, Params, PathIds, write_cursor};
+use super::input::{JsonBody, Params, PathIds};
 use super::problem::Problem;
 use super::turns::{Changing, Reading};
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::share::OverLimit;
 use crate::domain::{JobId, PrincipalId, Selection};
 use crate::store::{Submission, Submitted};
-use crate::wire;
+use crate::wire::{self, write_cursor};
 
 /// Takes a job. The answer comes at once, whatever the job's size; a repeat with the same
 /// Idempotency-Key gets the job as it is now.

@@ -12,6 +12,7 @@ mod invalid;
 mod kinds;
 mod named;
 mod person;
+mod query;
 mod read;
 mod request;
 mod secret;
@@ -25,6 +26,7 @@ pub use event::{
 pub use import::decode_import_line;
 pub use invalid::{Invalid, Unread};
 pub use person::decode_username;
+pub use query::{Query, write_cursor, write_secret_cursor};
 pub use request::{
     JobRequested, Poison, StoredRequest, decode_request, encode_request, recipients_from_json, replayed_run,
     request_message_id, selection_from_json,

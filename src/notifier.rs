@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::broker::{Broker, Delivery, Queue};
-use crate::bury::{Burial, bury};
+use crate::consume::bury::{Burial, bury};
+use crate::consume::take::{Handler, Outage, Taken, Takes, in_place, outage_or_own, take};
+use crate::contract;
 use crate::domain::DeadReason;
 use crate::shutdown::Stop;
 use crate::store::Store;
-use crate::take::{Handler, Outage, Taken, Takes, in_place, outage_or_own, take};
-use crate::wire;
 
 /// Makes notices until `stop`.
 pub async fn run(store: Store, broker: Broker, prefetch: u16, stop: Stop) {
@@ -36,7 +36,7 @@ impl Handler for Notices {
 pub async fn handle(store: &Store, broker: &Broker, taken: &[Delivery]) -> Result<(), Outage> {
     let (mut ended, mut dead) = (Vec::new(), Vec::new());
     for delivery in taken {
-        match wire::decode_event(&delivery.body) {
+        match contract::decode_event(&delivery.body) {
             Ok(event) if event.kind.is_terminal() => ended.push((event.job_id, event.run)),
             Ok(_) => {}
             Err(error) => {

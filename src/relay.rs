@@ -15,11 +15,11 @@ use crate::broker::topology::{
     KEY_STEP,
 };
 use crate::broker::{Broker, BrokerError, Exchange, Outgoing};
+use crate::contract;
 use crate::domain::JobId;
 use crate::domain::event::EventKind;
 use crate::shutdown::Stop;
 use crate::store::{Committed, Letter, OUTBOX_TRIES, OutboxRow, Store};
-use crate::wire;
 
 /// What a relay needs of the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -204,8 +204,8 @@ fn job_of(message: &Outgoing) -> Option<String> {
     let id = &message.message_id;
     let job: Option<JobId> = match message.exchange {
         Exchange::Jobs => id.split('/').next().and_then(|id| id.parse().ok()),
-        Exchange::Internal => wire::decode_step(&message.body).map(|step| step.job_id).ok(),
-        Exchange::Events => wire::decode_event(&message.body).map(|event| event.job_id).ok(),
+        Exchange::Internal => contract::decode_step(&message.body).map(|step| step.job_id).ok(),
+        Exchange::Events => contract::decode_event(&message.body).map(|event| event.job_id).ok(),
     };
     job.map(|job| job.to_string())
 }
@@ -213,8 +213,8 @@ fn job_of(message: &Outgoing) -> Option<String> {
 /// Where each message goes.
 fn outgoing(row: OutboxRow) -> Outgoing {
     let (exchange, key, kind, mandatory) = match row.letter {
-        Letter::Request => (Exchange::Jobs, KEY_REQUESTED, wire::REQUEST_TYPE, true),
-        Letter::Step => (Exchange::Internal, KEY_STEP, wire::STEP_TYPE, true),
+        Letter::Request => (Exchange::Jobs, KEY_REQUESTED, contract::REQUEST_TYPE, true),
+        Letter::Step => (Exchange::Internal, KEY_STEP, contract::STEP_TYPE, true),
         Letter::Event(event) => {
             let key = match event {
                 EventKind::Accepted => KEY_ACCEPTED,
@@ -224,7 +224,7 @@ fn outgoing(row: OutboxRow) -> Outgoing {
                 EventKind::Cancelled => KEY_CANCELLED,
             };
             // Nobody may be listening to progress; the end of a job has the notices' queue.
-            (Exchange::Events, key, wire::event_type(event), event.is_terminal())
+            (Exchange::Events, key, contract::event_type(event), event.is_terminal())
         }
     };
     Outgoing {

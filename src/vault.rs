@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::domain::SecretId;
-use crate::files::{self, FileError, Links};
+use crate::files;
+use crate::files::{FileError, Links};
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;

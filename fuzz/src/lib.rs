@@ -5,7 +5,7 @@ extern crate self as batchshare;
 
 #[path = "../../src/domain/mod.rs"]
 pub mod domain;
-#[path = "../../src/wire/mod.rs"]
-pub mod wire;
+#[path = "../../src/contract/mod.rs"]
+pub mod contract;
 
 pub mod targets;

@@ -2,8 +2,9 @@
 //!
 //! Nothing may panic, and what is read and written again is read as the same.
 
+use batchshare::contract;
+use batchshare::contract::Unread;
 use batchshare::domain::{PrincipalId, SecretId, text};
-use batchshare::wire::{self, Unread};
 
 /// As in production.
 const LIMIT: usize = 2 * 1024 * 1024;
@@ -19,31 +20,31 @@ pub const TARGETS: [Target; 5] =
 /// header of the message (`name: value`; `content-type` is the property).
 pub fn message(bytes: &[u8]) {
     let (content_type, headers, body) = parts(bytes);
-    let form = wire::structured(content_type.as_deref(), &headers, body, LIMIT);
+    let form = contract::structured(content_type.as_deref(), &headers, body, LIMIT);
     request(form.as_deref().unwrap_or(body));
 }
 
 /// A dead letter: any of the messages that end among them, as its reader tries them.
 pub fn letter(bytes: &[u8]) {
     let (content_type, headers, body) = parts(bytes);
-    let form = wire::structured(content_type.as_deref(), &headers, body, LIMIT);
+    let form = contract::structured(content_type.as_deref(), &headers, body, LIMIT);
     let body = form.as_deref().unwrap_or(body);
     request(body);
     for (_, value) in &headers {
-        let _ = wire::replayed_run(value).map(|(job, run)| wire::request_message_id(job, run));
-        let _ = wire::is_traceparent(value);
+        let _ = contract::replayed_run(value).map(|(job, run)| contract::request_message_id(job, run));
+        let _ = contract::is_traceparent(value);
     }
-    if let Ok(step) = wire::decode_step(body) {
-        let again = wire::decode_step(&wire::encode_step(&step, ""));
+    if let Ok(step) = contract::decode_step(body) {
+        let again = contract::decode_step(&contract::encode_step(&step, ""));
         assert_eq!(again.as_ref(), Ok(&step));
     }
-    let _ = wire::decode_event(body);
+    let _ = contract::decode_event(body);
 }
 
 /// A line of an import.
 pub fn import(bytes: &[u8]) {
     let Ok(line) = std::str::from_utf8(bytes) else { return };
-    if let Err(error) = wire::decode_import_line(line) {
+    if let Err(error) = contract::decode_import_line(line) {
         short(&error.to_string());
     }
 }
@@ -52,9 +53,9 @@ pub fn import(bytes: &[u8]) {
 pub fn body(bytes: &[u8]) {
     let Some(somebody) = PrincipalId::new(1) else { return };
     let errors = [
-        wire::decode_share_data(bytes, somebody).map(drop).err(),
-        wire::decode_secret_patch(bytes).map(drop).err(),
-        wire::decode_username(bytes).map(drop).err(),
+        contract::decode_share_data(bytes, somebody).map(drop).err(),
+        contract::decode_secret_patch(bytes).map(drop).err(),
+        contract::decode_username(bytes).map(drop).err(),
     ];
     for error in errors.into_iter().flatten() {
         short(&error.to_string());
@@ -66,7 +67,7 @@ pub fn body(bytes: &[u8]) {
 
 /// A query as it stands behind the `?`: every parameter that a listing takes, and the cursors.
 pub fn query(bytes: &[u8]) {
-    let query = match wire::Query::new(url::form_urlencoded::parse(bytes).into_owned()) {
+    let query = match contract::Query::new(url::form_urlencoded::parse(bytes).into_owned()) {
         Ok(query) => query,
         Err(error) => return short(&error.to_string()),
     };
@@ -74,17 +75,17 @@ pub fn query(bytes: &[u8]) {
     assert!(ids.as_ref().map_or(0, Vec::len) <= 500);
     assert!((1..=200).contains(limit.as_ref().unwrap_or(&1)));
     let (place, number, secret) = (query.cursor(), query.number_cursor(), query.secret_cursor());
-    let again = |cursor: String| wire::Query::new([("cursor".to_owned(), cursor)]);
+    let again = |cursor: String| contract::Query::new([("cursor".to_owned(), cursor)]);
     if let Ok(Some(place)) = &place {
-        let read = again(wire::write_cursor(place)).and_then(|query| query.cursor());
+        let read = again(contract::write_cursor(place)).and_then(|query| query.cursor());
         assert_eq!(read.as_ref(), Ok(&Some(place.clone())));
     }
     if let Ok(Some(number)) = number {
-        let read = again(wire::write_cursor(&number.to_string())).and_then(|query| query.number_cursor());
+        let read = again(contract::write_cursor(&number.to_string())).and_then(|query| query.number_cursor());
         assert_eq!(read, Ok(Some(number)));
     }
     if let Ok(Some((id, key))) = &secret {
-        let read = again(wire::write_secret_cursor(*id, key)).and_then(|query| query.secret_cursor());
+        let read = again(contract::write_secret_cursor(*id, key)).and_then(|query| query.secret_cursor());
         assert_eq!(read.as_ref(), Ok(&Some((*id, key.clone()))));
     }
     let errors = [
@@ -105,18 +106,21 @@ pub fn query(bytes: &[u8]) {
 }
 
 fn request(body: &[u8]) {
-    match wire::decode_request(body, LIMIT) {
+    match contract::decode_request(body, LIMIT) {
         Ok(asked) => {
-            let written = wire::encode_request(asked.job_id, &asked.request, "", 0);
-            let again = wire::decode_request(&written, usize::MAX);
+            let written = contract::encode_request(asked.job_id, &asked.request, "", 0);
+            let again = contract::decode_request(&written, usize::MAX);
             assert_eq!(
                 again.map(|again| (again.job_id, again.request)),
                 Ok((asked.job_id, asked.request.clone()))
             );
-            let stored = wire::StoredRequest::of(&asked.request);
-            assert_eq!(wire::selection_from_json(&stored.selection).as_ref(), Ok(&asked.request.selection));
+            let stored = contract::StoredRequest::of(&asked.request);
             assert_eq!(
-                wire::recipients_from_json(&stored.recipients).as_ref(),
+                contract::selection_from_json(&stored.selection).as_ref(),
+                Ok(&asked.request.selection)
+            );
+            assert_eq!(
+                contract::recipients_from_json(&stored.recipients).as_ref(),
                 Ok(&asked.request.recipients)
             );
         }

@@ -5,11 +5,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::AppError;
+use crate::app::AppError;
+use crate::app::demo;
 use crate::config::{AuthMode, Settings};
 use crate::db::Target;
-use crate::demo;
-use crate::files::{self, FileError, Identity};
+use crate::files;
+use crate::files::{FileError, Identity};
 use crate::shutdown::Stop;
 use crate::store::Store;
 

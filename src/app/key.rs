@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::AppError;
+use crate::app::AppError;
 use crate::config::{ConfigError, Settings};
 use crate::db::Target;
 use crate::files;

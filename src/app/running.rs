@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::{AppError, Roles, start};
+use crate::app::{AppError, Roles, start};
 use crate::broker::Broker;
 use crate::config::Settings;
 use crate::shutdown::{Signals, Stopper};

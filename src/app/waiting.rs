@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
+use crate::consume::backoff::Schedule;
 use crate::gateway::BrokerCheck;
-use crate::retry::Schedule;
 use crate::shutdown::Stop;
 
 /// How often it is said that a server is still waited for.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Acker, Broker, BrokerError, Consumer, Delivery, Outgoing, Queue};
+use crate::broker::{Acker, Broker, BrokerError, Consumer, Delivery, Outgoing, Queue};
 
 /// A call that changes something at the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

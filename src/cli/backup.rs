@@ -6,11 +6,12 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::{Code, Failure, open, out};
 use crate::app;
+use crate::cli::{Code, Failure, open, out};
 use crate::config::Settings;
 use crate::db::{Target, backup};
-use crate::files::{self, FileError};
+use crate::files;
+use crate::files::FileError;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::{Code, Failure, open, out};
 use crate::app;
+use crate::cli::{Code, Failure, open, out};
 use crate::config::Settings;
 use crate::store::ImportError;
 

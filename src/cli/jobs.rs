@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
-use super::recipients::{self, Names};
-use super::{Code, Failure, open, out, report, watch};
+use crate::cli::recipients;
+use crate::cli::recipients::Names;
+use crate::cli::{Code, Failure, open, out, report, watch};
 use crate::config::Settings;
+use crate::contract::rfc3339;
 use crate::domain::{JobId, JobSnapshot, JobState, PrincipalKind};
 use crate::store::{Known, Store};
-use crate::wire::rfc3339;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {

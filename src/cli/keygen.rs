@@ -1,6 +1,6 @@
 //! `batchshare keygen`.
 
-use super::{Code, Failure, out};
+use crate::cli::{Code, Failure, out};
 use crate::vault::VaultKey;
 
 pub(super) fn run() -> Result<Code, Failure> {

@@ -1,6 +1,6 @@
 //! `batchshare migrate`.
 
-use super::{Code, Failure, open, out};
+use crate::cli::{Code, Failure, open, out};
 use crate::config::Settings;
 use crate::db::create_file;
 use crate::store;

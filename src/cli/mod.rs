@@ -25,10 +25,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use self::failure::{Code, Failure};
 use crate::broker::Rabbit;
+pub use crate::cli::failure::{Code, Failure};
 use crate::config::Settings;
-use crate::telemetry;
+use crate::telemetry::logs as telemetry;
 
 const EXIT_CODES: &str = "\
 Exit codes:

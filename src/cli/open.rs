@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Code, Failure};
+use crate::cli::{Code, Failure};
 use crate::config::Settings;
+use crate::consume::backoff::Schedule;
 use crate::db::{Clock, Db, DbError, FailureClass, MigrationState, Target, migration_state};
 use crate::files;
-use crate::retry::Schedule;
 use crate::store::Store;
 
 /// How long a one-shot command waits for a server.

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write as _};
 
 use serde_json::Value;
 
-use super::{Failure, safe};
+use crate::cli::{Failure, safe};
 
 /// Writes one line of a result. Names come from outside: what a terminal would obey is escaped.
 pub(super) fn line(text: impl Display) -> Result<(), Failure> {
@@ -59,14 +59,14 @@ mod tests {
     #[test]
     fn one_is_not_many() {
         for (count, text) in [(0, "0 users"), (1, "1 user"), (1_001, "1,001 users")] {
-            assert_eq!(super::counted(count, "user"), text);
+            assert_eq!(crate::cli::out::counted(count, "user"), text);
         }
     }
 
     #[test]
     fn counts_have_a_comma_every_three_digits() {
         for (count, text) in [(0, "0"), (999, "999"), (1_200, "1,200"), (10_000_000, "10,000,000")] {
-            assert_eq!(super::grouped(count), text);
+            assert_eq!(crate::cli::out::grouped(count), text);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From what a person typed to principals: names, usernames, e-mail addresses.
 
-use super::Failure;
+use crate::cli::Failure;
 use crate::domain::text::{fold, normal};
 use crate::domain::{Permission, PrincipalId, PrincipalKind, Recipient};
 use crate::store::{Match, Named, Store};

@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::recipients::noun;
-use super::{Failure, out};
+use crate::cli::recipients::noun;
+use crate::cli::{Failure, out};
+use crate::contract::{job_json, rejection_json, rfc3339};
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::{FailReason, JobSnapshot, JobState, RejectReason};
 use crate::store::{Known, Store};
-use crate::wire::{job_json, rejection_json, rfc3339};
 
 /// How many rejections the notice names.
 const REJECTIONS_IN_WORDS: i64 = 20;

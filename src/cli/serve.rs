@@ -1,7 +1,8 @@
 //! `batchshare serve`.
 
-use super::{Code, Failure};
-use crate::app::{self, Roles};
+use crate::app;
+use crate::app::Roles;
+use crate::cli::{Code, Failure};
 use crate::config::Settings;
 
 #[derive(Debug, clap::Args)]

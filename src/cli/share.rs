@@ -2,10 +2,12 @@
 
 use clap::ArgGroup;
 
-use super::recipients::{self, Names, Typed};
-use super::{Code, Failure, open, out, report, watch};
+use crate::cli::recipients;
+use crate::cli::recipients::{Names, Typed};
+use crate::cli::{Code, Failure, open, out, report, watch};
 use crate::config::Settings;
-use crate::domain::text::{self, TextError};
+use crate::domain::text;
+use crate::domain::text::TextError;
 use crate::domain::{AllFilter, Permission, PrincipalId, PrincipalKind, SecretId, Selection, ShareRequest};
 use crate::store::{Store, Submission, Submitted};
 

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use super::{Code, Failure, open, out};
-use crate::app::{self, AppError};
+use crate::app;
+use crate::app::AppError;
 use crate::broker::BrokerError;
 use crate::broker::topology::{Exchange, Queue, Topology};
+use crate::cli::{Code, Failure, open, out};
 use crate::config::Settings;
-use crate::retry::Schedule;
+use crate::consume::backoff::Schedule;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

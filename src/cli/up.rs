@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use super::{Code, Failure, out};
-use crate::app::{self, Roles, Running};
+use crate::app;
+use crate::app::demo;
+use crate::app::{Roles, Running};
+use crate::cli::{Code, Failure, out};
 use crate::config::{AuthMode, Settings};
-use crate::demo;
 use crate::store::{SignIn, Store};
 
 pub(super) async fn run(settings: Settings) -> Result<Code, Failure> {
@@ -69,8 +70,8 @@ batchshare share --as ana --tag prod --user bruno --group Pagamentos:edit
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::decode_share_data;
     use crate::domain::PrincipalId;
-    use crate::wire::decode_share_data;
 
     #[test]
     fn every_body_of_the_welcome_is_a_valid_request() {

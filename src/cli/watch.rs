@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Code, Failure, open, out, report, safe};
+use crate::cli::{Code, Failure, open, out, report, safe};
 use crate::domain::{JobId, JobSnapshot, JobState};
 use crate::store::Store;
 

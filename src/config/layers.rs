@@ -8,8 +8,8 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::check::check;
-use super::{ConfigError, DEFAULTS, Settings};
+use crate::config::check::check;
+use crate::config::{ConfigError, DEFAULTS, Settings};
 
 /// What names a setting in the environment: BATCHSHARE__SECTION__KEY.
 const PREFIX: &str = "batchshare__";

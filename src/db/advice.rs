@@ -3,8 +3,8 @@
 use diesel::RunQueryDsl as _;
 use diesel::sql_types::{BigInt, Text};
 
-use super::error::DbError;
-use super::pool::Db;
+use crate::db::error::DbError;
+use crate::db::pool::Db;
 
 #[derive(diesel::QueryableByName)]
 struct Server {

@@ -6,9 +6,9 @@ use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
-use super::conn::Target;
-use super::error::DbError;
-use super::pool::{Clock, Db, DbOptions};
+use crate::db::conn::Target;
+use crate::db::error::DbError;
+use crate::db::pool::{Clock, Db, DbOptions};
 
 #[derive(QueryableByName)]
 struct Told {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, SqliteConnection};
 
-use super::error::DbError;
-use super::pool::{Clock, DbOptions};
+use crate::db::error::DbError;
+use crate::db::pool::{Clock, DbOptions};
 
 /// A connection to the production store (PostgreSQL) or the embedded one (SQLite).
 #[derive(diesel::MultiConnection)]

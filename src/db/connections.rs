@@ -9,9 +9,9 @@ use diesel::connection::{Connection as _, InstrumentationEvent};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::conn::{Conn, Target};
-use super::error::DbError;
-use super::pool::{Clock, Connections, DbOptions};
+use crate::db::conn::{Conn, Target};
+use crate::db::error::DbError;
+use crate::db::pool::{Clock, Connections, DbOptions};
 
 /// What every handle on one database shares.
 pub(super) struct Inner {

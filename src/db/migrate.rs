@@ -13,11 +13,12 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sqlite::Sqlite;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::conn::{Conn, Target};
-use super::error::DbError;
-use super::pool::Db;
-use super::statement::statement;
-use super::steps::{self, DataStep};
+use crate::db::conn::{Conn, Target};
+use crate::db::error::DbError;
+use crate::db::pool::Db;
+use crate::db::statement::statement;
+use crate::db::steps;
+use crate::db::steps::DataStep;
 use crate::files;
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");

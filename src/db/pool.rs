@@ -12,9 +12,9 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
-use super::conn::{Conn, Target};
-use super::connections::{Inner, Place, Way};
-use super::error::DbError;
+use crate::db::conn::{Conn, Target};
+use crate::db::connections::{Inner, Place, Way};
+use crate::db::error::DbError;
 
 /// The clock behind SQLite's `now_ms()`. Tests move it; PostgreSQL uses its own.
 #[derive(Clone, Default)]

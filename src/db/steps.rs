@@ -6,8 +6,8 @@
 use diesel::RunQueryDsl as _;
 use diesel::sql_types::Text;
 
-use super::conn::Conn;
-use super::error::DbError;
+use crate::db::conn::Conn;
+use crate::db::error::DbError;
 
 /// Folds names, identifiers, URLs and tags as `domain::text` has it.
 pub const FOLD_TEXTS: &str = "fold texts";

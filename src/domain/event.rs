@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
-use super::ids::{JobId, PrincipalId, SecretId};
-use super::job::{Counts, FailReason, JobState};
-use super::permission::{PrincipalKind, RejectReason};
+use crate::domain::ids::{JobId, PrincipalId, SecretId};
+use crate::domain::job::{Counts, FailReason, JobState};
+use crate::domain::permission::{PrincipalKind, RejectReason};
 
 /// How many rejections an event carries; the rest is read over HTTP.
 pub const REJECTIONS_IN_EVENT: usize = 100;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use secrecy::SecretString;
 
-use super::ids::{PrincipalId, SecretId};
+use crate::domain::ids::{PrincipalId, SecretId};
 
 /// One line of an import.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::permission::names;
+use crate::domain::permission::names;
 
 /// Where a job stands. `Retrying` is shown for a job that has not ended while one of its parts
 /// waits for another try; it is never stored.

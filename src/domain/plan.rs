@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 
-use super::event::{Rejection, Subject};
-use super::ids::{PrincipalId, SecretId};
-use super::permission::{Permission, PrincipalKind, RejectReason};
-use super::share::{Recipient, pairs_of};
+use crate::domain::event::{Rejection, Subject};
+use crate::domain::ids::{PrincipalId, SecretId};
+use crate::domain::permission::{Permission, PrincipalKind, RejectReason};
+use crate::domain::share::{Recipient, pairs_of};
 
 /// What the requester can do with a secret, by owning it or by a grant (direct, or through an
 /// active group).

@@ -2,8 +2,8 @@
 
 use std::cmp::Reverse;
 
-use super::ids::{PrincipalId, SecretId};
-use super::permission::{Permission, PrincipalKind};
+use crate::domain::ids::{PrincipalId, SecretId};
+use crate::domain::permission::{Permission, PrincipalKind};
 
 /// How large a job may be. Counted after duplicates are merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

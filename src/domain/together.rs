@@ -6,9 +6,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::ids::{JobId, PrincipalId, SecretId};
-use super::permission::PrincipalKind;
-use super::share::{Selection, ShareRequest};
+use crate::domain::ids::{JobId, PrincipalId, SecretId};
+use crate::domain::permission::PrincipalKind;
+use crate::domain::share::{Selection, ShareRequest};
 
 /// Pairs that a job may have to be worked on with others: more would make the others wait.
 pub const SMALL_JOB_PAIRS: u64 = 1_000;

@@ -10,12 +10,14 @@ use axum::http::request::Parts;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-use super::problem::Problem;
-use super::serving::Caller;
-use super::{GatewayState, access};
-use crate::config::{self, AuthMode};
+use crate::config;
+use crate::config::AuthMode;
 use crate::domain::text;
-use crate::files::{self, Links};
+use crate::files;
+use crate::files::Links;
+use crate::gateway::problem::Problem;
+use crate::gateway::serving::Caller;
+use crate::gateway::{GatewayState, access_log as access};
 use crate::store::{Person, SignIn};
 
 /// The cookie that the page's chooser sets.

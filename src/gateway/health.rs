@@ -11,8 +11,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::metrics::Scrape;
-use super::{BrokerCheck, GatewayState, Stage, Startup};
+use crate::gateway::metrics::Scrape;
+use crate::gateway::{BrokerCheck, GatewayState, Stage, Startup};
 use crate::store::Store;
 
 /// Shorter than the patience of whoever asks.

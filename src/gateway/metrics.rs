@@ -11,12 +11,13 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::health::{DEADLINE, look};
-use super::{BrokerCheck, GatewayState, Startup};
 use crate::db::Connections;
 use crate::domain::{DeadReason, DeadState, JobState};
-use crate::metrics::{self, Text};
+use crate::gateway::health::{DEADLINE, look};
+use crate::gateway::{BrokerCheck, GatewayState, Startup};
 use crate::store::{Figures, Store};
+use crate::telemetry::metrics;
+use crate::telemetry::metrics::Text;
 
 /// Numbers of the database are read at most so often, however many ask.
 const FRESH: Duration = Duration::from_secs(5);

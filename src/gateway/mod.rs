@@ -2,28 +2,20 @@
 //!
 //! Each file is one resource. The gateway decides nothing about sharing and sends nothing to the
 //! broker itself: a job is a row and a message in the outbox. Answers show a client secret in one
-//! place only, `secrets::client_secret`.
+//! place only, `api::secrets::client_secret`.
 
-mod access;
+mod access_log;
+mod api;
 mod auth;
-mod demo;
-mod events;
-mod growth;
+mod guard;
 mod health;
-mod hub;
-mod input;
+mod limits;
 mod metrics;
-mod notices;
 mod page;
 mod problem;
-mod recipients;
-mod secrets;
-mod security;
 mod serving;
-mod share_jobs;
 mod starting;
-mod turns;
-mod updates;
+pub mod stream;
 
 use std::sync::Arc;
 
@@ -34,20 +26,20 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 
 pub use auth::{Auth, ProxyAuth};
-pub use growth::Hourly;
+pub use guard::HostList;
 pub use health::worker_health;
-pub use security::HostList;
+pub use limits::growth::Hourly;
 pub use serving::Serving;
 pub use starting::{Stage, Startup};
-pub use updates::{Hearing, Update, Updates};
+pub use stream::hearing::{Hearing, Update, Updates};
 
 use crate::domain::Limits;
 use crate::shutdown::Stop;
 use crate::store::Store;
 use crate::vault::VaultKey;
-use access::Refusals;
-use growth::Growth;
-use turns::Turns;
+use access_log::Refusals;
+use limits::growth::Growth;
+use limits::turns::Turns;
 
 /// Asks whether the broker can be reached.
 pub type BrokerCheck = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
@@ -118,23 +110,23 @@ impl std::ops::Deref for GatewayState {
 /// Every route.
 pub fn router(state: GatewayState) -> Router {
     let mut api = Router::new()
-        .route("/me", get(demo::me))
-        .route("/secrets", get(secrets::list))
-        .route("/secrets/ids", get(secrets::ids))
-        .route("/secrets/tags", get(secrets::tags))
-        .route("/secrets/{id}", get(secrets::detail).patch(secrets::patch))
-        .route("/secrets/{id}/client-secret", get(secrets::client_secret))
-        .route("/secrets/{id}/grants", get(secrets::grants))
-        .route("/secrets/{id}/grants/{principal_id}", delete(secrets::revoke))
-        .route("/recipients", get(recipients::search))
-        .route("/share-jobs", get(share_jobs::list).post(share_jobs::submit))
-        .route("/share-jobs/{id}", get(share_jobs::show))
-        .route("/share-jobs/{id}/rejections", get(share_jobs::rejections))
-        .route("/events", get(events::stream))
-        .route("/notices", get(notices::list))
-        .route("/notices/{id}/dismiss", post(notices::dismiss));
+        .route("/me", get(api::me::me))
+        .route("/secrets", get(api::secrets::list))
+        .route("/secrets/ids", get(api::secrets::ids))
+        .route("/secrets/tags", get(api::secrets::tags))
+        .route("/secrets/{id}", get(api::secrets::detail).patch(api::secrets::patch))
+        .route("/secrets/{id}/client-secret", get(api::secrets::client_secret))
+        .route("/secrets/{id}/grants", get(api::secrets::grants))
+        .route("/secrets/{id}/grants/{principal_id}", delete(api::secrets::revoke))
+        .route("/recipients", get(api::recipients::search))
+        .route("/share-jobs", get(api::share_jobs::list).post(api::share_jobs::submit))
+        .route("/share-jobs/{id}", get(api::share_jobs::show))
+        .route("/share-jobs/{id}/rejections", get(api::share_jobs::rejections))
+        .route("/events", get(stream::events::stream))
+        .route("/notices", get(api::notices::list))
+        .route("/notices/{id}/dismiss", post(api::notices::dismiss));
     if state.auth.is_demo() {
-        api = api.route("/demo/people", get(demo::people)).route("/demo/me", put(demo::choose));
+        api = api.route("/demo/people", get(api::me::people)).route("/demo/me", put(api::me::choose));
     }
     let scrape = metrics::Scrape::new(state.store.clone(), Arc::clone(&state.broker), state.startup.clone());
     Router::new()
@@ -147,9 +139,9 @@ pub fn router(state: GatewayState) -> Router {
         .fallback(async || problem::Problem::not_found())
         .method_not_allowed_fallback(async || problem::Problem::method_not_allowed())
         .layer(from_fn_with_state(state.clone(), starting::gate))
-        .layer(from_fn_with_state(state.clone(), security::guard))
+        .layer(from_fn_with_state(state.clone(), guard::guard))
         .layer(from_fn_with_state(state.clone(), metrics::measure))
-        .layer(from_fn_with_state(state.clone(), access::log))
+        .layer(from_fn_with_state(state.clone(), access_log::log))
         .with_state(state)
 }
 

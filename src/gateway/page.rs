@@ -7,7 +7,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, E
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::problem::Problem;
+use crate::gateway::problem::Problem;
 
 /// Nothing from elsewhere, no inline script or style, and no text that becomes markup.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -156,6 +156,6 @@ mod tests {
         FailReason::ALL.iter().for_each(|reason| has(format!("\"reason.{reason}\"")));
         RejectReason::ALL.iter().for_each(|reason| has(format!("\"reason.{reason}\"")));
         JobState::ALL.iter().for_each(|state| has(format!("\"state.{state}\"")));
-        has(format!("\"retry.{}\"", crate::wire::RETRY_REASON));
+        has(format!("\"retry.{}\"", crate::contract::RETRY_REASON));
     }
 }

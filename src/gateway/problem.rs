@@ -7,8 +7,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::contract::{Invalid, Unread};
 use crate::db::{DbError, FailureClass};
-use crate::wire::{Invalid, Unread};
 
 /// The answer to a request that cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::problem::Problem;
-use super::{GatewayState, health};
+use crate::gateway::problem::Problem;
+use crate::gateway::{GatewayState, health};
 
 /// What a start has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

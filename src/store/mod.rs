@@ -4,73 +4,48 @@
 //! reads facts, applies and records, each method in one transaction. It knows no broker: messages
 //! to send are rows of the outbox, handed to the relay after the commit.
 
-mod access;
-mod aside;
-mod asked;
-mod begin;
-mod checks;
-mod dead;
-mod dead_desk;
-mod directory;
-mod due;
-mod ending;
-mod facts;
-mod failures;
 mod figures;
-mod grants;
-mod holders;
-mod import;
-mod job_lists;
-mod jobs;
-mod keys;
-mod lane_rows;
-mod lanes;
-mod names;
-mod notices;
-mod outbox;
+mod job;
+mod message;
+mod notice;
+mod people;
 mod pulse;
-mod reach;
 mod refold;
-mod rejections;
-mod replay;
 pub(crate) mod schema;
-mod secret;
-mod secrets;
-mod submit;
-mod together;
 mod tx;
+mod vault;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-pub use aside::Aside;
-pub use asked::{Allowance, Asked};
-pub use begin::{BeginOptions, Begun};
-pub use checks::CheckState;
-pub use dead::{DeadLetter, Origin};
-pub use dead_desk::{DeadFilter, DeadItem, Discarded, KeptLetter};
-pub use directory::{Person, PrincipalName, RecipientItem, SignIn};
-pub use due::{DueOptions, DueWork};
-pub use failures::Recorded;
 pub use figures::Figures;
-pub use holders::GrantItem;
-pub use lanes::{ChunkDone, LaneFound, LaneOptions, LaneWork};
-pub use notices::Notice;
-pub use outbox::{Letter, OutboxRow, TRIES as OUTBOX_TRIES};
+pub use job::aside::Aside;
+pub use job::asked::{Allowance, Asked};
+pub use job::begin::{BeginOptions, Begun};
+pub use job::due::{DueOptions, DueWork};
+pub use job::failures::Recorded;
+pub use job::lanes::{ChunkDone, LaneFound, LaneOptions, LaneWork};
+pub use job::replay::{NotReplayed, Publisher, Replayed};
+pub use job::submit::{Submission, Submitted};
+pub use message::checks::CheckState;
+pub use message::dead::{DeadLetter, Origin};
+pub use message::dead_desk::{DeadFilter, DeadItem, Discarded, KeptLetter};
+pub use message::outbox::{Letter, OutboxRow, TRIES as OUTBOX_TRIES};
+pub use notice::Notice;
+pub use people::directory::{Person, PrincipalName, RecipientItem, SignIn};
 pub use refold::migrate;
-pub use replay::{NotReplayed, Publisher, Replayed};
-pub use secret::{Edited, Sealed, SecretDetail};
-pub use secrets::{OwnedBy, SecretCursor, SecretFilter, SecretItem, SecretSort, Selectable};
-pub use submit::{Submission, Submitted};
+pub use vault::holders::GrantItem;
+pub use vault::secret::{Edited, Sealed, SecretDetail};
+pub use vault::secrets::{OwnedBy, SecretCursor, SecretFilter, SecretItem, SecretSort, Selectable};
 
 use crate::db::{Db, DbError, Flow};
-use crate::metrics::{Metrics, Tally};
+use crate::telemetry::metrics::{Metrics, Tally};
 use pulse::Pulse;
 use tx::Tx;
 
-pub use import::{ImportError, Imported, Sealer};
+pub use people::import::{ImportError, Imported, Sealer};
 
 /// How long the work on a message waits for a lock: a chunk of somebody else's is over by then.
 const LOCKS_OF_WORK: Duration = Duration::from_secs(5);
@@ -83,7 +58,7 @@ const LOCKS_OF_MANY: Duration = Duration::from_millis(250);
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
-pub use names::{Known, Match, Named};
+pub use people::names::{Known, Match, Named};
 
 /// A handle on everything that is kept. Cheap to clone.
 #[derive(Clone)]
@@ -183,7 +158,7 @@ impl Store {
             let mut left = Vec::new();
             for row in rows {
                 let id = row.id;
-                if !outbox::is_handed_over(&row.body) {
+                if !message::outbox::is_handed_over(&row.body) {
                     // A wake-up: where the channel is full, the relay comes to the table by itself.
                     let _ = relay.sender.try_send(Committed::InTable);
                 } else if relay.sender.try_send(Committed::Row(row)).is_err() {

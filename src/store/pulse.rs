@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use diesel::RunQueryDsl as _;
 use diesel::sql_types::BigInt;
 
-use super::Store;
 use crate::db::{DbError, statement};
+use crate::store::Store;
 
 /// A write of so short a time ago says enough.
 const FRESH: Duration = Duration::from_secs(5);

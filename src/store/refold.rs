@@ -9,10 +9,10 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, SmallInt, Text};
 use serde_json::{Value, json};
 
-use super::Store;
 use crate::db::{Conn, DataStep, Db, DbError, FOLD_TEXTS, apply_migrations_and_steps};
 use crate::domain::PrincipalKind;
 use crate::domain::text::{group_search_text, normal, person_search_text, secret_search_text};
+use crate::store::Store;
 
 /// Rows of each table in one transaction.
 const PART: i64 = 1_000;

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use crate::contract;
+use crate::contract::Step;
 use crate::db::{Conn, DbError};
 use crate::domain::event::EventKind;
 use crate::domain::{JobId, JobKey, JobSnapshot, ShareRequest};
-use crate::metrics::Tally;
-use crate::wire::{self, Step};
+use crate::telemetry::metrics::Tally;
 
-use super::jobs::JobRow;
-use super::outbox::{self, Letter, NewLetter, OutboxRow};
+use crate::store::job::rows::JobRow;
+use crate::store::message::outbox;
+use crate::store::message::outbox::{Letter, NewLetter, OutboxRow};
 
 /// A transaction in progress.
 pub(super) struct Tx<'a> {
@@ -56,14 +58,14 @@ impl<'a> Tx<'a> {
         part: &str,
         trace: &str,
     ) -> Result<(), DbError> {
-        let (message_id, body) = wire::encode_event(kind, snapshot, part, trace, self.now()?);
+        let (message_id, body) = contract::encode_event(kind, snapshot, part, trace, self.now()?);
         self.send(Letter::Event(kind), message_id, trace, body, job, None);
         Ok(())
     }
 
     /// Wakes a lane with this transaction.
     pub(super) fn wake(&mut self, job: JobKey, step: &Step, trace: &str) {
-        let body = wire::encode_step(step, trace);
+        let body = contract::encode_step(step, trace);
         self.send(Letter::Step, step.message_id(), trace, body, job, Some(step.lane));
     }
 
@@ -75,7 +77,7 @@ impl<'a> Tx<'a> {
         request: &ShareRequest,
         trace: &str,
     ) -> Result<usize, DbError> {
-        let body = wire::encode_request(id, request, trace, self.now()?);
+        let body = contract::encode_request(id, request, trace, self.now()?);
         let bytes = body.len();
         self.send(Letter::Request, id.to_string(), trace, body, job, None);
         Ok(bytes)
@@ -83,20 +85,20 @@ impl<'a> Tx<'a> {
 
     /// Publishes the request of a job that has not begun once more, with this transaction.
     pub(super) fn request_again(&mut self, row: &JobRow, request: &ShareRequest) -> Result<(), DbError> {
-        let body = wire::encode_request(row.job_id, request, &row.traceparent, self.now()?);
+        let body = contract::encode_request(row.job_id, request, &row.traceparent, self.now()?);
         self.body_again(row, body);
         Ok(())
     }
 
     /// Publishes a stored body as the request of a job that has not begun.
     pub(super) fn body_again(&mut self, row: &JobRow, body: Vec<u8>) {
-        let message_id = wire::request_message_id(row.job_id, row.run);
+        let message_id = contract::request_message_id(row.job_id, row.run);
         self.send(Letter::Request, message_id, &row.traceparent, body, row.key, None);
     }
 
     /// Publishes a stored body that is of no job, as it is.
     pub(super) fn body_of_nobody(&mut self, letter: Letter, message_id: String, body: Vec<u8>) {
-        self.send(letter, message_id, &wire::new_traceparent(), body, None, None);
+        self.send(letter, message_id, &contract::new_traceparent(), body, None, None);
     }
 
     fn send(

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use crate::broker::Delivery;
 use crate::broker::topology::HEADER_ASIDES;
-use crate::bury::Burial;
+use crate::consume::bury::Burial;
+use crate::consume::take::{Outage, outage_or_own};
+use crate::contract;
+use crate::contract::JobRequested;
 use crate::db::DbError;
 use crate::domain::DeadReason;
 use crate::store::Aside;
-use crate::take::{Outage, outage_or_own};
-use crate::wire::{self, JobRequested};
 
-use super::{Worker, not_recorded};
+use crate::worker::{Worker, not_recorded};
 
 /// After so many times a message is a dead letter: a quarter of an hour.
 const TIMES: i32 = 20;
@@ -43,7 +44,7 @@ impl Worker {
         let aside = Aside {
             job: asked.job_id,
             message_id: delivery.message_id.clone().unwrap_or_else(|| asked.job_id.to_string()),
-            traceparent: asked.traceparent.clone().unwrap_or_else(wire::new_traceparent),
+            traceparent: asked.traceparent.clone().unwrap_or_else(contract::new_traceparent),
             body: delivery.body.clone(),
             times,
             after,

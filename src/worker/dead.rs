@@ -18,13 +18,13 @@ use crate::broker::topology::{
     HEADER_DEAD_USER, KEY_DEAD_OWN,
 };
 use crate::broker::{Delivery, Outgoing, Queue};
-use crate::bury::{Burial, bury, kept_headers};
+use crate::consume::bury::{Burial, bury, kept_headers};
+use crate::consume::take::{Handler, Outage, Taken, in_place, outage_or_words};
 use crate::domain::DeadReason;
 use crate::store::{DeadLetter, Origin};
-use crate::take::{Handler, Outage, Taken, in_place, outage_or_words};
 
-use super::handle::{log_ended, structured};
-use super::{Worker, not_recorded};
+use crate::worker::handle::{log_ended, structured};
+use crate::worker::{Worker, not_recorded};
 
 impl Worker {
     /// Sends messages that can never be handled to the dead letters. What the broker will not take is kept

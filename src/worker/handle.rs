@@ -7,13 +7,14 @@ use futures_util::stream::TryStreamExt as _;
 use tracing::{Instrument as _, Span};
 
 use crate::broker::{Delivery, Queue};
-use crate::bury::Burial;
+use crate::consume::bury::Burial;
+use crate::consume::take::{Handler, Outage, Taken, in_place, outage_or_words};
+use crate::contract;
+use crate::contract::JobRequested;
 use crate::domain::{DeadReason, JobSnapshot, together};
 use crate::store::{Begun, Recorded};
-use crate::take::{Handler, Outage, Taken, in_place, outage_or_words};
-use crate::wire::{self, JobRequested};
 
-use super::Worker;
+use crate::worker::Worker;
 
 /// Handles the queue of requests.
 pub(super) struct Requests(pub(super) Arc<Worker>);
@@ -53,7 +54,8 @@ impl Handler for Requests {
 
 /// The messages with those in binary mode in their structured form: from here on there is only that.
 pub(super) fn structured(taken: Taken, max_bytes: usize) -> Taken {
-    let form = |of: &Delivery| wire::structured(of.content_type.as_deref(), &of.headers, &of.body, max_bytes);
+    let form =
+        |of: &Delivery| contract::structured(of.content_type.as_deref(), &of.headers, &of.body, max_bytes);
     let forms: Vec<Option<Vec<u8>>> = taken.iter().map(form).collect();
     if forms.iter().all(Option::is_none) {
         return taken;
@@ -66,7 +68,7 @@ pub(super) fn structured(taken: Taken, max_bytes: usize) -> Taken {
                 tag: *tag,
                 redelivered: *redelivered,
                 routing_key: routing_key.clone(),
-                content_type: Some(wire::CONTENT_TYPE.to_owned()),
+                content_type: Some(contract::CONTENT_TYPE.to_owned()),
                 message_id: message_id.clone(),
                 user_id: user_id.clone(),
                 headers: headers.clone(),
@@ -79,7 +81,7 @@ pub(super) fn structured(taken: Taken, max_bytes: usize) -> Taken {
 }
 
 fn trace_of(delivery: &Delivery) -> Option<String> {
-    delivery.traceparent().filter(|value| wire::is_traceparent(value)).map(ToOwned::to_owned)
+    delivery.traceparent().filter(|value| contract::is_traceparent(value)).map(ToOwned::to_owned)
 }
 
 impl Worker {
@@ -95,7 +97,7 @@ impl Worker {
             return Err(Burial { delivery, reason: DeadReason::PublisherNotAllowed, detail, job: None });
         }
         let limit = self.options.begin.limits.message_bytes;
-        let mut asked = wire::decode_request(&delivery.body, limit).map_err(|poison| Burial {
+        let mut asked = contract::decode_request(&delivery.body, limit).map_err(|poison| Burial {
             delivery,
             reason: poison.reason,
             detail: poison.detail,
@@ -103,7 +105,7 @@ impl Worker {
         })?;
         // The trace of the event counts; a header is the next best.
         let given = asked.traceparent.take().or_else(|| trace_of(delivery));
-        let trace = given.unwrap_or_else(wire::new_traceparent);
+        let trace = given.unwrap_or_else(contract::new_traceparent);
         let span = tracing::info_span!("request", job_id = %asked.job_id, traceparent = trace);
         asked.traceparent = Some(trace);
         Ok(Request { asked, delivery, span })

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
 use crate::broker::{Delivery, Queue};
-use crate::bury::Burial;
+use crate::consume::bury::Burial;
+use crate::consume::take::{Handler, Outage, Taken, in_place, outage_or_own, outage_or_words};
+use crate::contract;
+use crate::contract::Step;
 use crate::db::DbError;
 use crate::domain::DeadReason;
 use crate::store::{ChunkDone, LaneFound, LaneWork, Recorded};
-use crate::take::{Handler, Outage, Taken, in_place, outage_or_own, outage_or_words};
-use crate::wire::{self, Step};
 
-use super::Worker;
-use super::handle::{log_ended, log_failure};
+use crate::worker::Worker;
+use crate::worker::handle::{log_ended, log_failure};
 
 /// Handles the queue of steps.
 pub(super) struct Steps(pub(super) Arc<Worker>);
@@ -30,7 +31,7 @@ impl Handler for Steps {
 
 impl Worker {
     async fn step(&self, delivery: &Delivery) -> Result<(), Outage> {
-        let step = match wire::decode_step(&delivery.body) {
+        let step = match contract::decode_step(&delivery.body) {
             Ok(step) => step,
             Err(error) => {
                 let (reason, detail) = (DeadReason::InvalidField, error.to_string());

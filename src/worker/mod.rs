@@ -17,10 +17,10 @@ use tokio::task::JoinSet;
 
 use crate::broker::{Broker, Queue};
 use crate::config::Settings;
+use crate::consume::take::{Handler as _, Outage, Taken, Takes, take};
 use crate::db::DbError;
 use crate::shutdown::Stop;
 use crate::store::{BeginOptions, DueOptions, LaneOptions, Store};
-use crate::take::{Handler as _, Outage, Taken, Takes, take};
 
 /// What a worker needs of the configuration.
 #[derive(Debug, Clone)]

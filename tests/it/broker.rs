@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use batchshare::broker::topology::{self, KEY_ACCEPTED, KEY_REQUESTED};
+use batchshare::broker::topology;
+use batchshare::broker::topology::{KEY_ACCEPTED, KEY_REQUESTED};
 use batchshare::broker::{
     Broker, BrokerError, Consumer, Delivery, Embedded, Exchange, Outgoing, Queue, Rabbit, RabbitOptions,
     Topology,
 };
-use batchshare::metrics::Metrics;
+use batchshare::telemetry::metrics::Metrics;
 
 use crate::support::{Kind as Store, TestDb, eventually, server, unique};
 

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use batchshare::contract;
+use batchshare::contract::{JobRequested, Step};
 use batchshare::domain::{DeadReason, DeadState, FailReason, JobId, JobState};
 use batchshare::store::{
     Begun, ChunkDone, DeadFilter, DeadItem, DeadLetter, Discarded, LaneFound, Letter, NotReplayed, Origin,
     OutboxRow, Publisher, Recorded, Replayed,
 };
-use batchshare::wire::{self, JobRequested, Step};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -41,10 +42,10 @@ impl World {
                 match row.letter {
                     Letter::Request => self.request(&row).await,
                     Letter::Step => {
-                        self.step(&wire::decode_step(&row.body).expect("a step")).await;
+                        self.step(&contract::decode_step(&row.body).expect("a step")).await;
                     }
                     Letter::Event(kind) if kind.is_terminal() => {
-                        let event = wire::decode_event(&row.body).expect("an event");
+                        let event = contract::decode_event(&row.body).expect("an event");
                         self.store.make_notices(vec![(event.job_id, event.run)]).await.expect("notice");
                         ended.push(row.message_id);
                     }
@@ -55,7 +56,7 @@ impl World {
     }
 
     async fn request(&self, row: &OutboxRow) {
-        match wire::decode_request(&row.body, self.options.limits.message_bytes) {
+        match contract::decode_request(&row.body, self.options.limits.message_bytes) {
             Ok(asked) => assert_ne!(self.begin(&asked).await, Begun::Conflict),
             Err(poison) => {
                 let letter = letter(poison.reason, Origin::Request, row.body.clone());
@@ -89,7 +90,7 @@ impl World {
             else {
                 panic!("the lane is open");
             };
-            let body = wire::encode_step(&step, "");
+            let body = contract::encode_step(&step, "");
             self.store
                 .lane_failed(*work, body, "broken".to_owned(), vec![Duration::ZERO; 4])
                 .await
@@ -103,7 +104,7 @@ impl World {
     pub async fn steps(&self) -> Vec<Step> {
         let letters = self.take_letters().await;
         let steps = letters.iter().filter(|row| row.letter == Letter::Step);
-        steps.map(|row| wire::decode_step(&row.body).expect("a step")).collect()
+        steps.map(|row| contract::decode_step(&row.body).expect("a step")).collect()
     }
 }
 
@@ -135,7 +136,7 @@ pub fn invalid(job: JobId) -> Vec<u8> {
 }
 
 pub fn body_of(asked: &JobRequested) -> Vec<u8> {
-    wire::encode_request(asked.job_id, &asked.request, &wire::new_traceparent(), 0)
+    contract::encode_request(asked.job_id, &asked.request, &contract::new_traceparent(), 0)
 }
 
 fn terminal(job: JobId, run: i32) -> String {
@@ -179,7 +180,7 @@ on_both_stores! {
             panic!("the lane is open");
         };
         // The broker gives one step up, while another worker has the lane in hand.
-        let died = letter(DeadReason::DeliveryLimit, Origin::Step, wire::encode_step(&steps[0], ""));
+        let died = letter(DeadReason::DeliveryLimit, Origin::Step, contract::encode_step(&steps[0], ""));
         world.store.bury(died.clone()).await.expect("bury");
         let dead = world.dead().await;
         assert_eq!((dead[0].job_id, dead[0].run), (Some(asked.job_id), Some(1)));

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use batchshare::contract;
+use batchshare::contract::JobRequested;
 use batchshare::domain::JobId;
 use batchshare::store::{Begun, DueWork, Letter, Publisher, Replayed, Submission};
-use batchshare::wire::{self, JobRequested};
 
 use crate::on_both_stores;
 use crate::world::*;
@@ -45,10 +46,10 @@ on_both_stores! {
         assert_eq!((found.requests, found.notices), (1, 1), "{found:?}");
         let letters = world.take_letters().await;
         let of = |letter| letters.iter().filter(move |row| row.letter == letter);
-        let steps: Vec<JobId> = of(Letter::Step).map(|row| wire::decode_step(&row.body).expect("a step").job_id).collect();
+        let steps: Vec<JobId> = of(Letter::Step).map(|row| contract::decode_step(&row.body).expect("a step").job_id).collect();
         assert_eq!(steps, [good.job_id; 2]);
         let asked: Vec<JobId> = of(Letter::Request)
-            .map(|row| wire::decode_request(&row.body, usize::MAX).expect("a request").job_id).collect();
+            .map(|row| contract::decode_request(&row.body, usize::MAX).expect("a request").job_id).collect();
         assert_eq!(asked, [request]);
     }
 

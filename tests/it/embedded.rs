@@ -170,8 +170,9 @@ async fn what_was_accepted_just_before_a_kill_goes_on_at_once() {
     let (sender, _nobody_sends) = tokio::sync::mpsc::channel(10);
     let store = Store::with_relay(beside(&folder), sender, Duration::from_secs(3_600));
     let selection = batchshare::domain::Selection::All(batchshare::domain::AllFilter::default());
-    let recipients = vec![crate::world::to(batchshare::demo::BRUNO, batchshare::domain::Permission::View)];
-    let ana = crate::world::principal(batchshare::demo::ANA);
+    let recipients =
+        vec![crate::world::to(batchshare::app::demo::BRUNO, batchshare::domain::Permission::View)];
+    let ana = crate::world::principal(batchshare::app::demo::ANA);
     let request = batchshare::domain::ShareRequest { requested_by: ana, selection, recipients };
     let submission = Submission { request, idempotency_key: None, traceparent: None };
     let limits = batchshare::domain::Limits::default();
@@ -230,7 +231,7 @@ fn nothing_is_accepted_into_a_file_that_was_removed() {
     assert_eq!(http("GET", &address, "/readyz", "ana", None).0, 200);
     let here = folder.path().join("b.db");
     std::fs::rename(&here, folder.path().join("away.db")).expect("rename");
-    let recipients = json!([{"kind": "user", "id": batchshare::demo::BRUNO}]);
+    let recipients = json!([{"kind": "user", "id": batchshare::app::demo::BRUNO}]);
     let body = json!({"secrets": {"all": {}}, "recipients": recipients});
     until("its end", 60, || {
         let answer = try_http("POST", &address, "/api/v1/share-jobs", "ana", Some(&body), None);

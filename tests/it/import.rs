@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
-use batchshare::demo;
+use batchshare::app::demo;
 use batchshare::store::{ImportError, Imported, Sealer, Store};
 use secrecy::ExposeSecret as _;
 

@@ -1,9 +1,10 @@
 //! Large jobs: lanes, chunks, steps that come twice or late, rights that are lost on the way.
 
+use batchshare::contract;
+use batchshare::contract::Step;
 use batchshare::domain::event::EventKind;
 use batchshare::domain::{DeadReason, FailReason, JobState, Permission, Selection};
 use batchshare::store::{Begun, ChunkDone, DeadLetter, LaneFound, Letter, Origin, Recorded};
-use batchshare::wire::{self, Step};
 use std::time::Duration;
 
 use crate::dead::letter;
@@ -11,7 +12,7 @@ use crate::on_both_stores;
 use crate::world::*;
 
 /// A job of 6 x 2 in chunks of 4 pairs: two lanes of three secrets, two secrets a chunk.
-async fn begun(world: &World) -> (batchshare::wire::JobRequested, Vec<Step>) {
+async fn begun(world: &World) -> (batchshare::contract::JobRequested, Vec<Step>) {
     world.secrets(ANA, 101..=106).await;
     let asked = share(101..=106, &[BRUNO, EVA]);
     assert!(matches!(world.begin(&asked).await, Begun::Started(_)));
@@ -20,7 +21,7 @@ async fn begun(world: &World) -> (batchshare::wire::JobRequested, Vec<Step>) {
         .await
         .iter()
         .filter(|row| row.letter == Letter::Step)
-        .map(|row| wire::decode_step(&row.body).expect("a step"))
+        .map(|row| contract::decode_step(&row.body).expect("a step"))
         .collect();
     (asked, steps)
 }
@@ -30,7 +31,7 @@ async fn next_step(world: &World) -> Vec<Step> {
     letters
         .iter()
         .filter(|row| row.letter == Letter::Step)
-        .map(|row| wire::decode_step(&row.body).expect("a step"))
+        .map(|row| contract::decode_step(&row.body).expect("a step"))
         .collect()
 }
 
@@ -251,7 +252,7 @@ on_both_stores! {
         world.time_passes(61).await;
         assert_eq!(world.store.wake_due(false, world.due_options()).await.expect("due work").requests, 1);
         let letters = world.take_letters().await;
-        let again = wire::decode_request(&letters[0].body, usize::MAX).expect("the request");
+        let again = contract::decode_request(&letters[0].body, usize::MAX).expect("the request");
         assert_eq!((again.job_id, &again.request), (asked.job_id, &asked.request));
         for _ in 2..=4 {
             fail(Duration::ZERO).await.expect("recorded");
@@ -266,7 +267,7 @@ on_both_stores! {
         world.secrets(ANA, [101]).await;
         let asked = share([101], &[BRUNO]);
         let before = world.run(&asked).await;
-        let other = wire::JobRequested { job_id: asked.job_id, ..share([101], &[EVA]) };
+        let other = contract::JobRequested { job_id: asked.job_id, ..share([101], &[EVA]) };
         let failed = world.store.request_failed(other, b"body".to_vec(), "broken".to_owned(), vec![Duration::ZERO; 4]);
         assert_eq!(failed.await.expect("recorded"), Recorded::Conflict);
         assert_eq!(world.job(asked.job_id).await, before);
@@ -275,7 +276,7 @@ on_both_stores! {
     async fn a_message_over_its_limit_is_kept_and_not_read(kind: Kind) {
         let world = World::new(kind).await;
         let asked = share([101], &[BRUNO]);
-        let body = wire::encode_request(asked.job_id, &asked.request, &wire::new_traceparent(), 0);
+        let body = contract::encode_request(asked.job_id, &asked.request, &contract::new_traceparent(), 0);
         world.store.bury(DeadLetter {
             dead_id: "one".to_owned(), ..letter(DeadReason::TooLarge, Origin::Request, body)
         }).await.expect("bury");
@@ -367,7 +368,7 @@ on_both_stores! {
         let job = world.job(fresh).await;
         assert_eq!((job.state, job.reason, job.pairs), (JobState::Failed, Some(FailReason::InvalidRequest), None));
         assert_eq!(world.test.number("SELECT COUNT(*) FROM dead_letters").await, 2, "the same death is one letter");
-        assert_eq!(world.begin(&batchshare::wire::JobRequested { job_id: fresh, ..share([101], &[EVA]) }).await, Begun::Conflict);
+        assert_eq!(world.begin(&batchshare::contract::JobRequested { job_id: fresh, ..share([101], &[EVA]) }).await, Begun::Conflict);
     }
 
     async fn a_request_that_the_broker_gave_up_fails_only_a_job_that_has_not_begun(kind: Kind) {
@@ -376,16 +377,16 @@ on_both_stores! {
         let letter = |dead: &str, origin, body| DeadLetter {
             dead_id: dead.to_owned(), ..letter(DeadReason::DeliveryLimit, origin, body)
         };
-        let request = |asked: &wire::JobRequested| wire::encode_request(asked.job_id, &asked.request, &wire::new_traceparent(), 0);
+        let request = |asked: &contract::JobRequested| contract::encode_request(asked.job_id, &asked.request, &contract::new_traceparent(), 0);
         world.store.bury(letter("a", Origin::Request, request(&begun))).await.expect("bury");
         assert_eq!(world.job(begun.job_id).await.state, JobState::Running);
         let unknown = share([101], &[BRUNO]);
         world.store.bury(letter("b", Origin::Request, request(&unknown))).await.expect("bury");
         assert_eq!(world.job(unknown.job_id).await.reason, Some(FailReason::AttemptsExhausted));
         let old = Step { turn: 7, ..steps[0].clone() };
-        world.store.bury(letter("c", Origin::Step, wire::encode_step(&old, ""))).await.expect("bury");
+        world.store.bury(letter("c", Origin::Step, contract::encode_step(&old, ""))).await.expect("bury");
         assert_eq!(world.job(begun.job_id).await.state, JobState::Running, "a step of another turn");
-        world.store.bury(letter("d", Origin::Step, wire::encode_step(&steps[0], ""))).await.expect("bury");
+        world.store.bury(letter("d", Origin::Step, contract::encode_step(&steps[0], ""))).await.expect("bury");
         assert_eq!(world.job(begun.job_id).await.reason, Some(FailReason::AttemptsExhausted));
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use batchshare::broker::{Broker, BrokerError, Call, Delivery, Embedded, Faults, Faulty, Queue, topology};
+use batchshare::contract;
+use batchshare::contract::JobRequested;
 use batchshare::domain::{DeadReason, DeadState, FailReason, JobId, JobState, Limits};
 use batchshare::shutdown;
 use batchshare::store::{DeadLetter, NotReplayed, Origin, Publisher, Replayed, Submission, Submitted};
-use batchshare::wire::{self, JobRequested};
 use batchshare::worker::Worker;
 
 use crate::dead::{LEASE, body_of, invalid, letter};
@@ -57,11 +58,11 @@ on_both_stores! {
         let mut letters = Vec::new();
         for reason in quiet {
             letters.extend([body_of(&running), body_of(&queued), fresh.clone()].map(|body| letter(reason, Origin::Request, body)));
-            letters.push(letter(reason, Origin::Step, wire::encode_step(&step, "")));
+            letters.push(letter(reason, Origin::Step, contract::encode_step(&step, "")));
         }
         // The broker gave it up, and not we had sent it; or it is of another run; or it is too large to be read.
         let gave_up = |origin, body| letter(DeadReason::DeliveryLimit, origin, body);
-        letters.push(DeadLetter { is_from_us: false, ..gave_up(Origin::Step, wire::encode_step(&step, "")) });
+        letters.push(DeadLetter { is_from_us: false, ..gave_up(Origin::Step, contract::encode_step(&step, "")) });
         letters.push(DeadLetter { is_from_us: false, ..gave_up(Origin::Request, body_of(&queued)) });
         letters.push(DeadLetter { message_id: Some(format!("{}/2", queued.job_id)), ..gave_up(Origin::Request, body_of(&queued)) });
         letters.push(DeadLetter { readable_bytes: 100, ..gave_up(Origin::Request, body_of(&queued)) });
@@ -133,7 +134,7 @@ on_both_stores! {
         let broker = Broker::Faulty(Faulty::new(Broker::Embedded(Embedded::new(queues.db.clone())), Arc::new(TooLarge)));
         let worker = Worker::new(world.store.clone(), broker, worker_options(), shutdown::channel().1);
         let job = JobId::generate();
-        let [message_id, trace] = [job.to_string(), wire::new_traceparent()];
+        let [message_id, trace] = [job.to_string(), contract::new_traceparent()];
         let delivery = Delivery {
             tag: 1,
             redelivered: false,

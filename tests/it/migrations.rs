@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use batchshare::db::{self, MigrationState};
+use batchshare::db;
+use batchshare::db::MigrationState;
 
 use crate::on_both_stores;
 use crate::support::{Kind, TestDb};

@@ -14,7 +14,7 @@ async fn panics_where_it_is_told_to() {
     let Some(format) = std::env::var_os(CHILD) else { return };
     let mut log = Settings::load_with(None, Default::default()).expect("the defaults").log;
     log.format = if format == "json" { LogFormat::Json } else { LogFormat::Text };
-    batchshare::telemetry::init(&log).expect("logs");
+    batchshare::telemetry::logs::init(&log).expect("logs");
     let many = "é".repeat(2_000);
     tokio::spawn(async move { panic!("on purpose\n\u{1b}[31m{many}") }).await.expect_err("it panics");
     let named = std::thread::Builder::new().name("by name".to_owned());

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use batchshare::contract::JobRequested;
 use batchshare::domain::{
     AllFilter, Counts, FailReason, JobSnapshot, JobState, Permission, PrincipalKind, Recipient, Selection,
 };
-use batchshare::wire::JobRequested;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 

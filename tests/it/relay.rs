@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use batchshare::broker::{Broker, BrokerError, Embedded, Queue, Rabbit};
 use batchshare::domain::Limits;
-use batchshare::relay::{self, Relay, RelayOptions};
+use batchshare::relay;
+use batchshare::relay::{Relay, RelayOptions};
 use batchshare::shutdown;
 use batchshare::store::{Committed, Store, Submission};
 use tokio::sync::mpsc;

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use batchshare::config::Settings;
-use batchshare::db::{self, Clock, Conn, Db, DbError, Target};
+use batchshare::db;
+use batchshare::db::{Clock, Conn, Db, DbError, Target};
 use diesel::connection::SimpleConnection;
 
 /// Which database a test runs on.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use batchshare::broker::{Broker, Embedded, Exchange, Outgoing, Queue, topology};
+use batchshare::consume::take::{Handler, Outage, Taken, Takes, take};
 use batchshare::db::Db;
-use batchshare::metrics::Metrics;
 use batchshare::shutdown;
-use batchshare::take::{Handler, Outage, Taken, Takes, take};
+use batchshare::telemetry::metrics::Metrics;
 use tokio::sync::mpsc;
 
 use crate::support::{Kind, TestDb};

@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
-use batchshare::db::{self, MigrationState};
+use batchshare::db;
+use batchshare::db::MigrationState;
 use batchshare::domain::text;
 use batchshare::domain::{AllFilter, Permission, Selection};
-use batchshare::store::{self, SecretFilter, SecretSort};
+use batchshare::store;
+use batchshare::store::{SecretFilter, SecretSort};
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};

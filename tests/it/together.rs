@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use batchshare::contract::JobRequested;
 use batchshare::db::{Conn, FailureClass, Flow};
 use batchshare::domain::together::{groups, is_small};
 use batchshare::domain::{JobState, Limits, Permission};
 use batchshare::store::{Begun, Submission};
-use batchshare::wire::JobRequested;
 use diesel::connection::SimpleConnection as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};

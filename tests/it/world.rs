@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use batchshare::contract;
+use batchshare::contract::{JobRequested, Step};
 use batchshare::domain::event::{EventKind, Rejection, Subject};
 use batchshare::domain::{
     Counts, JobId, JobSnapshot, Limits, Permission, PrincipalId, PrincipalKind, Recipient, SecretId,
@@ -11,7 +13,6 @@ use batchshare::domain::{
 use batchshare::store::{
     BeginOptions, Begun, ChunkDone, DueOptions, LaneFound, LaneOptions, Letter, OutboxRow, Store,
 };
-use batchshare::wire::{self, JobRequested, Step};
 use batchshare::worker::WorkerOptions;
 use serde_json::Value;
 
@@ -166,7 +167,7 @@ impl World {
         while let Some(row) = letters.pop_front() {
             match row.letter {
                 Letter::Step => {
-                    let step = wire::decode_step(&row.body).expect("a step");
+                    let step = contract::decode_step(&row.body).expect("a step");
                     self.step(&step).await;
                     letters.extend(self.take_letters().await);
                 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Shared, rows, unavailable};
+use crate::broker::embedded::{Shared, rows, unavailable};
 use crate::broker::{BrokerError, Delivery, Queue};
 
 /// How often a queue is looked at without a wake-up: another process may have put something there.

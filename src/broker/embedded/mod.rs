@@ -12,7 +12,7 @@ use tokio::sync::{Notify, broadcast};
 
 pub(super) use consumer::{EmbeddedAcker, EmbeddedConsumer};
 
-use super::{BrokerError, Exchange, Outgoing, Queue, Topology};
+use crate::broker::{BrokerError, Exchange, Outgoing, Queue, Topology};
 use crate::db::{Db, DbError};
 
 /// Events that a listener may be behind before it loses the oldest.

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use serde_json::{Map, Value};
 
-use super::default_names;
+use crate::broker::embedded::default_names;
 use crate::broker::topology::{HEADER_TRACEPARENT, KEY_DEAD};
 use crate::broker::{Death, Delivery, Exchange, Outgoing, Queue};
 use crate::db::{Conn, DbError};

@@ -13,12 +13,12 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 use tokio::time::{Instant, timeout_at};
 
-use super::Inner;
-use super::frames::Frames;
-use super::link::failed;
-use super::place::{Host, Places};
-use super::stream::{Handed, Mending};
 use crate::broker::BrokerError;
+use crate::broker::rabbitmq::Inner;
+use crate::broker::rabbitmq::frames::Frames;
+use crate::broker::rabbitmq::link::failed;
+use crate::broker::rabbitmq::place::{Host, Places};
+use crate::broker::rabbitmq::stream::{Handed, Mending};
 
 /// What all attempts of one call share.
 pub(super) struct Attempt<'a> {
@@ -100,7 +100,7 @@ impl Attempt<'_> {
 async fn handshake(
     uri: AMQPUri,
     kit: Tokio,
-    stream: super::stream::ServerStream,
+    stream: crate::broker::rabbitmq::stream::ServerStream,
     properties: ConnectionProperties,
 ) -> lapin::Result<Connection> {
     let runtime = Runtime::new(RuntimeParts::new(kit.clone(), Handed(kit)));

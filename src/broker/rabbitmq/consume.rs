@@ -11,8 +11,8 @@ use lapin::types::{AMQPValue, FieldTable};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::declare::short;
-use super::link::{Link, failed};
+use crate::broker::rabbitmq::declare::short;
+use crate::broker::rabbitmq::link::{Link, failed};
 use crate::broker::{BrokerError, Death, Delivery, within};
 
 /// How often a silent consumer looks whether its channel is still there: lapin has had consumers that

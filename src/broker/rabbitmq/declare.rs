@@ -4,7 +4,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ErrorKind, ExchangeKind};
 
-use super::link::{Link, failed};
+use crate::broker::rabbitmq::link::{Link, failed};
 use crate::broker::topology::{KEY_ALL_EVENTS, KEY_DEAD};
 use crate::broker::{BrokerError, Exchange, Queue, Topology};
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::mend;
-use crate::metrics::Metrics;
+use crate::broker::rabbitmq::mend;
+use crate::telemetry::metrics::Metrics;
 
 /// Type, channel and size of a frame.
 const HEAD: usize = 7;

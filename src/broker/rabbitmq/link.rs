@@ -10,9 +10,9 @@ use lapin::{Channel, Connection, ErrorKind, Event};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Inner;
-use super::connect::Attempt;
 use crate::broker::BrokerError;
+use crate::broker::rabbitmq::Inner;
+use crate::broker::rabbitmq::connect::Attempt;
 
 /// A place for one connection, made when needed and again after it was lost.
 pub(super) struct Cell {

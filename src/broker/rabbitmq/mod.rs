@@ -24,8 +24,8 @@ use lapin::types::FieldTable;
 
 pub(super) use consume::{RabbitAcker, RabbitConsumer};
 
-use super::{BrokerError, Outgoing, Queue, Topology};
-use crate::metrics::Metrics;
+use crate::broker::{BrokerError, Outgoing, Queue, Topology};
+use crate::telemetry::metrics::Metrics;
 use frames::Mended;
 use link::{Cell, Link};
 use place::Places;

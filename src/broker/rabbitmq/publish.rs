@@ -10,8 +10,8 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, ErrorKind};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::Inner;
-use super::link::{Link, failed};
+use crate::broker::rabbitmq::Inner;
+use crate::broker::rabbitmq::link::{Link, failed};
 use crate::broker::topology::{CONTENT_TYPE, HEADER_TRACEPARENT};
 use crate::broker::{BrokerError, Outgoing, Topology};
 

@@ -15,7 +15,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::Stream;
 use lapin::AsyncTcpStream;
 
-use super::frames::Frames;
+use crate::broker::rabbitmq::frames::Frames;
 
 /// Bytes of a frame that is held back, read at once.
 const PART: usize = 8192;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::{Code, Failure, out};
-use super::{Discard, Replay, Which, item_json};
+use crate::cli::dead::{Discard, Replay, Which, item_json};
+use crate::cli::{Code, Failure, out};
 use crate::domain::DeadReason;
 use crate::store::{Discarded, Publisher, Replayed, Store};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use super::activity::Activity;
+use crate::gateway::serving::activity::Activity;
 
 /// Files kept back for database, broker and what else a process opens, where a quarter is fewer.
 const KEPT_BACK: u64 = 64;
@@ -181,8 +181,8 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use super::super::activity::InHand;
     use super::*;
+    use crate::gateway::serving::activity::InHand;
 
     fn address(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::activity::Activity;
+use crate::gateway::serving::activity::Activity;
 
 pub(super) struct Patient {
     stream: TcpStream,

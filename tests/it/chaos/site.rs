@@ -133,7 +133,7 @@ impl Site {
             operation_timeout: Duration::from_secs(4),
             name: "chaos".to_owned(),
             ca_file: None,
-            metrics: batchshare::metrics::Metrics::default(),
+            metrics: batchshare::telemetry::metrics::Metrics::default(),
         }))
     }
 

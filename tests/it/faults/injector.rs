@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
-use batchshare::broker::{self, BrokerError, Call, Outgoing, Queue};
-use batchshare::db::{self, DbError};
+use batchshare::broker;
+use batchshare::broker::{BrokerError, Call, Outgoing, Queue};
+use batchshare::db;
+use batchshare::db::DbError;
 use futures_util::future::BoxFuture;
 
 use crate::sim::gate::{answer_lost, outage, transient};

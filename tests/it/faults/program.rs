@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batchshare::broker::{Broker, Consumer, Embedded, Exchange, Faulty, Outgoing, Queue, Rabbit, topology};
+use batchshare::consume::take::Taken;
+use batchshare::contract;
+use batchshare::contract::JobRequested;
 use batchshare::domain::{JobId, JobState, Limits};
 use batchshare::notifier;
 use batchshare::relay::{Relay, RelayOptions};
-use batchshare::shutdown::{self, Stopper};
+use batchshare::shutdown;
+use batchshare::shutdown::Stopper;
 use batchshare::store::{Committed, Store, Submission, Submitted};
-use batchshare::take::Taken;
-use batchshare::wire::{self, JobRequested};
 use batchshare::worker::Worker;
 use tokio::sync::mpsc;
 
@@ -90,7 +92,7 @@ impl Program {
         // With the small one of before, two that may be begun together, and one that meets the second.
         let others = [share([103], &[EVA]), share([103], &[BRUNO, EVA])];
         let body = |asked: &JobRequested| {
-            wire::encode_request(asked.job_id, &asked.request, &wire::new_traceparent(), 0)
+            contract::encode_request(asked.job_id, &asked.request, &contract::new_traceparent(), 0)
         };
         let small_bodies = [body(&others[0]), body(&others[1]), body(&others[1])];
         for body in small_bodies.into_iter().chain([body(&large), body(&large), b"poison".to_vec()]) {
@@ -134,7 +136,7 @@ impl Program {
             exchange: Exchange::Jobs,
             routing_key: topology::KEY_REQUESTED.to_owned(),
             message_id: "from outside".to_owned(),
-            kind: wire::REQUEST_TYPE.to_owned(),
+            kind: contract::REQUEST_TYPE.to_owned(),
             traceparent: None,
             mandatory: true,
             timestamp: 0,

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use batchshare::config::Settings;
-use batchshare::gateway::{self, Auth, GatewayParts, GatewayState, HostList, Hourly, Serving};
-use batchshare::shutdown::{self, Stopper};
+use batchshare::gateway;
+use batchshare::gateway::{Auth, GatewayParts, GatewayState, HostList, Hourly, Serving};
+use batchshare::shutdown;
+use batchshare::shutdown::Stopper;
 use batchshare::store::Store;
 use batchshare::vault::VaultKey;
 use futures_util::FutureExt;

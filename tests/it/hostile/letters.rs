@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use batchshare::broker::{Broker, Queue, Rabbit};
-use batchshare::wire::{Step, encode_step};
+use batchshare::contract::{Step, encode_step};
 use serde_json::{Value, json};
 
 use super::raw::{Answer, EXPIRATION, MESSAGE_ID, Properties, RawPublisher, Table, USER_ID, long};

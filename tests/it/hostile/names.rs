@@ -2,8 +2,8 @@
 
 use std::io::Cursor;
 
+use batchshare::contract::decode_request;
 use batchshare::store::Store;
-use batchshare::wire::decode_request;
 use serde_json::{Value, json};
 
 use super::request;

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use batchshare::broker::{Broker, Delivery, Embedded, Exchange, Outgoing, Queue};
+use batchshare::consume::take::Taken;
 use batchshare::db::{Clock, Db, Target};
 use batchshare::domain::Limits;
 use batchshare::relay::{Relay, RelayOptions};
-use batchshare::shutdown::{self, Stop, Stopper};
+use batchshare::shutdown;
+use batchshare::shutdown::{Stop, Stopper};
 use batchshare::store::{Committed, OutboxRow, Store, Submission};
-use batchshare::take::Taken;
 use batchshare::worker::{Worker, WorkerOptions};
-use batchshare::{notifier, wire};
+use batchshare::{contract, notifier};
 use diesel::connection::SimpleConnection;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -428,7 +429,7 @@ impl Site {
             exchange: Exchange::Jobs,
             routing_key: batchshare::broker::topology::KEY_REQUESTED.to_owned(),
             message_id: "from outside".to_owned(),
-            kind: wire::REQUEST_TYPE.to_owned(),
+            kind: contract::REQUEST_TYPE.to_owned(),
             traceparent: None,
             mandatory: true,
             timestamp: 0,

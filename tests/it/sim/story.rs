@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use batchshare::broker::Queue;
+use batchshare::contract;
 use batchshare::domain::{JobId, Permission, PrincipalKind, Recipient, Selection, ShareRequest};
 use batchshare::store::Submission;
-use batchshare::wire;
 
 use super::company::{GROUPS, Id, REQUESTERS, SECRETS, USERS, Wish};
 use super::gate::Pass;
@@ -390,5 +390,5 @@ fn request(wish: &Wish) -> ShareRequest {
 }
 
 fn body(job: JobId, wish: &Wish) -> Vec<u8> {
-    wire::encode_request(job, &request(wish), &wire::new_traceparent(), 0)
+    contract::encode_request(job, &request(wish), &contract::new_traceparent(), 0)
 }

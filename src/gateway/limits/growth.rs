@@ -1,0 +1,118 @@
+//! What one person may ask for in an hour: without an end to it, one person could fill the database.
+//!
+//! The jobs themselves are counted, so that all gateways count the same; but not at each request. What the
+//! database said is believed for a while, together with what was asked for here since. So several gateways let a
+//! person pass the limit by a sixteenth each, at the most.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::db::DbError;
+use crate::domain::PrincipalId;
+use crate::store::{Allowance, Asked, Store};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// How long the database's count is believed, and how long where little is left.
+const FRESH: Duration = Duration::from_secs(60);
+const FRESH_NEAR_THE_END: Duration = Duration::from_secs(5);
+
+/// The part of what is left that may be asked for on the same count.
+const PART: u64 = 16;
+
+/// So many people are remembered before older counts are forgotten.
+const FORGET_AT: usize = 1_024;
+
+/// The limits. 0 is none.
+#[derive(Debug, Clone, Copy)]
+pub struct Hourly {
+    pub pairs: u64,
+    pub bytes: u64,
+}
+
+pub(in crate::gateway) struct Growth {
+    limits: Hourly,
+    people: Mutex<HashMap<PrincipalId, Known>>,
+}
+
+struct Known {
+    at: Instant,
+    asked: Asked,
+    /// Asked for here since.
+    pairs: u64,
+    bytes: u64,
+}
+
+impl Known {
+    fn is_fresh(&self, limits: Hourly) -> bool {
+        let one = |limit: u64, asked: u64, since: u64| {
+            let left = limit.saturating_sub(asked);
+            let patience = if left < limit / PART { FRESH_NEAR_THE_END } else { FRESH };
+            limit == 0 || (self.at.elapsed() < patience && (since == 0 || since <= left / PART))
+        };
+        one(limits.pairs, self.asked.pairs, self.pairs) && one(limits.bytes, self.asked.bytes, self.bytes)
+    }
+
+    fn left(&self, limits: Hourly) -> Allowance {
+        let one = |limit: u64, asked: u64, since: u64| match limit {
+            0 => u64::MAX,
+            limit => limit.saturating_sub(asked).saturating_sub(since),
+        };
+        Allowance {
+            pairs: one(limits.pairs, self.asked.pairs, self.pairs),
+            bytes: one(limits.bytes, self.asked.bytes, self.bytes),
+        }
+    }
+}
+
+impl Growth {
+    pub(in crate::gateway) fn new(limits: Hourly) -> Self {
+        Self { limits, people: Mutex::default() }
+    }
+
+    pub(in crate::gateway) fn limits(&self) -> Hourly {
+        self.limits
+    }
+
+    fn people(&self) -> MutexGuard<'_, HashMap<PrincipalId, Known>> {
+        self.people.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the person may still ask for.
+    pub(in crate::gateway) async fn allowance(
+        &self,
+        store: &Store,
+        person: PrincipalId,
+    ) -> Result<Allowance, DbError> {
+        if self.limits.pairs == 0 && self.limits.bytes == 0 {
+            return Ok(Allowance::UNLIMITED);
+        }
+        if let Some(known) = self.people().get(&person).filter(|known| known.is_fresh(self.limits)) {
+            return Ok(known.left(self.limits));
+        }
+        // What is committed while this is read counts twice at the worst, until the next reading.
+        let known = Known { at: Instant::now(), asked: store.asked(person, HOUR).await?, pairs: 0, bytes: 0 };
+        let left = known.left(self.limits);
+        let mut people = self.people();
+        if people.len() >= FORGET_AT && people.len().is_power_of_two() {
+            people.retain(|_, known| known.at.elapsed() < FRESH);
+        }
+        people.insert(person, known);
+        Ok(left)
+    }
+
+    /// The person's job was taken.
+    pub(in crate::gateway) fn add(&self, person: PrincipalId, pairs: u64, bytes: u64) {
+        if let Some(known) = self.people().get_mut(&person) {
+            known.pairs = known.pairs.saturating_add(pairs);
+            known.bytes = known.bytes.saturating_add(bytes);
+        }
+    }
+
+    /// When the first of what fills the hour has left it, in seconds.
+    pub(in crate::gateway) fn wait(&self, person: PrincipalId) -> u32 {
+        let oldest = self.people().get(&person).and_then(|known| known.asked.oldest).unwrap_or_default();
+        u32::try_from(HOUR.saturating_sub(oldest).as_secs()).unwrap_or(u32::MAX).max(1)
+    }
+}

@@ -1,0 +1,211 @@
+//! What one person may have in hand at the same time, so that nobody's requests wait behind all of somebody
+//! else's: reads of the database, changes, and bytes of large bodies.
+//!
+//! Who has no turn waits for it a while, in order, and is then told to come again. Waiting costs a few hundred
+//! bytes: nothing of a body is read before its turn.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::domain::PrincipalId;
+use crate::gateway::GatewayState;
+use crate::gateway::auth::Me;
+use crate::gateway::problem::Problem;
+use crate::gateway::serving::Caller;
+use crate::store::Person;
+
+/// How long a request waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bodies up to this need no turn.
+pub(in crate::gateway) const SMALL_BODY: usize = 64 * 1024;
+
+/// Bytes of larger bodies that are read and decoded at the same time: of all, and one person's part of it.
+const BODIES: usize = 16 * 1024 * 1024;
+const PARTS: usize = 4;
+
+/// So many people are remembered before those who have nothing in hand are forgotten.
+const FORGET_AT: usize = 256;
+
+/// Everybody's turns.
+pub(in crate::gateway) struct Turns {
+    reads: usize,
+    changes: usize,
+    /// In KiB, like the other two of bodies: a semaphore counts no further than 2^29 on small machines.
+    person_bodies: usize,
+    bodies: Arc<Semaphore>,
+    people: Mutex<HashMap<PrincipalId, Weak<Turn>>>,
+}
+
+/// One person's turns.
+pub(in crate::gateway) struct Turn {
+    reads: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
+}
+
+fn kib(bytes: usize) -> usize {
+    bytes.div_ceil(1024)
+}
+
+impl Turns {
+    /// For a pool of so many connections, and bodies of so many bytes at the most.
+    pub(in crate::gateway) fn new(pool_size: usize, max_body_bytes: usize) -> Self {
+        let bodies = kib(BODIES).max(kib(max_body_bytes) * PARTS);
+        Self {
+            reads: (pool_size / 4).max(1),
+            // All of the pool: others wait for one of them at the most, since the pool is fair, and one
+            // person's changes are as fast as they can be.
+            changes: pool_size.max(1),
+            person_bodies: bodies / PARTS,
+            bodies: Arc::new(Semaphore::new(bodies)),
+            people: Mutex::default(),
+        }
+    }
+
+    fn of(&self, person: PrincipalId) -> Arc<Turn> {
+        let mut people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = people.get(&person).and_then(Weak::upgrade) {
+            return turn;
+        }
+        if people.len() >= FORGET_AT && people.len().is_power_of_two() {
+            people.retain(|_, turn| turn.strong_count() > 0);
+        }
+        let turn = Arc::new(Turn {
+            reads: Arc::new(Semaphore::new(self.reads)),
+            changes: Arc::new(Semaphore::new(self.changes)),
+            bodies: Arc::new(Semaphore::new(self.person_bodies)),
+        });
+        people.insert(person, Arc::downgrade(&turn));
+        turn
+    }
+
+    /// Waits until a large body of so many bytes may be read.
+    pub(in crate::gateway) async fn to_read_a_body(
+        &self,
+        turn: &Turn,
+        bytes: usize,
+    ) -> Result<BodyTurn, Problem> {
+        let wanted = u32::try_from(kib(bytes).min(self.person_bodies)).unwrap_or(u32::MAX);
+        let both = async {
+            // The person's own part first: whoever waits for it takes no place of others.
+            let own = Arc::clone(&turn.bodies).acquire_many_owned(wanted).await;
+            let of_all = Arc::clone(&self.bodies).acquire_many_owned(wanted).await;
+            // The semaphores are never closed.
+            BodyTurn { _own: own.ok(), _of_all: of_all.ok() }
+        };
+        timeout(PATIENCE, both).await.map_err(|_| Problem::busy_with_bodies())
+    }
+}
+
+/// Leave to hold a large body in memory, until it is dropped.
+pub(crate) struct BodyTurn {
+    _own: Option<OwnedSemaphorePermit>,
+    _of_all: Option<OwnedSemaphorePermit>,
+}
+
+/// A place among the things that a person has in hand, until it is dropped.
+pub(crate) struct Held {
+    _permit: Option<OwnedSemaphorePermit>,
+    _turn: Arc<Turn>,
+}
+
+async fn wait(turn: Arc<Turn>, which: impl Fn(&Turn) -> &Arc<Semaphore>) -> Result<Held, Problem> {
+    let permit = timeout(PATIENCE, Arc::clone(which(&turn)).acquire_owned()).await;
+    let permit = permit.map_err(|_| Problem::too_many_at_once())?;
+    Ok(Held { _permit: permit.ok(), _turn: turn })
+}
+
+/// The same, but not much beyond the moment in which the gateway stops.
+async fn wait_until_the_end(
+    parts: &Parts,
+    turn: Arc<Turn>,
+    which: impl Fn(&Turn) -> &Arc<Semaphore>,
+) -> Result<Held, Problem> {
+    let Some(caller) = parts.extensions.get::<Caller>() else { return wait(turn, which).await };
+    tokio::select! {
+        biased;
+        held = wait(turn, which) => held,
+        () = caller.stopped() => Err(Problem::stopping()),
+    }
+}
+
+/// The person who asks for something that costs more than a look at one row, and their turn.
+pub(crate) struct Reading(pub(crate) Person, pub(crate) Held);
+
+/// The person who changes something, and their turn. It comes before the body is read.
+pub(crate) struct Changing(pub(crate) Person, pub(crate) Held);
+
+impl FromRequestParts<GatewayState> for Reading {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &GatewayState) -> Result<Self, Problem> {
+        let Me(me) = Me::from_request_parts(parts, state).await?;
+        let held = wait_until_the_end(parts, state.turns().of(me.id), |turn| &turn.reads).await?;
+        Ok(Self(me, held))
+    }
+}
+
+impl FromRequestParts<GatewayState> for Changing {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &GatewayState) -> Result<Self, Problem> {
+        let Me(me) = Me::from_request_parts(parts, state).await?;
+        let turn = state.turns().of(me.id);
+        parts.extensions.insert(Arc::clone(&turn));
+        let held = wait_until_the_end(parts, turn, |turn| &turn.changes).await?;
+        Ok(Self(me, held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn person(id: i64) -> PrincipalId {
+        PrincipalId::try_from(id).expect("an id")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_person_has_a_quarter_of_the_reads_and_others_theirs() {
+        let turns = Turns::new(8, SMALL_BODY);
+        let ana = turns.of(person(1));
+        let reads = |turn: &Arc<Turn>| wait(Arc::clone(turn), |turn| &turn.reads);
+        let (first, _second) = (reads(&ana).await.expect("a turn"), reads(&ana).await.expect("a turn"));
+        assert!(reads(&turns.of(person(1))).await.is_err(), "a third has waited for its turn");
+        assert!(reads(&turns.of(person(2))).await.is_ok());
+        drop(first);
+        assert!(reads(&ana).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_person_holds_a_part_of_the_bodies_in_memory() {
+        let most = 2 * 1024 * 1024;
+        let turns = Turns::new(8, most);
+        let (ana, bruno) = (turns.of(person(1)), turns.of(person(2)));
+        let mut held = Vec::new();
+        while let Ok(turn) = turns.to_read_a_body(&ana, most).await {
+            held.push(turn);
+        }
+        assert_eq!(held.len() * most, BODIES / PARTS);
+        assert!(turns.to_read_a_body(&bruno, most).await.is_ok());
+        // One that is larger than all of them together still has its turn, alone.
+        held.clear();
+        assert!(turns.to_read_a_body(&ana, usize::MAX).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_has_nothing_in_hand_is_forgotten() {
+        let turns = Turns::new(8, SMALL_BODY);
+        for id in 1..=10_000 {
+            turns.of(person(id));
+        }
+        assert!(turns.people.lock().expect("people").len() <= FORGET_AT);
+    }
+}

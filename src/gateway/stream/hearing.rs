@@ -1,0 +1,178 @@
+//! What the streams of this gateway are woken by, and whether anybody hears it.
+//!
+//! The broker is spared a copy of every event while no stream is open: the first stream asks for the
+//! hearing and waits a moment until it has begun. An update goes to the streams of the person whose it is.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use crate::domain::{JobId, PrincipalId};
+use crate::gateway::stream::hub::{Hub, Told};
+
+/// Something that streams may want to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Update {
+    /// A job has moved.
+    Job { id: JobId, requested_by: PrincipalId },
+    /// Some updates were not heard.
+    Missed,
+}
+
+/// Whether events of the broker are heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearing {
+    /// Not yet: somebody has to want it.
+    Not,
+    /// Every event from now on.
+    All,
+    /// The broker is away: streams look for themselves until it is back.
+    Away,
+}
+
+/// How long a stream waits for the hearing to begin before it goes on without.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// From whoever hears the events to the streams. Clones are the same.
+#[derive(Clone)]
+pub struct Updates {
+    people: Arc<Mutex<HashMap<PrincipalId, Streams>>>,
+    hearing: watch::Sender<Hearing>,
+    wanted: Arc<Notify>,
+}
+
+/// The open streams of a person: one at least.
+struct Streams {
+    count: usize,
+    hub: Arc<Hub>,
+}
+
+/// A place among a person's streams, until it is dropped.
+pub(in crate::gateway) struct Subscription {
+    pub(in crate::gateway) news: Receiver<Told>,
+    /// Told to the person's first stream, whose part it is to start the teller.
+    pub(in crate::gateway) first: Option<Arc<Hub>>,
+    person: PrincipalId,
+    updates: Updates,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut people = self.updates.people();
+        if let Some(streams) = people.get_mut(&self.person) {
+            streams.count -= 1;
+            if streams.count == 0 {
+                streams.hub.end();
+                people.remove(&self.person);
+            }
+        }
+    }
+}
+
+impl Default for Updates {
+    fn default() -> Self {
+        Self { people: Arc::default(), hearing: watch::Sender::new(Hearing::Not), wanted: Arc::default() }
+    }
+}
+
+impl Updates {
+    fn people(&self) -> MutexGuard<'_, HashMap<PrincipalId, Streams>> {
+        self.people.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more stream of a person, who may have `most`: every update of theirs from now on. What is read after
+    /// this misses nothing while the broker is there. `None` where it is one too many.
+    pub(in crate::gateway) async fn subscribe(
+        &self,
+        person: PrincipalId,
+        most: usize,
+    ) -> Option<Subscription> {
+        let subscription = self.register(person, most)?;
+        self.wanted.notify_one();
+        let mut hearing = self.hearing.subscribe();
+        let begun = hearing.wait_for(|hearing| *hearing != Hearing::Not);
+        // Where it takes longer (or nobody hears at all), `Missed` or the teller's own look tells the rest.
+        let _ = timeout(PATIENCE, begun).await;
+        Some(subscription)
+    }
+
+    fn register(&self, person: PrincipalId, most: usize) -> Option<Subscription> {
+        let mut people = self.people();
+        let streams = people.entry(person).or_insert_with(|| Streams { count: 0, hub: Arc::new(Hub::new()) });
+        if streams.count >= most {
+            return None;
+        }
+        streams.count += 1;
+        let first = (streams.count == 1).then(|| Arc::clone(&streams.hub));
+        Some(Subscription { news: streams.hub.subscribe(), first, person, updates: self.clone() })
+    }
+
+    /// Wakes the streams whose it is.
+    pub fn tell(&self, update: Update) {
+        let people = self.people();
+        match update {
+            Update::Job { id, requested_by } => {
+                if let Some(streams) = people.get(&requested_by) {
+                    streams.hub.want(id);
+                }
+            }
+            Update::Missed => people.values().for_each(|streams| streams.hub.want_everything()),
+        }
+    }
+
+    /// Whether any stream is open.
+    #[must_use]
+    pub fn has_streams(&self) -> bool {
+        !self.people().is_empty()
+    }
+
+    /// Whether any stream of this person is open.
+    #[must_use]
+    pub fn has_streams_of(&self, person: PrincipalId) -> bool {
+        self.people().contains_key(&person)
+    }
+
+    /// Returns when a stream is open. Safe to cancel.
+    pub async fn wanted(&self) {
+        while !self.has_streams() {
+            self.wanted.notified().await;
+        }
+    }
+
+    /// Says whether events are heard now.
+    pub fn set_hearing(&self, hearing: Hearing) {
+        self.hearing.send_replace(hearing);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn person(id: i64) -> PrincipalId {
+        PrincipalId::try_from(id).expect("an id")
+    }
+
+    #[test]
+    fn a_person_has_so_many_streams_and_an_update_goes_to_whose_it_is() {
+        let updates = Updates::default();
+        let mut ana: Vec<Subscription> = (0..3).filter_map(|_| updates.register(person(1), 2)).collect();
+        assert_eq!(ana.len(), 2);
+        let (hub, second) = (ana[0].first.clone().expect("the first"), &ana[1]);
+        assert!(second.first.is_none());
+        let bruno = updates.register(person(2), 2).expect("a place");
+        let job = JobId::generate();
+        updates.tell(Update::Job { id: job, requested_by: person(1) });
+        assert_eq!(hub.take().jobs, [job]);
+        assert_eq!(bruno.first.as_ref().expect("the first").take().jobs, []);
+        ana.pop();
+        let again = updates.register(person(1), 2).expect("a place that was given back");
+        assert!(again.first.is_none() && !hub.is_over());
+        drop((again, ana, bruno));
+        assert!(hub.is_over() && !updates.has_streams());
+    }
+}

@@ -1,0 +1,147 @@
+//! The rows of a job's lanes: sums, locks, where one stands, and opening them for another run.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Integer};
+
+use crate::contract::Step;
+use crate::db::{Conn, DbError, statement};
+use crate::domain::{Counts, JobKey};
+use crate::store::job::rows::counts;
+use crate::store::schema::{jobs as jobs_table, lanes};
+use crate::store::vault::facts::id;
+
+/// The lanes of a job summed up.
+#[derive(Debug, Clone, Default)]
+pub(in crate::store) struct Totals {
+    pub(in crate::store) counts: Counts,
+    pub(in crate::store) failures: i32,
+    /// The most consecutive failures of an open lane, its last error and its next attempt.
+    pub(in crate::store) attempts: i32,
+    pub(in crate::store) last_error: Option<String>,
+    pub(in crate::store) not_before: Option<i64>,
+}
+
+/// Sums up the lanes of jobs. Jobs without lanes are left out.
+pub(in crate::store) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashMap<JobKey, Totals>, DbError> {
+    type Columns = (i64, bool, (i64, i64, i64, i64), i32, i32, Option<String>, Option<i64>);
+    let rows: Vec<Columns> = lanes::table
+        .filter(lanes::job.eq_any(jobs.iter().map(|job| job.get()).collect::<Vec<_>>()))
+        .order((lanes::job, lanes::lane))
+        .select((
+            lanes::job,
+            lanes::open,
+            (lanes::granted, lanes::upgraded, lanes::unchanged, lanes::rejected),
+            lanes::attempts,
+            lanes::failures,
+            lanes::last_error,
+            lanes::not_before,
+        ))
+        .load(conn)?;
+    let mut all: HashMap<JobKey, Totals> = HashMap::new();
+    for (job, open, (granted, upgraded, unchanged, rejected), attempts, failures, last_error, not_before) in
+        rows
+    {
+        let sum = all.entry(id(job)?).or_default();
+        sum.counts = sum.counts + counts(granted, upgraded, unchanged, rejected);
+        sum.failures += failures;
+        if open && attempts > sum.attempts {
+            (sum.attempts, sum.last_error, sum.not_before) = (attempts, last_error, not_before);
+        }
+    }
+    Ok(all)
+}
+
+/// Locks all lanes of a job, by number. The caller holds the job's lock.
+pub(in crate::store) fn lock_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
+    if conn.is_pg() {
+        let sql = "SELECT lane FROM lanes WHERE job = $1 ORDER BY lane FOR UPDATE";
+        statement(sql).bind::<BigInt, _>(job.get()).execute(conn)?;
+    }
+    Ok(())
+}
+
+/// Locks all lanes of a job and closes them. The caller holds the job's lock.
+pub(in crate::store) fn close_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
+    lock_all(conn, job)?;
+    diesel::update(lanes::table.filter(lanes::job.eq(job.get()))).set(lanes::open.eq(false)).execute(conn)?;
+    Ok(())
+}
+
+/// Where a lane stood when it was read: what a failure is recorded on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct LaneStand {
+    pub(in crate::store) job: JobKey,
+    pub(in crate::store) run: i32,
+    pub(in crate::store) lane: i32,
+    pub(in crate::store) turn: i32,
+    pub(in crate::store) position: i32,
+    pub(in crate::store) attempts: i32,
+}
+
+/// Where the lane of a step stands; `None` where the step is of another run or turn.
+pub(in crate::store) fn stand(conn: &mut Conn, step: &Step) -> Result<Option<LaneStand>, DbError> {
+    let row: Option<(i64, i32, i32)> = lanes::table
+        .inner_join(jobs_table::table.on(jobs_table::id.eq(lanes::job)))
+        .filter(jobs_table::job_id.eq(step.job_id.to_string()))
+        .filter(jobs_table::run.eq(step.run))
+        .filter(lanes::lane.eq(step.lane))
+        .filter(lanes::turn.eq(step.turn))
+        .filter(lanes::open.eq(true))
+        .select((lanes::job, lanes::position, lanes::attempts))
+        .first(conn)
+        .optional()?;
+    let Some((job, position, attempts)) = row else { return Ok(None) };
+    let (run, lane, turn) = (step.run, step.lane, step.turn);
+    Ok(Some(LaneStand { job: id(job)?, run, lane, turn, position, attempts }))
+}
+
+/// Whether a lane is still as it was read; it stays so until the transaction ends. The caller holds
+/// the job's lock.
+pub(in crate::store) fn still_stands(conn: &mut Conn, stand: &LaneStand) -> Result<bool, DbError> {
+    lock_all(conn, stand.job)?;
+    let same = lanes::table
+        .filter(lanes::job.eq(stand.job.get()))
+        .filter(lanes::lane.eq(stand.lane))
+        .filter(lanes::turn.eq(stand.turn))
+        .filter(lanes::position.eq(stand.position))
+        .filter(lanes::attempts.eq(stand.attempts))
+        .filter(lanes::open.eq(true));
+    Ok(same.count().get_result::<i64>(conn)? == 1)
+}
+
+/// A lane of a job that is reopened.
+#[derive(QueryableByName)]
+pub(in crate::store) struct Reopened {
+    #[diesel(sql_type = Integer)]
+    pub(in crate::store) lane: i32,
+    /// One more than its last: whoever still holds a step or a reading of the older run finds nothing.
+    #[diesel(sql_type = Integer)]
+    pub(in crate::store) turn: i32,
+    /// It had not come to its end.
+    #[diesel(sql_type = Bool)]
+    pub(in crate::store) open: bool,
+}
+
+/// Makes the lanes of a job ready for another run, by number: positions and counts stay, failures are
+/// the new run's. Those that had not come to their end are open again. The job is locked.
+pub(in crate::store) fn reopen_all(
+    conn: &mut Conn,
+    job: JobKey,
+    lease: Duration,
+) -> Result<Vec<Reopened>, DbError> {
+    lock_all(conn, job)?;
+    let sql = "UPDATE lanes SET open = position < end_position, turn = turn + 1, attempts = 0, failures = 0, \
+               not_before = NULL, last_error = NULL, lease_ms = $1, due_at = now_ms() + $2 \
+               WHERE job = $3 RETURNING lane, turn, open";
+    let lease = crate::store::millis(lease);
+    let mut lanes: Vec<Reopened> = statement(sql)
+        .bind::<BigInt, _>(lease)
+        .bind::<BigInt, _>(lease)
+        .bind::<BigInt, _>(job.get())
+        .load(conn)?;
+    lanes.sort_by_key(|lane| lane.lane);
+    Ok(lanes)
+}

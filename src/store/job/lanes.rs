@@ -1,0 +1,339 @@
+//! Lanes: the independent parts of a large job, and one chunk of one of them.
+//!
+//! The order of locks is the same everywhere: job, lanes by number, grants by key.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
+
+use crate::contract;
+use crate::contract::Step;
+use crate::db::{Conn, DbError, Flow, statement};
+use crate::domain::event::EventKind;
+use crate::domain::job::Move;
+use crate::domain::plan::{Plan, plan};
+use crate::domain::{Counts, JobKey, JobSnapshot, JobState, Recipient};
+
+use crate::store::job::lane_rows::LaneStand;
+use crate::store::job::rejections::Rejected;
+use crate::store::job::rows as jobs;
+use crate::store::job::rows::{JobRow, stored};
+use crate::store::job::{ending, rejections};
+use crate::store::message::outbox;
+use crate::store::message::outbox::Now;
+use crate::store::schema::{jobs as jobs_table, lanes};
+use crate::store::tx::Tx;
+use crate::store::vault::{facts, grants};
+use crate::store::{LOCKS_OF_WORK, Store, millis};
+
+/// What lanes need to know of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct LaneOptions {
+    /// Pairs of one chunk; a chunk has one secret at least.
+    pub chunk_pairs: u64,
+    /// How long nothing may be heard of a lane before due work wakes it.
+    pub lease: Duration,
+}
+
+impl LaneOptions {
+    fn lease_ms(&self) -> i64 {
+        millis(self.lease)
+    }
+}
+
+/// The least time between two progress events of one lane: "a few a second per job at most".
+const PROGRESS_EVERY_MS: i64 = 500;
+
+/// Divides positions 0 to `secrets` into at most `lanes` parts of about the same size.
+pub(in crate::store) fn divide(secrets: usize, lanes: u32) -> Vec<Range<usize>> {
+    let lanes = (lanes as usize).clamp(1, secrets.max(1));
+    (0..lanes).map(|lane| secrets * lane / lanes..secrets * (lane + 1) / lanes).collect()
+}
+
+/// Positions fit: a job has 100,000 secrets at most.
+fn position(of: usize) -> i32 {
+    i32::try_from(of).unwrap_or(i32::MAX)
+}
+
+pub(in crate::store) fn insert(
+    conn: &mut Conn,
+    job: JobKey,
+    lane: i32,
+    part: Range<usize>,
+    options: &LaneOptions,
+) -> Result<(), DbError> {
+    let due_at = outbox::now(conn)? + options.lease_ms();
+    diesel::insert_into(lanes::table)
+        .values((
+            lanes::job.eq(job.get()),
+            lanes::lane.eq(lane),
+            lanes::turn.eq(0),
+            lanes::position.eq(position(part.start)),
+            lanes::end_position.eq(position(part.end)),
+            lanes::open.eq(true),
+            lanes::granted.eq(0),
+            lanes::upgraded.eq(0),
+            lanes::unchanged.eq(0),
+            lanes::rejected.eq(0),
+            lanes::attempts.eq(0),
+            lanes::failures.eq(0),
+            lanes::due_at.eq(due_at),
+            lanes::lease_ms.eq(options.lease_ms()),
+            lanes::progress_at.eq(0),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// A lane that is to be worked on, as it was read.
+#[derive(Debug, Clone)]
+pub struct LaneWork {
+    pub(in crate::store) job: JobRow,
+    recipients: Arc<[Recipient]>,
+    lane: i32,
+    turn: i32,
+    position: usize,
+    end: usize,
+    attempts: i32,
+    progress_at: i64,
+    chunk_secrets: usize,
+    /// Most pairs so far were there already: a guess about the next ones.
+    repeats: bool,
+}
+
+/// What a step found.
+#[derive(Debug, Clone)]
+pub enum LaneFound {
+    Work(Box<LaneWork>),
+    /// A step of another run or turn, of a lane that has ended, or one that came too early.
+    Stale,
+}
+
+/// What became of a chunk.
+#[derive(Debug, Clone)]
+pub enum ChunkDone {
+    /// The lane goes on from there; `stepped` where the next step is on its way.
+    Moved {
+        next: Box<LaneWork>,
+        stepped: bool,
+    },
+    LaneEnded,
+    JobEnded(JobSnapshot),
+    /// The lane is not where it was read: somebody else is on it.
+    SomebodyElse,
+    /// Nothing was done: the job is to be failed.
+    RequesterNotValid,
+}
+
+#[derive(QueryableByName)]
+struct LaneRow {
+    #[diesel(sql_type = Integer)]
+    turn: i32,
+    #[diesel(sql_type = Integer)]
+    position: i32,
+    #[diesel(sql_type = Integer)]
+    end_position: i32,
+    #[diesel(sql_type = Bool)]
+    open: bool,
+    #[diesel(sql_type = Integer)]
+    attempts: i32,
+    #[diesel(sql_type = BigInt)]
+    progress_at: i64,
+    #[diesel(sql_type = Bool)]
+    early: bool,
+    #[diesel(sql_type = Bool)]
+    repeats: bool,
+    #[diesel(sql_type = Nullable<Text>)]
+    recipients: Option<String>,
+}
+
+impl LaneWork {
+    /// The job that the lane is part of.
+    #[must_use]
+    pub fn job_id(&self) -> crate::domain::JobId {
+        self.job.job_id
+    }
+
+    pub(in crate::store) fn stand(&self) -> LaneStand {
+        LaneStand {
+            job: self.job.key,
+            run: self.job.run,
+            lane: self.lane,
+            turn: self.turn,
+            position: position(self.position),
+            attempts: self.attempts,
+        }
+    }
+
+    fn step(&self, turn: i32) -> Step {
+        Step { job_id: self.job.job_id, run: self.job.run, lane: self.lane, turn }
+    }
+}
+
+impl Store {
+    /// Reads what a step is about.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn lane(&self, step: Step, options: LaneOptions) -> Result<LaneFound, DbError> {
+        self.db.read(move |conn| find(conn, &step, &options)).await
+    }
+
+    /// Works on one chunk: moves the lane on, checks rights, applies, counts, and ends the lane or
+    /// the job where this was the last, all in one transaction. `last` says that the slice is over:
+    /// the next step goes out with it.
+    ///
+    /// # Errors
+    /// Where the database fails; see [`Store::begin`].
+    pub async fn chunk(
+        &self,
+        work: LaneWork,
+        last: bool,
+        options: LaneOptions,
+    ) -> Result<ChunkDone, DbError> {
+        self.transact_soon(LOCKS_OF_WORK, move |tx| run_chunk(tx, work, last, &options)).await
+    }
+}
+
+fn find(conn: &mut Conn, step: &Step, options: &LaneOptions) -> Result<LaneFound, DbError> {
+    let Some(job) = jobs::find(conn, step.job_id)? else { return Ok(LaneFound::Stale) };
+    if job.run != step.run || job.state != JobState::Running {
+        return Ok(LaneFound::Stale);
+    }
+    let sql = "SELECT l.turn, l.position, l.end_position, l.open, l.attempts, l.progress_at, \
+               COALESCE(l.not_before, 0) > now_ms() AS early, \
+               l.unchanged > l.granted + l.upgraded + l.rejected AS repeats, j.recipients \
+               FROM lanes l JOIN jobs j ON j.id = l.job WHERE l.job = $1 AND l.lane = $2";
+    let row: Option<LaneRow> = statement(sql)
+        .bind::<BigInt, _>(job.key.get())
+        .bind::<Integer, _>(step.lane)
+        .get_result(conn)
+        .optional()?;
+    let Some(row) = row.filter(|row| row.open && row.turn == step.turn && !row.early) else {
+        return Ok(LaneFound::Stale);
+    };
+    let corrupt = |what: &str| DbError::Corrupt(format!("{what} of job {}", job.job_id));
+    let recipients = contract::recipients_from_json(&row.recipients.ok_or_else(|| corrupt("recipients"))?)
+        .map_err(|error| corrupt(&error.to_string()))?;
+    let chunk_secrets = options.chunk_pairs / (recipients.len() as u64).max(1);
+    Ok(LaneFound::Work(Box::new(LaneWork {
+        lane: step.lane,
+        turn: row.turn,
+        position: usize::try_from(row.position).map_err(|_| corrupt("position"))?,
+        end: usize::try_from(row.end_position).map_err(|_| corrupt("end_position"))?,
+        attempts: row.attempts,
+        progress_at: row.progress_at,
+        chunk_secrets: usize::try_from(chunk_secrets).unwrap_or(usize::MAX).max(1),
+        recipients: recipients.into(),
+        repeats: row.repeats,
+        job,
+    })))
+}
+
+fn run_chunk(
+    tx: &mut Tx<'_>,
+    mut work: LaneWork,
+    last: bool,
+    options: &LaneOptions,
+) -> Result<Flow<ChunkDone>, DbError> {
+    let from = work.position;
+    let to = from.saturating_add(work.chunk_secrets).min(work.end);
+    let ends_lane = to == work.end;
+    // Who may end the job locks it before the lane; other chunks never touch the job's row, so two
+    // lanes do not wait for each other.
+    let locked = if ends_lane { Some(jobs::lock(tx.conn, work.job.key)?) } else { None };
+    let stepped = last && !ends_lane;
+    let Some(now) = move_on(tx.conn, &work, to, ends_lane, stepped, options)? else {
+        return Ok(Flow::Rollback(ChunkDone::SomebodyElse));
+    };
+    let now = tx.now_is(now);
+    let secrets = jobs::read_snapshot(tx.conn, work.job.key, from, to)?;
+    let facts = facts::read(tx.conn, work.job.requested_by, &secrets, &work.recipients)?;
+    let Plan::Apply(chunk) = plan(&secrets, &work.recipients, &facts) else {
+        return Ok(Flow::Rollback(ChunkDone::RequesterNotValid));
+    };
+    let done = grants::apply(tx.conn, work.job.key, &chunk, now, work.repeats)?;
+    let rejected = Rejected { job: work.job.key, lane: work.lane, lines: &chunk.rejections };
+    rejections::add(tx.conn, &[rejected])?;
+    tx.tally.pairs = done;
+    let progress = (work.lane == 0 && work.progress_at == 0) || now - work.progress_at >= PROGRESS_EVERY_MS;
+    if progress {
+        work.progress_at = now;
+    }
+    add_counts(tx.conn, &work, done)?;
+    if progress {
+        let snapshot = jobs::snapshot(tx.conn, &work.job)?;
+        let part = format!("{}/{to}", work.lane);
+        tx.emit(EventKind::Progress, work.job.key, &snapshot, &part, &work.job.traceparent)?;
+    }
+    if let Some(job) = locked {
+        return end_lane(tx, &job).map(Flow::Commit);
+    }
+    work.position = to;
+    work.attempts = 0;
+    work.repeats = done.unchanged > done.done() / 2;
+    if stepped {
+        work.turn += 1;
+        tx.wake(work.job.key, &work.step(work.turn), &work.job.traceparent);
+    }
+    Ok(Flow::Commit(ChunkDone::Moved { next: Box::new(work), stepped }))
+}
+
+/// Moves the lane on, only from where it was read, and says when. `None` where it is not there any more.
+fn move_on(
+    conn: &mut Conn,
+    work: &LaneWork,
+    to: usize,
+    ends: bool,
+    stepped: bool,
+    options: &LaneOptions,
+) -> Result<Option<i64>, DbError> {
+    let sql = "UPDATE lanes SET position = $1, open = $2, turn = turn + $3, attempts = 0, not_before = NULL, \
+               lease_ms = $4, due_at = now_ms() + $5 \
+               WHERE job = $6 AND lane = $7 AND turn = $8 AND position = $9 AND open \
+               RETURNING now_ms() AS now";
+    let moved: Option<Now> = statement(sql)
+        .bind::<Integer, _>(position(to))
+        .bind::<Bool, _>(!ends)
+        .bind::<Integer, _>(i32::from(stepped))
+        .bind::<BigInt, _>(options.lease_ms())
+        .bind::<BigInt, _>(options.lease_ms())
+        .bind::<BigInt, _>(work.job.key.get())
+        .bind::<Integer, _>(work.lane)
+        .bind::<Integer, _>(work.turn)
+        .bind::<Integer, _>(position(work.position))
+        .get_result(conn)
+        .optional()?;
+    Ok(moved.map(|moved| moved.now))
+}
+
+fn add_counts(conn: &mut Conn, work: &LaneWork, done: Counts) -> Result<(), DbError> {
+    let sql = "UPDATE lanes SET granted = granted + $1, upgraded = upgraded + $2, unchanged = unchanged + $3, \
+               rejected = rejected + $4, progress_at = $5 WHERE job = $6 AND lane = $7";
+    statement(sql)
+        .bind::<BigInt, _>(stored(done.granted))
+        .bind::<BigInt, _>(stored(done.upgraded))
+        .bind::<BigInt, _>(stored(done.unchanged))
+        .bind::<BigInt, _>(stored(done.rejected))
+        .bind::<BigInt, _>(work.progress_at)
+        .bind::<BigInt, _>(work.job.key.get())
+        .bind::<Integer, _>(work.lane)
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Takes one from the job's open lanes; who takes the last one ends the job. The job is locked.
+fn end_lane(tx: &mut Tx<'_>, job: &JobRow) -> Result<ChunkDone, DbError> {
+    let open: i32 = diesel::update(jobs_table::table.filter(jobs_table::id.eq(job.key.get())))
+        .set(jobs_table::open_lanes.eq(jobs_table::open_lanes - 1))
+        .returning(jobs_table::open_lanes)
+        .get_result(tx.conn)?;
+    if open > 0 {
+        return Ok(ChunkDone::LaneEnded);
+    }
+    let counts = ending::close_lanes(tx.conn, job)?;
+    ending::end(tx, job, Move::Finish(counts), counts).map(ChunkDone::JobEnded)
+}

@@ -1,0 +1,133 @@
+//! Why pairs were not shared: kept per lane, merged on reading.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, SmallInt, Text};
+use serde_json::{Value, json};
+
+use crate::db::{Conn, DbError, statement};
+use crate::domain::event::{Rejection, Subject};
+use crate::domain::{JobId, JobKey, PrincipalKind, RejectReason};
+
+use crate::store::Store;
+use crate::store::vault::facts::id;
+
+const SECRET: i16 = 1;
+const RECIPIENT: i16 = 2;
+
+/// What a part of a job rejected.
+pub(in crate::store) struct Rejected<'a> {
+    pub(in crate::store) job: JobKey,
+    pub(in crate::store) lane: i32,
+    pub(in crate::store) lines: &'a [Rejection],
+}
+
+/// Adds to the lines of jobs and lanes. The first reason stays; pairs add up.
+pub(in crate::store) fn add(conn: &mut Conn, rejected: &[Rejected<'_>]) -> Result<(), DbError> {
+    let line = |part: &Rejected<'_>, of: &Rejection| {
+        let (side, kind, subject) = match of.subject {
+            Subject::Secret(secret) => (SECRET, 0, secret.get()),
+            Subject::Recipient(kind, recipient) => (RECIPIENT, kind.code(), recipient.get()),
+        };
+        json!([part.job.get(), part.lane, side, kind, subject, of.reason, of.pairs])
+    };
+    let lines: Vec<_> =
+        rejected.iter().flat_map(|part| part.lines.iter().map(move |of| line(part, of))).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let columns = [
+        ("job", "bigint"),
+        ("lane", "integer"),
+        ("side", "smallint"),
+        ("kind", "smallint"),
+        ("subject", "bigint"),
+        ("reason", "text"),
+        ("pairs", "bigint"),
+    ];
+    let sql = format!(
+        "INSERT INTO job_rejections (job, lane, side, kind, subject, reason, pairs) \
+         SELECT * FROM ({}) AS line WHERE true ORDER BY job, side, kind, subject \
+         ON CONFLICT (job, side, kind, subject, lane) DO UPDATE SET pairs = job_rejections.pairs + excluded.pairs",
+        conn.each_row("$1", &columns),
+    );
+    statement(sql).bind::<Text, _>(Value::from(lines).to_string()).execute(conn)?;
+    Ok(())
+}
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = SmallInt)]
+    side: i16,
+    #[diesel(sql_type = SmallInt)]
+    kind: i16,
+    #[diesel(sql_type = BigInt)]
+    subject: i64,
+    #[diesel(sql_type = Text)]
+    reason: String,
+    #[diesel(sql_type = BigInt)]
+    pairs: i64,
+}
+
+impl Line {
+    fn into_rejection(self) -> Result<Rejection, DbError> {
+        let corrupt = || DbError::Corrupt("a line of job_rejections".to_owned());
+        let subject = if self.side == SECRET {
+            Subject::Secret(id(self.subject)?)
+        } else {
+            Subject::Recipient(PrincipalKind::from_code(self.kind).ok_or_else(corrupt)?, id(self.subject)?)
+        };
+        Ok(Rejection {
+            subject,
+            reason: RejectReason::from_name(&self.reason).ok_or_else(corrupt)?,
+            pairs: u64::try_from(self.pairs).map_err(|_| corrupt())?,
+        })
+    }
+}
+
+/// Lines of a job from `offset` on: secrets by id, then recipients by (kind, id).
+pub(in crate::store) fn read(
+    conn: &mut Conn,
+    job: JobKey,
+    offset: i64,
+    limit: i64,
+) -> Result<Vec<Rejection>, DbError> {
+    // Both lanes may have met the same recipient: the lower lane's reason is told.
+    let sql = "SELECT side, kind, subject, CAST(SUM(pairs) AS BIGINT) AS pairs, \
+               (SELECT f.reason FROM job_rejections f WHERE f.job = r.job AND f.side = r.side AND f.kind = r.kind \
+                AND f.subject = r.subject ORDER BY f.lane LIMIT 1) AS reason \
+               FROM job_rejections r WHERE job = $1 GROUP BY job, side, kind, subject \
+               ORDER BY side, kind, subject LIMIT $2 OFFSET $3";
+    let lines: Vec<Line> = statement(sql)
+        .bind::<BigInt, _>(job.get())
+        .bind::<BigInt, _>(limit)
+        .bind::<BigInt, _>(offset)
+        .load(conn)?;
+    lines.into_iter().map(Line::into_rejection).collect()
+}
+
+/// How many lines the report of a job has.
+pub(in crate::store) fn total(conn: &mut Conn, job: JobKey) -> Result<i64, DbError> {
+    #[derive(QueryableByName)]
+    struct Total {
+        #[diesel(sql_type = BigInt)]
+        lines: i64,
+    }
+    let sql = "SELECT COUNT(*) AS lines FROM \
+               (SELECT DISTINCT side, kind, subject FROM job_rejections WHERE job = $1) AS r";
+    Ok(statement(sql).bind::<BigInt, _>(job.get()).get_result::<Total>(conn)?.lines)
+}
+
+impl Store {
+    /// Lines of a job's report from `offset` on; empty where there is no such job.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn rejections(&self, job: JobId, offset: i64, limit: i64) -> Result<Vec<Rejection>, DbError> {
+        self.db
+            .read(move |conn| match crate::store::job::rows::find(conn, job)? {
+                Some(row) => read(conn, row.key, offset, limit),
+                None => Ok(Vec::new()),
+            })
+            .await
+    }
+}

@@ -1,0 +1,247 @@
+//! Replay: the one thing that reopens a failed job, and only an operator does it.
+//!
+//! One transaction takes the letter (so that two replays at once are one), reopens its job as the next
+//! run and puts what wakes it into the outbox. What the older run left behind finds another run or
+//! turn and does nothing.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+
+use crate::contract::{Step, StoredRequest};
+use crate::db::{Conn, DbError, Flow};
+use crate::domain::job::Move;
+use crate::domain::{DeadReason, DeadState, FailReason, JobId, JobState, ShareRequest};
+
+use crate::store::Store;
+use crate::store::job::lane_rows;
+use crate::store::job::rows as jobs;
+use crate::store::job::rows::{FIRST_LOOK_MS, JobRow, stored};
+use crate::store::message::dead::Origin;
+use crate::store::message::dead_desk;
+use crate::store::message::dead_desk::KeptLetter;
+use crate::store::message::outbox;
+use crate::store::message::outbox::Letter;
+use crate::store::tx::Tx;
+
+/// What the operator says of whoever published a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Publisher {
+    /// Nothing: what was refused for its publisher stays refused.
+    AsItIs,
+    /// The operator has looked at it, and answers for it.
+    Trusted,
+}
+
+/// What became of a replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replayed {
+    /// Its job goes on as this run, where it stopped.
+    Reopened { job: JobId, run: i32 },
+    /// Its message is on its way again.
+    Sent,
+    /// There is no such letter.
+    Absent,
+    /// Nothing was changed.
+    Refused(NotReplayed),
+}
+
+/// Why a letter is not replayed. `Display` says it to the operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotReplayed {
+    #[error("it is {0} already")]
+    Settled(DeadState),
+    #[error("its job {job} is {state}{}: only one that failed as attempts_exhausted is reopened", because(.reason))]
+    NotFailedSo { job: JobId, state: JobState, reason: Option<FailReason> },
+    #[error("it is of run {run} of its job {job}, which has come to run {now}")]
+    OlderRun { job: JobId, run: i32, now: i32 },
+    #[error("it was neither a request nor a step")]
+    NothingToSend,
+    #[error("whoever published it is not allowed to: replaying it needs --trust-publisher")]
+    PublisherNotAllowed,
+    #[error("a job of its id was asked for with other content: the same message can only be refused again")]
+    IdConflict,
+}
+
+fn because(reason: &Option<FailReason>) -> String {
+    reason.map_or(String::new(), |reason| format!(" ({reason})"))
+}
+
+impl Store {
+    /// Replays a kept dead letter: what is sent is the body that came, byte for byte. A reopened lane is due work
+    /// after `lease`, like a new one.
+    ///
+    /// # Errors
+    /// Where the database fails; nothing was changed then, or all of it: the letter's state tells.
+    pub async fn replay_letter(
+        &self,
+        id: i64,
+        lease: Duration,
+        publisher: Publisher,
+    ) -> Result<Replayed, DbError> {
+        self.transact(move |tx| {
+            let Some(letter) = dead_desk::read(tx.conn, id)? else {
+                return Ok(Flow::Rollback(Replayed::Absent));
+            };
+            // Order of locks: the job, then everything else.
+            let row = match letter.item.job_id {
+                Some(job) => jobs::lock_by_id(tx.conn, job)?,
+                None => None,
+            };
+            let now = tx.now()?;
+            if !dead_desk::settle(tx.conn, id, DeadState::Replayed, now)? {
+                let refused = |state| Replayed::Refused(NotReplayed::Settled(state));
+                return Ok(Flow::Rollback(dead_desk::state(tx.conn, id)?.map_or(Replayed::Absent, refused)));
+            }
+            let replayed = match (letter.item.reason, row) {
+                // We would send it as ours: what was refused stays so until somebody answers for it.
+                (DeadReason::PublisherNotAllowed, _) if publisher != Publisher::Trusted => {
+                    Replayed::Refused(NotReplayed::PublisherNotAllowed)
+                }
+                (DeadReason::IdConflict, _) => Replayed::Refused(NotReplayed::IdConflict),
+                (DeadReason::AttemptsExhausted | DeadReason::DeliveryLimit, Some(row)) => {
+                    go_on(tx, &row, letter, lease)?
+                }
+                (_, Some(row)) if made(&letter, &row) => {
+                    let row = reopen(tx.conn, &row, 0)?;
+                    tx.body_again(&row, letter.body);
+                    Replayed::Reopened { job: row.job_id, run: row.run }
+                }
+                _ => send(tx, letter),
+            };
+            Ok(match replayed {
+                Replayed::Refused(_) => Flow::Rollback(replayed),
+                done => Flow::Commit(done),
+            })
+        })
+        .await
+    }
+}
+
+/// Whether the letter made the job, or failed its latest run for want of a request.
+fn made(letter: &KeptLetter, row: &JobRow) -> bool {
+    row.state == JobState::Failed
+        && row.reason == Some(FailReason::InvalidRequest)
+        && row.digest.is_none()
+        && letter.item.run == Some(row.run)
+}
+
+/// Reopens a job whose attempts are used up.
+fn go_on(tx: &mut Tx<'_>, row: &JobRow, letter: KeptLetter, lease: Duration) -> Result<Replayed, DbError> {
+    let job = row.job_id;
+    if row.state != JobState::Failed || row.reason != Some(FailReason::AttemptsExhausted) {
+        let (state, reason) = (row.state, row.reason);
+        return Ok(Replayed::Refused(NotReplayed::NotFailedSo { job, state, reason }));
+    }
+    if let Some(run) = letter.item.run.filter(|run| *run != row.run) {
+        return Ok(Replayed::Refused(NotReplayed::OlderRun { job, run, now: row.run }));
+    }
+    let lanes = lane_rows::reopen_all(tx.conn, row.key, lease)?;
+    let open: Vec<_> = lanes.iter().filter(|lane| lane.open).collect();
+    if open.is_empty() && !lanes.is_empty() {
+        return Err(DbError::Corrupt(format!("job {job} failed with every lane at its end")));
+    }
+    let row = reopen(tx.conn, row, open.len())?;
+    for lane in open {
+        let step = Step { job_id: job, run: row.run, lane: lane.lane, turn: lane.turn };
+        tx.wake(row.key, &step, &row.traceparent);
+    }
+    if lanes.is_empty() {
+        match jobs::stored_request(tx.conn, &row)? {
+            Some(request) => tx.request_again(&row, &request)?,
+            // Recording a failure fills the row, so this is for rows of other hands.
+            None => tx.body_again(&row, letter.body),
+        }
+    }
+    Ok(Replayed::Reopened { job, run: row.run })
+}
+
+/// Moves a locked, failed job to its next run. Lanes keep what was done; the row's sums go.
+fn reopen(conn: &mut Conn, row: &JobRow, open_lanes: usize) -> Result<JobRow, DbError> {
+    use crate::store::schema::jobs::dsl;
+    let begun = open_lanes > 0;
+    let (state, reason) =
+        row.state.next(Move::Reopen { begun }).map_err(|error| DbError::Corrupt(error.to_string()))?;
+    let now = outbox::now(conn)?;
+    let due_at = if begun { None } else { Some(now + FIRST_LOOK_MS) };
+    diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
+        .set((
+            dsl::run.eq(row.run + 1),
+            dsl::state.eq(state.as_str()),
+            dsl::reason.eq(reason.map(FailReason::as_str)),
+            dsl::open_lanes.eq(i32::try_from(open_lanes).unwrap_or(i32::MAX)),
+            (dsl::granted.eq(0), dsl::upgraded.eq(0), dsl::unchanged.eq(0), dsl::rejected.eq(0)),
+            dsl::rejections_total.eq(None::<i64>),
+            (dsl::attempts.eq(0), dsl::failures.eq(0), dsl::last_error.eq(None::<String>)),
+            (dsl::not_before.eq(None::<i64>), dsl::due_at.eq(due_at), dsl::queued_at.eq(now)),
+            dsl::started_at.eq(row.started_at.filter(|_| begun)),
+            dsl::finished_at.eq(None::<i64>),
+            // The notice of the older run may be there; that of this run takes its place.
+            dsl::notice_due.eq(false),
+        ))
+        .execute(conn)?;
+    jobs::lock(conn, row.key)
+}
+
+/// Publishes a letter that no job waits for, as it came.
+fn send(tx: &mut Tx<'_>, letter: KeptLetter) -> Replayed {
+    let kind = match letter.item.origin {
+        Origin::Request => Letter::Request,
+        Origin::Step => Letter::Step,
+        Origin::Event | Origin::Unknown => return Replayed::Refused(NotReplayed::NothingToSend),
+    };
+    let message_id = letter.item.message_id.unwrap_or(letter.dead_id);
+    tx.body_of_nobody(kind, message_id, letter.body);
+    Replayed::Sent
+}
+
+/// Gives a job that waits for its body the request that has come. Any other job is left alone, as is one
+/// that somebody else asked for.
+pub(in crate::store) fn fill(
+    conn: &mut Conn,
+    row: JobRow,
+    request: &ShareRequest,
+) -> Result<JobRow, DbError> {
+    use crate::store::schema::jobs::dsl;
+    if !row.waits_for_body() || row.requested_by != request.requested_by {
+        return Ok(row);
+    }
+    let kept = StoredRequest::of(request);
+    let total = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
+        .set((
+            dsl::selection.eq(kept.selection),
+            dsl::recipients.eq(kept.recipients),
+            dsl::digest.eq(kept.digest),
+            dsl::secrets_total.eq(request.secrets_named().map(total)),
+            dsl::recipients_total.eq(total(request.recipients.len())),
+            dsl::pairs.eq(request.pairs().map(stored)),
+        ))
+        .execute(conn)?;
+    jobs::lock(conn, row.key)
+}
+
+/// Puts the request of a job that has not begun into the outbox once more: the one that its row keeps,
+/// or the replayed body that it waits for. False where there is neither.
+pub(in crate::store) fn ask_again(tx: &mut Tx<'_>, row: &JobRow) -> Result<bool, DbError> {
+    if let Some(request) = jobs::stored_request(tx.conn, row)? {
+        tx.request_again(row, &request)?;
+        return Ok(true);
+    }
+    let Some(body) = awaited_body(tx.conn, row)? else { return Ok(false) };
+    tx.body_again(row, body);
+    Ok(true)
+}
+
+/// The replayed body that a job waits for.
+pub(in crate::store) fn awaited_body(conn: &mut Conn, row: &JobRow) -> Result<Option<Vec<u8>>, DbError> {
+    use crate::store::schema::dead_letters::dsl;
+    Ok(dsl::dead_letters
+        .filter(dsl::job_id.eq(row.job_id.to_string()))
+        .filter(dsl::run.eq(row.run - 1))
+        .filter(dsl::state.eq(DeadState::Replayed.as_str()))
+        .order(dsl::id.desc())
+        .select(dsl::body)
+        .first(conn)
+        .optional()?)
+}

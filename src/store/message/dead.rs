@@ -1,0 +1,321 @@
+//! Dead letters: messages that could not be handled, and what each does to a job.
+
+use bytes::Bytes;
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use serde_json::{Map, Value};
+
+use crate::contract;
+use crate::contract::{JobRequested, Step};
+use crate::db::{Conn, DbError, Flow, statement};
+use crate::domain::job::Move;
+use crate::domain::permission::names;
+use crate::domain::{Counts, DeadReason, DeadState, FailReason, JobId, JobSnapshot, JobState, PrincipalId};
+
+use crate::store::Store;
+use crate::store::job::rows as jobs;
+use crate::store::job::rows::{Fresh, JobRow};
+use crate::store::job::{ending, lane_rows, replay};
+use crate::store::schema::dead_letters;
+use crate::store::tx::Tx;
+
+/// What a dead message was to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Request,
+    Step,
+    Event,
+    Unknown,
+}
+
+names!(Origin { Request = "request", Step = "step", Event = "event", Unknown = "unknown" });
+
+/// A message that could not be handled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The same for the same death: a second delivery of it is ignored.
+    pub dead_id: String,
+    pub reason: DeadReason,
+    /// What is wrong, in words; never a value of the message.
+    pub detail: String,
+    pub job_id: Option<JobId>,
+    /// The job's run that it ended, or that it was a step of.
+    pub run: Option<i32>,
+    pub message_id: Option<String>,
+    /// Who published it, as the broker said.
+    pub user_id: Option<String>,
+    /// The broker says that this installation published it.
+    pub is_from_us: bool,
+    pub origin: Origin,
+    /// What its sender set, and the broker: an object of texts.
+    pub headers: Map<String, Value>,
+    /// Cheap to clone.
+    pub body: Bytes,
+    /// A larger body is not read: decoding costs memory.
+    pub readable_bytes: usize,
+    /// Milliseconds since 1970.
+    pub received_at: i64,
+}
+
+/// Inserts or ignores. False where the letter is there already.
+pub(in crate::store) fn insert(tx: &mut Tx<'_>, letter: &DeadLetter) -> Result<bool, DbError> {
+    let cleaned = |(name, value): (&String, &Value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), clean);
+        (clean(name), Value::from(value))
+    };
+    let headers: Map<String, Value> = letter.headers.iter().map(cleaned).collect();
+    let values = (
+        dead_letters::dead_id.eq(clean(&letter.dead_id)),
+        dead_letters::reason.eq(letter.reason.as_str()),
+        dead_letters::detail.eq(clean(&letter.detail)),
+        dead_letters::job_id.eq(letter.job_id.map(|id| id.to_string())),
+        dead_letters::run.eq(letter.run),
+        dead_letters::message_id.eq(letter.message_id.as_deref().map(clean)),
+        dead_letters::user_id.eq(letter.user_id.as_deref().map(clean)),
+        dead_letters::origin.eq(letter.origin.as_str()),
+        dead_letters::headers.eq(Value::from(headers).to_string()),
+        dead_letters::body.eq(letter.body.as_ref()),
+        dead_letters::received_at.eq(letter.received_at),
+        dead_letters::state.eq(DeadState::Kept.as_str()),
+    );
+    let statement = diesel::insert_into(dead_letters::table).values(values).on_conflict_do_nothing();
+    let inserted = match tx.conn {
+        Conn::Pg(c) => statement.execute(c)?,
+        Conn::Sqlite(c) => statement.execute(c)?,
+    };
+    tx.tally.dead_letters += inserted as u64;
+    Ok(inserted == 1)
+}
+
+/// Properties come from outside: PostgreSQL keeps no NUL in a text.
+fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+impl Store {
+    /// Keeps a dead letter and nothing else, for one whose effect cannot be had.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn keep_letter(&self, letter: DeadLetter) -> Result<(), DbError> {
+        self.transact(move |tx| insert(tx, &letter).map(|_| Flow::Commit(()))).await
+    }
+
+    /// Keeps a dead letter and does to its job what its reason says, in one transaction. A letter
+    /// that is there already does nothing. Returns the job, if that failed it.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn bury(&self, mut letter: DeadLetter) -> Result<Option<JobSnapshot>, DbError> {
+        self.transact(move |tx| {
+            let effect = effect(&letter);
+            if let Effect::Invalid(_, requester) = &effect {
+                one_at_a_time(tx.conn, *requester)?;
+            }
+            letter.job_id = letter.job_id.or(effect.job());
+            letter.run = letter.run.or(effect.run());
+            let failed = if insert(tx, &letter)? { apply(tx, &effect, &letter)? } else { None };
+            if let Some(job) = &failed {
+                let this = dead_letters::table.filter(dead_letters::dead_id.eq(clean(&letter.dead_id)));
+                diesel::update(this).set(dead_letters::run.eq(job.run)).execute(tx.conn)?;
+            }
+            Ok(Flow::Commit(failed))
+        })
+        .await
+    }
+}
+
+/// What a dead letter does to a job.
+enum Effect {
+    None {
+        job: Option<JobId>,
+    },
+    /// A job that failed as `invalid_request`, where the id is free.
+    Invalid(JobId, PrincipalId),
+    /// A replayed body that is poison again: the run that waits for that body fails.
+    Unfilled(JobId, i32),
+    /// A request that the broker gave up: its job fails if that run has not begun.
+    Request(Box<JobRequested>, i32),
+    /// A step that the broker gave up: its job fails if it still stands at that run and turn.
+    Step(Step),
+}
+
+impl Effect {
+    fn job(&self) -> Option<JobId> {
+        match self {
+            Self::None { job } => *job,
+            Self::Invalid(job, _) | Self::Unfilled(job, _) => Some(*job),
+            Self::Request(asked, _) => Some(asked.job_id),
+            Self::Step(step) => Some(step.job_id),
+        }
+    }
+
+    /// The run that the message was of, where it tells. Poison is of none before it has failed one.
+    fn run(&self) -> Option<i32> {
+        match self {
+            Self::None { .. } | Self::Invalid(..) | Self::Unfilled(..) => None,
+            Self::Request(_, run) => Some(*run),
+            Self::Step(step) => Some(step.run),
+        }
+    }
+}
+
+fn effect(letter: &DeadLetter) -> Effect {
+    use DeadReason as Why;
+    let is_poison = match letter.reason {
+        Why::NotJson | Why::NotCloudevent | Why::UnknownVersion | Why::UnknownType => true,
+        Why::InvalidField | Why::TooLarge => true,
+        Why::PublisherNotAllowed | Why::IdConflict | Why::AttemptsExhausted | Why::DeliveryLimit => false,
+        Why::Expired | Why::QueueFull | Why::Rejected | Why::Unexplained => false,
+    };
+    // Anybody can name a run: whether it waits for this very body is seen when its row is read.
+    let replayed = letter.message_id.as_deref().and_then(contract::replayed_run);
+    if let Some((job, run)) = replayed.filter(|_| is_poison && letter.origin == Origin::Request) {
+        return Effect::Unfilled(job, run);
+    }
+    // Over its limit a message is not read: it could be hundreds of megabytes.
+    if letter.reason == Why::TooLarge || letter.body.len() > letter.readable_bytes {
+        return Effect::None { job: None };
+    }
+    if letter.reason == Why::DeliveryLimit && letter.origin == Origin::Step {
+        // Steps are ours alone, and their bodies no secret.
+        return match contract::decode_step(&letter.body) {
+            Ok(step) if letter.is_from_us => Effect::Step(step),
+            _ => Effect::None { job: None },
+        };
+    }
+    match contract::decode_request(&letter.body, letter.readable_bytes) {
+        Ok(asked) if letter.reason == Why::DeliveryLimit && letter.origin == Origin::Request => {
+            // A message from elsewhere is of the first run: nobody else replays.
+            let run = replayed.filter(|(job, _)| *job == asked.job_id).map_or(1, |(_, run)| run);
+            Effect::Request(Box::new(asked), run)
+        }
+        Ok(asked) => Effect::None { job: Some(asked.job_id) },
+        Err(poison) => match poison.failed_job().filter(|_| letter.reason == poison.reason) {
+            Some((job, requester)) if letter.origin == Origin::Request => Effect::Invalid(job, requester),
+            _ => Effect::None { job: poison.job_id },
+        },
+    }
+}
+
+/// Failed jobs that poison may make in an hour for one person: whoever publishes chooses in whose name, and each is a
+/// notice to that person.
+const FAILED_BY_POISON: i64 = 10;
+
+/// The time in which they are counted.
+const COUNTED_MS: i64 = 3_600_000;
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+/// Waits for others that make failed jobs for the same person, so that together they make no more than they may. The
+/// first lock of its transaction. SQLite has one writer.
+fn one_at_a_time(conn: &mut Conn, person: PrincipalId) -> Result<(), DbError> {
+    if conn.is_pg() {
+        let sql = "SELECT pg_advisory_xact_lock(hashtextextended('batchshare poison', $1))";
+        statement(sql).bind::<BigInt, _>(person.get()).execute(conn)?;
+    }
+    Ok(())
+}
+
+/// Whether poison has made as many failed jobs for that person as it may.
+fn has_enough(conn: &mut Conn, person: PrincipalId, now: i64) -> Result<bool, DbError> {
+    let sql = "SELECT COUNT(*) AS n FROM jobs WHERE requested_by = $1 AND finished_at > $2 \
+               AND digest IS NULL AND reason = 'invalid_request'";
+    let made: Number = statement(sql)
+        .bind::<BigInt, _>(person.get())
+        .bind::<BigInt, _>(now - COUNTED_MS)
+        .get_result(conn)?;
+    Ok(made.n >= FAILED_BY_POISON)
+}
+
+/// Does to the job what the letter does. The job, if that failed it.
+fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option<JobSnapshot>, DbError> {
+    match effect {
+        Effect::None { .. } => Ok(None),
+        Effect::Invalid(job, requester) => {
+            // Only here is the time of any use: most letters cost no question for it.
+            let now = tx.now()?;
+            if has_enough(tx.conn, *requester, now)? {
+                return Ok(None);
+            }
+            let fresh = Fresh {
+                job_id: *job,
+                requested_by: *requester,
+                request: None,
+                idempotency_key: None,
+                traceparent: &contract::new_traceparent(),
+                asked_here: false,
+            };
+            match jobs::insert(tx, &fresh)? {
+                Some(key) => {
+                    let row = jobs::lock(tx.conn, key)?;
+                    fail(tx, &row, FailReason::InvalidRequest, &letter.detail)
+                }
+                // A job of that id exists: it is not touched.
+                None => Ok(None),
+            }
+        }
+        Effect::Unfilled(job, run) => match jobs::lock_by_id(tx.conn, *job)? {
+            Some(row) if row.waits_for_body() && row.run == *run => {
+                // The same body has the same fate, whoever sent it; any other says nothing of this run.
+                if replay::awaited_body(tx.conn, &row)?.as_deref() != Some(letter.body.as_ref()) {
+                    return Ok(None);
+                }
+                fail(tx, &row, FailReason::InvalidRequest, &letter.detail)
+            }
+            _ => Ok(None),
+        },
+        Effect::Request(asked, run) => {
+            let trace = asked.traceparent.clone().unwrap_or_else(contract::new_traceparent);
+            let fresh = Fresh::by_message(asked, &trace);
+            let row = match jobs::insert(tx, &fresh)? {
+                Some(key) => jobs::lock(tx.conn, key)?,
+                // Of a job that is there we have published the request, or due work will: a stranger's copy says
+                // nothing of it.
+                None if !letter.is_from_us => return Ok(None),
+                None => match jobs::lock_by_id(tx.conn, asked.job_id)? {
+                    Some(row) if row.run == *run => replay::fill(tx.conn, row, &asked.request)?,
+                    Some(row) => row,
+                    None => return Ok(None),
+                },
+            };
+            let digest = contract::StoredRequest::of(&asked.request).digest;
+            if row.state == JobState::Queued && row.digest == Some(digest) && row.run == *run {
+                return fail(tx, &row, FailReason::AttemptsExhausted, &letter.detail);
+            }
+            Ok(None)
+        }
+        Effect::Step(step) => {
+            let Some(row) = jobs::lock_by_id(tx.conn, step.job_id)? else { return Ok(None) };
+            if row.state != JobState::Running {
+                return Ok(None);
+            }
+            // Locked first: a chunk that is under way may move the lane on to another turn.
+            lane_rows::lock_all(tx.conn, row.key)?;
+            match lane_rows::stand(tx.conn, step)? {
+                Some(_) => fail(tx, &row, FailReason::AttemptsExhausted, &letter.detail),
+                None => Ok(None),
+            }
+        }
+    }
+}
+
+/// Fails a locked job; what was granted stays and is counted.
+fn fail(
+    tx: &mut Tx<'_>,
+    row: &JobRow,
+    reason: FailReason,
+    detail: &str,
+) -> Result<Option<JobSnapshot>, DbError> {
+    use crate::store::schema::jobs::dsl;
+    diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
+        .set(dsl::last_error.eq(clean(detail)))
+        .execute(tx.conn)?;
+    let counts =
+        if row.state == JobState::Running { ending::close_lanes(tx.conn, row)? } else { Counts::default() };
+    ending::end(tx, row, Move::Fail(reason), counts).map(Some)
+}

@@ -1,0 +1,287 @@
+//! The operator's desk for dead letters: look at them, and put aside what is not worth a replay.
+//! No letter is deleted here: one that was dealt with stays, with its state and the time. Of one that was discarded the
+//! body goes, which may be large and may hold a secret, and what tells which body it was stays.
+
+use diesel::prelude::*;
+use sha2::{Digest as _, Sha256};
+
+use crate::db::{Conn, DbError};
+use crate::domain::{DeadReason, DeadState, JobId};
+
+use crate::store::Store;
+use crate::store::message::dead::Origin;
+use crate::store::message::outbox;
+use crate::store::schema::dead_letters;
+
+/// A dead letter as listings show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadItem {
+    pub id: i64,
+    pub reason: DeadReason,
+    /// What is wrong, in words. Comes from outside in part: not safe to print as it is.
+    pub detail: String,
+    pub job_id: Option<JobId>,
+    /// The job's run that it ended, or that it was a step of.
+    pub run: Option<i32>,
+    /// Comes from outside: not safe to print as it is.
+    pub message_id: Option<String>,
+    pub origin: Origin,
+    /// Of the body, as it came: of a freed one, too.
+    pub bytes: u64,
+    /// Milliseconds since 1970, as is `state_at`.
+    pub received_at: i64,
+    pub state: DeadState,
+    /// When it was replayed or discarded.
+    pub state_at: Option<i64>,
+}
+
+/// A dead letter with what it consists of. None of it is safe to print as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptLetter {
+    pub item: DeadItem,
+    /// Who published it, as the broker said.
+    pub user_id: Option<String>,
+    pub headers: Vec<(String, String)>,
+    /// Empty where it was freed.
+    pub body: Vec<u8>,
+    /// The SHA-256 of the body that a discard freed, in lower-case hex; `None` where the body is here.
+    pub freed: Option<String>,
+    pub(in crate::store) dead_id: String,
+}
+
+/// Which dead letters; all where nothing is set.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeadFilter {
+    pub reason: Option<DeadReason>,
+    pub state: Option<DeadState>,
+}
+
+/// What became of a discard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discarded {
+    Done,
+    /// There is no such letter.
+    Absent,
+    /// It was replayed or discarded before.
+    Settled(DeadState),
+}
+
+diesel::define_sql_function! {
+    /// Bytes of a body, without reading it.
+    fn length(body: diesel::sql_types::Binary) -> diesel::sql_types::Integer;
+}
+
+#[derive(Queryable)]
+struct Columns {
+    id: i64,
+    reason: String,
+    detail: String,
+    job_id: Option<String>,
+    run: Option<i32>,
+    message_id: Option<String>,
+    origin: String,
+    bytes: i32,
+    freed_bytes: Option<i32>,
+    received_at: i64,
+    state: String,
+    state_at: Option<i64>,
+}
+
+/// The columns of [`Columns`], in its order.
+macro_rules! columns {
+    () => {
+        (
+            dead_letters::id,
+            dead_letters::reason,
+            dead_letters::detail,
+            dead_letters::job_id,
+            dead_letters::run,
+            dead_letters::message_id,
+            dead_letters::origin,
+            length(dead_letters::body),
+            dead_letters::body_bytes,
+            dead_letters::received_at,
+            dead_letters::state,
+            dead_letters::state_at,
+        )
+    };
+}
+
+impl TryFrom<Columns> for DeadItem {
+    type Error = DbError;
+
+    fn try_from(row: Columns) -> Result<Self, DbError> {
+        let corrupt = |what: &str| DbError::Corrupt(format!("dead_letters.{what} of letter {}", row.id));
+        Ok(Self {
+            id: row.id,
+            reason: DeadReason::from_name(&row.reason).ok_or_else(|| corrupt("reason"))?,
+            detail: row.detail,
+            job_id: row.job_id.map(|id| id.parse().map_err(|()| corrupt("job_id"))).transpose()?,
+            run: row.run,
+            message_id: row.message_id,
+            origin: Origin::from_name(&row.origin).ok_or_else(|| corrupt("origin"))?,
+            bytes: u64::try_from(row.freed_bytes.unwrap_or(row.bytes)).map_err(|_| corrupt("body"))?,
+            received_at: row.received_at,
+            state: DeadState::from_name(&row.state).ok_or_else(|| corrupt("state"))?,
+            state_at: row.state_at,
+        })
+    }
+}
+
+/// A letter with its body.
+pub(in crate::store) fn read(conn: &mut Conn, id: i64) -> Result<Option<KeptLetter>, DbError> {
+    type Row = (Columns, Option<String>, String, Vec<u8>, Option<String>, String);
+    let row: Option<Row> = dead_letters::table
+        .filter(dead_letters::id.eq(id))
+        .select((
+            columns!(),
+            dead_letters::user_id,
+            dead_letters::headers,
+            dead_letters::body,
+            dead_letters::digest,
+            dead_letters::dead_id,
+        ))
+        .first(conn)
+        .optional()?;
+    let Some((columns, user_id, headers, body, freed, dead_id)) = row else { return Ok(None) };
+    // Written by us as an object of texts.
+    let headers: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&headers)
+        .map_err(|_| DbError::Corrupt(format!("dead_letters.headers of letter {id}")))?;
+    let headers = headers
+        .into_iter()
+        .map(|(name, value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            (name, value)
+        })
+        .collect();
+    Ok(Some(KeptLetter { item: columns.try_into()?, user_id, headers, body, freed, dead_id }))
+}
+
+/// Settles a kept letter, whose body stays. False where it is not kept (any more).
+pub(in crate::store) fn settle(
+    conn: &mut Conn,
+    id: i64,
+    state: DeadState,
+    now: i64,
+) -> Result<bool, DbError> {
+    let kept = dead_letters::table
+        .filter(dead_letters::id.eq(id))
+        .filter(dead_letters::state.eq(DeadState::Kept.as_str()));
+    let settled = diesel::update(kept)
+        .set((dead_letters::state.eq(state.as_str()), dead_letters::state_at.eq(now)))
+        .execute(conn)?;
+    Ok(settled == 1)
+}
+
+/// Settles a kept letter as discarded and frees its body, in one statement. False where it is not kept (any more).
+fn discard(conn: &mut Conn, id: i64, now: i64) -> Result<bool, DbError> {
+    let kept = dead_letters::table
+        .filter(dead_letters::id.eq(id))
+        .filter(dead_letters::state.eq(DeadState::Kept.as_str()));
+    // Nobody changes the body of a kept letter: what is read here is what the update frees.
+    let body: Option<Vec<u8>> = kept.select(dead_letters::body).first(conn).optional()?;
+    let Some(body) = body else { return Ok(false) };
+    let digest: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
+    let settled = diesel::update(kept)
+        .set((
+            dead_letters::state.eq(DeadState::Discarded.as_str()),
+            dead_letters::state_at.eq(now),
+            dead_letters::digest.eq(digest),
+            dead_letters::body_bytes.eq(i32::try_from(body.len()).unwrap_or(i32::MAX)),
+            dead_letters::body.eq(Vec::new()),
+        ))
+        .execute(conn)?;
+    Ok(settled == 1)
+}
+
+/// The state of a letter; `None` where there is no such letter.
+pub(in crate::store) fn state(conn: &mut Conn, id: i64) -> Result<Option<DeadState>, DbError> {
+    let name: Option<String> = dead_letters::table
+        .filter(dead_letters::id.eq(id))
+        .select(dead_letters::state)
+        .first(conn)
+        .optional()?;
+    name.map(|name| {
+        DeadState::from_name(&name)
+            .ok_or_else(|| DbError::Corrupt(format!("dead_letters.state of letter {id}")))
+    })
+    .transpose()
+}
+
+impl Store {
+    /// Dead letters, newest first, without their bodies. `before` is the cursor that the last page gave.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn dead_letters(
+        &self,
+        filter: DeadFilter,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<(Vec<DeadItem>, Option<i64>), DbError> {
+        self.db
+            .read(move |conn| {
+                let mut query = dead_letters::table.select(columns!()).into_boxed();
+                if let Some(reason) = filter.reason {
+                    query = query.filter(dead_letters::reason.eq(reason.as_str()));
+                }
+                if let Some(state) = filter.state {
+                    query = query.filter(dead_letters::state.eq(state.as_str()));
+                }
+                if let Some(before) = before {
+                    query = query.filter(dead_letters::id.lt(before));
+                }
+                // One more than asked tells whether there is a next page.
+                let mut rows: Vec<Columns> =
+                    query.order(dead_letters::id.desc()).limit(limit + 1).load(conn)?;
+                let more = rows.len() > usize::try_from(limit).unwrap_or(0);
+                rows.truncate(usize::try_from(limit).unwrap_or(0));
+                let next = rows.last().map(|row| row.id).filter(|_| more);
+                Ok((rows.into_iter().map(DeadItem::try_from).collect::<Result<_, _>>()?, next))
+            })
+            .await
+    }
+
+    /// A dead letter with headers and body.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn dead_letter(&self, id: i64) -> Result<Option<KeptLetter>, DbError> {
+        self.db.read(move |conn| read(conn, id)).await
+    }
+
+    /// The ids of the letters that are kept now, oldest first; of one reason, or all.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn kept_letters(&self, reason: Option<DeadReason>) -> Result<Vec<i64>, DbError> {
+        self.db
+            .read(move |conn| {
+                let mut query = dead_letters::table
+                    .filter(dead_letters::state.eq(DeadState::Kept.as_str()))
+                    .select(dead_letters::id)
+                    .into_boxed();
+                if let Some(reason) = reason {
+                    query = query.filter(dead_letters::reason.eq(reason.as_str()));
+                }
+                Ok(query.order(dead_letters::id).load(conn)?)
+            })
+            .await
+    }
+
+    /// Puts a kept letter aside for good. It stays in the table with all but its body, of which digest and length stay.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn discard_letter(&self, id: i64) -> Result<Discarded, DbError> {
+        self.db
+            .write(move |conn| {
+                let now = outbox::now(conn)?;
+                if discard(conn, id, now)? {
+                    return Ok(Discarded::Done);
+                }
+                Ok(state(conn, id)?.map_or(Discarded::Absent, Discarded::Settled))
+            })
+            .await
+    }
+}

@@ -1,0 +1,212 @@
+//! Notices: what a requester is told when a job has ended.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Integer, SmallInt, Text};
+use serde_json::{Value, json};
+
+use crate::db::{Conn, DbError, statement};
+use crate::domain::{Counts, FailReason, JobId, JobState, PrincipalId, PrincipalKind};
+
+use crate::store::job::rows::counts;
+use crate::store::message::outbox;
+use crate::store::schema::{jobs as jobs_table, notices};
+use crate::store::{LOCKS_OF_RECORDS, Store};
+
+/// A notice: the job as it had ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    pub id: i64,
+    pub job_id: JobId,
+    pub run: i32,
+    pub state: JobState,
+    pub reason: Option<FailReason>,
+    /// Of the job; `None` where its request could not be read.
+    pub secrets: Option<i32>,
+    pub recipients: Option<i32>,
+    pub pairs: Option<u64>,
+    pub counts: Counts,
+    pub rejections_total: u64,
+    /// Milliseconds since 1970, as is `dismissed_at`.
+    pub created_at: i64,
+    pub dismissed_at: Option<i64>,
+}
+
+#[derive(Queryable)]
+struct Columns {
+    id: i64,
+    job_id: String,
+    run: i32,
+    state: String,
+    reason: Option<String>,
+    secrets: Option<i32>,
+    recipients: Option<i32>,
+    pairs: Option<i64>,
+    granted: i64,
+    upgraded: i64,
+    unchanged: i64,
+    rejected: i64,
+    rejections_total: i64,
+    created_at: i64,
+    dismissed_at: Option<i64>,
+}
+
+impl TryFrom<Columns> for Notice {
+    type Error = DbError;
+
+    fn try_from(row: Columns) -> Result<Self, DbError> {
+        let corrupt = |what: &str| DbError::Corrupt(format!("notices.{what} of notice {}", row.id));
+        Ok(Self {
+            id: row.id,
+            job_id: row.job_id.parse().map_err(|()| corrupt("job"))?,
+            run: row.run,
+            state: JobState::from_name(&row.state).ok_or_else(|| corrupt("state"))?,
+            reason: row.reason.as_deref().and_then(FailReason::from_name),
+            secrets: row.secrets,
+            recipients: row.recipients,
+            pairs: row.pairs.and_then(|pairs| u64::try_from(pairs).ok()),
+            counts: counts(row.granted, row.upgraded, row.unchanged, row.rejected),
+            rejections_total: u64::try_from(row.rejections_total).unwrap_or(0),
+            created_at: row.created_at,
+            dismissed_at: row.dismissed_at,
+        })
+    }
+}
+
+#[derive(QueryableByName)]
+struct Ended {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Integer)]
+    run: i32,
+}
+
+/// Makes the notices of ended jobs (id and run), where they are still to be made. Safe to repeat; a job that
+/// runs anew, or whose requester is unknown, gets none. A newer run's notice takes the older one's place.
+pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)]) -> Result<(), DbError> {
+    let rows: Vec<Value> = ended.iter().map(|(job, run)| json!([job, run])).collect();
+    // Locked in order: two notifiers at once may have the same jobs (an event that comes again).
+    let sql = format!(
+        "UPDATE jobs SET notice_due = false WHERE id IN (SELECT j.id FROM jobs j JOIN ({}) AS e \
+         ON j.job_id = e.job_id AND j.run = e.run WHERE j.notice_due ORDER BY j.id {}) RETURNING id, run",
+        conn.each_row("$1", &[("job_id", "text"), ("run", "integer")]),
+        conn.for_update(),
+    );
+    let ended: Vec<Ended> = statement(sql).bind::<Text, _>(Value::from(rows).to_string()).load(conn)?;
+    for row in ended.iter().filter(|row| row.run > 1) {
+        let older = notices::table.filter(notices::job.eq(row.id)).filter(notices::run.lt(row.run));
+        diesel::delete(older).execute(conn)?;
+    }
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "INSERT INTO notices (job, run, user_id, state, reason, pairs, granted, upgraded, unchanged, rejected, \
+         rejections_total, created_at) \
+         SELECT j.id, j.run, j.requested_by, j.state, j.reason, j.pairs, j.granted, j.upgraded, j.unchanged, \
+         j.rejected, COALESCE(j.rejections_total, 0), now_ms() \
+         FROM jobs j JOIN principals p ON p.id = j.requested_by WHERE j.id IN ({}) AND p.kind = $2 ORDER BY j.id \
+         ON CONFLICT DO NOTHING",
+        conn.each_id("$1")
+    );
+    let keys = conn.id_list(ended.iter().map(|row| row.id));
+    statement(sql).bind::<Text, _>(keys).bind::<SmallInt, _>(PrincipalKind::User.code()).execute(conn)?;
+    Ok(())
+}
+
+/// A person's notices with what is shown of each.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn of(user: i64) -> _ {
+    notices::table
+        .inner_join(jobs_table::table.on(jobs_table::id.eq(notices::job)))
+        .filter(notices::user_id.eq(user))
+        .select((
+            notices::id,
+            jobs_table::job_id,
+            notices::run,
+            notices::state,
+            notices::reason,
+            jobs_table::secrets_total,
+            jobs_table::recipients_total,
+            notices::pairs,
+            notices::granted,
+            notices::upgraded,
+            notices::unchanged,
+            notices::rejected,
+            notices::rejections_total,
+            notices::created_at,
+            notices::dismissed_at,
+        ))
+}
+
+impl Store {
+    /// Makes the notices of jobs that have ended (id and run), where they are not there yet. An event of
+    /// an older run than the row's is ignored.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn make_notices(&self, ended: Vec<(JobId, i32)>) -> Result<(), DbError> {
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let db = self.db.waiting_for_locks(LOCKS_OF_RECORDS);
+        db.write(move |conn| make(conn, &ended)).await
+    }
+
+    /// Notices of a person, newest first; those that were dismissed only where asked for.
+    /// `before` is the cursor that the last page gave.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn notices(
+        &self,
+        user: PrincipalId,
+        dismissed: bool,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<(Vec<Notice>, Option<i64>), DbError> {
+        self.db
+            .read(move |conn| {
+                let mut query =
+                    of(user.get()).filter(notices::dismissed_at.is_not_null().eq(dismissed)).into_boxed();
+                if let Some(before) = before {
+                    query = query.filter(notices::id.lt(before));
+                }
+                let mut rows: Vec<Columns> = query.order(notices::id.desc()).limit(limit + 1).load(conn)?;
+                let more = rows.len() > usize::try_from(limit).unwrap_or(0);
+                rows.truncate(usize::try_from(limit).unwrap_or(0));
+                let next = rows.last().map(|row| row.id).filter(|_| more);
+                Ok((rows.into_iter().map(Notice::try_from).collect::<Result<_, _>>()?, next))
+            })
+            .await
+    }
+
+    /// The notice that a person has of a job, where it was made.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn notice_of(&self, user: PrincipalId, job: JobId) -> Result<Option<Notice>, DbError> {
+        self.db
+            .read(move |conn| {
+                let mine = of(user.get()).filter(jobs_table::job_id.eq(job.to_string()));
+                let row: Option<Columns> = mine.order(notices::run.desc()).first(conn).optional()?;
+                row.map(Notice::try_from).transpose()
+            })
+            .await
+    }
+
+    /// Dismisses a notice of a person. False where there is no such notice; dismissing twice is true.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn dismiss_notice(&self, user: PrincipalId, id: i64) -> Result<bool, DbError> {
+        self.db
+            .write(move |conn| {
+                let now = outbox::now(conn)?;
+                let mine = notices::table.filter(notices::id.eq(id)).filter(notices::user_id.eq(user.get()));
+                let open = mine.filter(notices::dismissed_at.is_null());
+                diesel::update(open).set(notices::dismissed_at.eq(now)).execute(conn)?;
+                Ok(mine.count().get_result::<i64>(conn)? == 1)
+            })
+            .await
+    }
+}

@@ -1,0 +1,230 @@
+//! People and groups: who signs in, who can be shared with.
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Nullable, SmallInt, Text};
+
+use crate::db::DbError;
+use crate::domain::plan::{PrincipalFact, recipient_rejection};
+use crate::domain::text::{id_of, words};
+use crate::domain::{Permission, PrincipalId, PrincipalKind, Recipient, RejectReason};
+use crate::store::Store;
+use crate::store::people::membership::visible_to;
+use crate::store::schema::principals;
+use crate::store::vault::reach::found;
+
+/// Somebody who can sign in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    pub id: PrincipalId,
+    pub username: String,
+    pub name: String,
+}
+
+/// What a username is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignIn {
+    Person(Person),
+    Unknown,
+    /// There is such a user, who is not active or has no account.
+    Refused(RejectReason),
+}
+
+/// Somebody, or a group, that a search for recipients found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipientItem {
+    pub kind: PrincipalKind,
+    pub id: PrincipalId,
+    pub name: String,
+    /// Users only, like the e-mail.
+    pub username: Option<String>,
+    pub email: Option<String>,
+    /// Why it cannot be shared with; `None` where it can.
+    pub reason: Option<RejectReason>,
+}
+
+/// A name, of what kind of principal it is, and what tells it from others of that name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrincipalName {
+    pub kind: PrincipalKind,
+    pub name: String,
+    /// Users only, like the e-mail.
+    pub username: Option<String>,
+    pub email: Option<String>,
+}
+
+#[derive(QueryableByName, Queryable, Selectable)]
+#[diesel(table_name = principals)]
+struct Row {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = SmallInt)]
+    kind: i16,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Bool)]
+    active: bool,
+    #[diesel(sql_type = Nullable<Text>)]
+    username: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    email: Option<String>,
+    #[diesel(sql_type = Bool)]
+    has_account: bool,
+}
+
+impl Store {
+    /// Whether somebody of this username (exactly) can sign in.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn sign_in(&self, username: String) -> Result<SignIn, DbError> {
+        self.db
+            .read(move |conn| {
+                let row: Option<Row> = principals::table
+                    .filter(principals::username.eq(&username))
+                    .filter(principals::kind.eq(PrincipalKind::User.code()))
+                    .select(Row::as_select())
+                    .first(conn)
+                    .optional()?;
+                let Some(row) = row else { return Ok(SignIn::Unknown) };
+                let item = RecipientItem::try_from(row)?;
+                Ok(match item.reason {
+                    Some(reason) => SignIn::Refused(reason),
+                    None => SignIn::Person(Person { id: item.id, username, name: item.name }),
+                })
+            })
+            .await
+    }
+
+    /// Users, user groups and personal groups that the person may know of and whose name, username
+    /// or e-mail has every word of the search, or whose id it is, as [`crate::domain::text`] compares them. What is
+    /// called exactly so comes first, then what begins so.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn recipients(
+        &self,
+        user: PrincipalId,
+        search: String,
+        limit: i64,
+    ) -> Result<Vec<RecipientItem>, DbError> {
+        self.db
+            .read(move |conn| {
+                let words = words(&search);
+                let (find, line) = (conn.find(), conn.line_break());
+                let this_id = match words.as_slice() {
+                    [word] => id_of(word).unwrap_or(0),
+                    _ => 0,
+                };
+                let collate = if conn.is_pg() { "COLLATE \"C\"" } else { "" };
+                // search_text has a line each for name, username and e-mail.
+                let sql = format!(
+                    "SELECT p.id, p.kind, p.name, p.active, p.username, p.email, p.has_account \
+                     FROM principals p WHERE {found} AND {visible} \
+                     ORDER BY CASE WHEN p.id = {this_id} \
+                     OR {find}({line} || p.search_text, {line} || $3 || {line}) > 0 THEN 0 \
+                     WHEN {find}(p.search_text, $3) = 1 THEN 1 ELSE 2 END, p.search_text {collate}, p.id \
+                     LIMIT $4",
+                    found = found(conn, "p", "$1", &words),
+                    visible = visible_to("$2"),
+                );
+                let rows: Vec<Row> = diesel::sql_query(sql)
+                    .bind::<Text, _>(conn.word_list(&words))
+                    .bind::<BigInt, _>(user.get())
+                    .bind::<Text, _>(words.join(" "))
+                    .bind::<BigInt, _>(limit)
+                    .load(conn)?;
+                rows.into_iter().map(RecipientItem::try_from).collect()
+            })
+            .await
+    }
+
+    /// People who can sign in, by id, for the chooser of the demo mode.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn people(&self, after: i64, limit: i64) -> Result<Vec<Person>, DbError> {
+        self.db
+            .read(move |conn| {
+                let rows: Vec<Row> = principals::table
+                    .filter(principals::kind.eq(PrincipalKind::User.code()))
+                    .filter(principals::active)
+                    .filter(principals::has_account)
+                    .filter(principals::id.gt(after))
+                    .order(principals::id)
+                    .limit(limit)
+                    .select(Row::as_select())
+                    .load(conn)?;
+                rows.into_iter()
+                    .map(|row| {
+                        let username = row.username.clone().unwrap_or_default();
+                        RecipientItem::try_from(row).map(|item| Person {
+                            id: item.id,
+                            username,
+                            name: item.name,
+                        })
+                    })
+                    .collect()
+            })
+            .await
+    }
+
+    /// The names of those of these principals that the person may know of.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn principal_names_seen_by(
+        &self,
+        user: PrincipalId,
+        ids: Vec<PrincipalId>,
+    ) -> Result<HashMap<PrincipalId, PrincipalName>, DbError> {
+        self.db
+            .read(move |conn| {
+                let sql = format!(
+                    "SELECT p.id, p.kind, p.name, p.active, p.username, p.email, p.has_account \
+                     FROM principals p WHERE {visible} AND p.id IN ({ids})",
+                    visible = visible_to("$1"),
+                    ids = conn.each_id("$2"),
+                );
+                let list = conn.id_list(ids);
+                let rows: Vec<Row> =
+                    diesel::sql_query(sql).bind::<BigInt, _>(user.get()).bind::<Text, _>(list).load(conn)?;
+                rows.into_iter()
+                    .map(|row| {
+                        let item = RecipientItem::try_from(row)?;
+                        let RecipientItem { kind, id, name, username, email, .. } = item;
+                        Ok((id, PrincipalName { kind, name, username, email }))
+                    })
+                    .collect()
+            })
+            .await
+    }
+}
+
+impl TryFrom<Row> for RecipientItem {
+    type Error = DbError;
+
+    /// The row is one that the reader may see. Whether it can be shared with, `domain` says.
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let id = PrincipalId::try_from(row.id).map_err(DbError::Corrupt)?;
+        let kind = PrincipalKind::from_code(row.kind)
+            .ok_or_else(|| DbError::Corrupt(format!("principals.kind is {}", row.kind)))?;
+        let is_user = kind == PrincipalKind::User;
+        let fact = PrincipalFact {
+            kind,
+            active: row.active,
+            has_account: row.has_account || !is_user,
+            visible: true,
+        };
+        let reason = recipient_rejection(&Recipient { kind, id, permission: Permission::View }, Some(&fact));
+        Ok(Self {
+            kind,
+            id,
+            name: row.name,
+            username: row.username.filter(|_| is_user),
+            email: row.email.filter(|_| is_user),
+            reason,
+        })
+    }
+}

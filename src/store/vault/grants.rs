@@ -1,0 +1,235 @@
+//! Applying grants: one set-based statement for every pair of a chunk.
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable, Text};
+use serde_json::{Value, json};
+
+use crate::db::{Conn, DbError, statement};
+use crate::domain::plan::ChunkPlan;
+use crate::domain::{Counts, JobKey, Permission};
+
+#[derive(QueryableByName)]
+struct Applied {
+    #[diesel(sql_type = BigInt)]
+    granted: i64,
+    #[diesel(sql_type = BigInt)]
+    upgraded: i64,
+}
+
+/// Applies the pairs of a plan in key order and tells what became of each (rejections included).
+///
+/// Idempotent: rows that give at least as much are left alone. `view_job` and `edit_job` say which
+/// job gave what; a row with both was upgraded (0 stands for a view that no job of ours gave).
+/// `repeats`: most of the rows are there, so far as the caller can guess. It changes the way, not the result.
+#[allow(clippy::cast_sign_loss)] // counts of rows
+pub(in crate::store) fn apply(
+    conn: &mut Conn,
+    job: JobKey,
+    plan: &ChunkPlan,
+    now: i64,
+    repeats: bool,
+) -> Result<Counts, DbError> {
+    let mut counts = Counts { rejected: plan.rejected(), ..Counts::default() };
+    if plan.pairs_to_apply() > 0 {
+        let applied = if conn.is_pg() {
+            apply_postgres(conn, job, plan, now, repeats)?
+        } else {
+            apply_sqlite(conn, job, plan, now)?
+        };
+        counts.granted = applied.granted as u64;
+        counts.upgraded = applied.upgraded as u64;
+    }
+    let valid = plan.pairs_to_apply() + plan.owners.len() as u64;
+    counts.unchanged = valid - counts.granted - counts.upgraded;
+    Ok(counts)
+}
+
+/// Applies the plans of several jobs, no two of which have a pair in common, in one statement. What became of each
+/// is told in their order.
+pub(in crate::store) fn apply_together(
+    conn: &mut Conn,
+    plans: &[(JobKey, &ChunkPlan)],
+    now: i64,
+) -> Result<Vec<Counts>, DbError> {
+    let mut secrets = Vec::new();
+    let mut recipients = Vec::new();
+    for (job, plan) in plans.iter().filter(|(_, plan)| plan.pairs_to_apply() > 0) {
+        let owners: HashMap<_, _> = plan.owners.iter().copied().collect();
+        let owner = |secret| owners.get(secret).map_or(0, |owner| owner.get());
+        secrets.extend(plan.secrets.iter().map(|secret| json!([job.get(), secret, owner(secret)])));
+        recipients.extend(plan.recipients.iter().map(|(id, get)| json!([job.get(), id, get.code()])));
+    }
+    let mut changed: HashMap<i64, (u64, u64)> = HashMap::new();
+    if !secrets.is_empty() {
+        let sql = format!(
+            "WITH s AS MATERIALIZED ({}), p AS MATERIALIZED ({}) {} RETURNING view_job, edit_job",
+            conn.each_row("$1", &[("job", "bigint"), ("id", "bigint"), ("owner", "bigint")]),
+            conn.each_row("$2", &[("job", "bigint"), ("id", "bigint"), ("permission", "smallint")]),
+            upsert("s.job", "FROM s JOIN p ON p.job = s.job WHERE p.id <> s.owner ORDER BY s.id, p.id", "$3"),
+        );
+        let rows: Vec<Changed> = statement(sql)
+            .bind::<Text, _>(Value::from(secrets).to_string())
+            .bind::<Text, _>(Value::from(recipients).to_string())
+            .bind::<BigInt, _>(now)
+            .load(conn)?;
+        for row in rows {
+            // The latest permission is this job's, and edit comes after view.
+            let (granted, upgraded) = changed.entry(row.edit_job.or(row.view_job).unwrap_or(0)).or_default();
+            *if row.view_job.is_some() && row.edit_job.is_some() { upgraded } else { granted } += 1;
+        }
+    }
+    let counts = plans.iter().map(|(job, plan)| {
+        let (granted, upgraded) = changed.get(&job.get()).copied().unwrap_or_default();
+        let valid = plan.pairs_to_apply() + plan.owners.len() as u64;
+        Counts { granted, upgraded, unchanged: valid - granted - upgraded, rejected: plan.rejected() }
+    });
+    Ok(counts.collect())
+}
+
+#[derive(QueryableByName)]
+struct Changed {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    view_job: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    edit_job: Option<i64>,
+}
+
+/// PostgreSQL counts what the statement did in the same round trip.
+fn apply_postgres(
+    conn: &mut Conn,
+    job: JobKey,
+    plan: &ChunkPlan,
+    now: i64,
+    repeats: bool,
+) -> Result<Applied, DbError> {
+    let mut source = all_but_owners(plan).to_owned();
+    let mut there = "";
+    if repeats {
+        // What is there already is left out, in place of being met and locked by the upsert, which still has the
+        // last word. Two ways to read it (docs/performance.md): a range of the index a secret, or each pair.
+        if are_close(plan) {
+            there = ", there AS MATERIALIZED (SELECT g.* FROM s CROSS JOIN LATERAL \
+                     (SELECT secret_id, principal_id, permission FROM grants WHERE secret_id = s.id \
+                      AND principal_id BETWEEN (SELECT min(id) FROM p) AND (SELECT max(id) FROM p) OFFSET 0) g)";
+            source.push_str(
+                " AND NOT EXISTS (SELECT 1 FROM there t WHERE t.secret_id = s.id AND t.principal_id = p.id \
+                 AND t.permission >= p.permission)",
+            );
+        } else {
+            source.push_str(
+                " AND COALESCE((SELECT t.permission FROM grants t \
+                 WHERE t.secret_id = s.id AND t.principal_id = p.id), 0) < p.permission",
+            );
+        }
+    }
+    source.push_str(" ORDER BY s.id, p.id");
+    let insert = upsert("$5", &source, "$4");
+    let [secrets, viewers, editors] = lists(conn, plan);
+    // Not kept statements: each is planned for the numbers that it runs with.
+    let query = |sql: String| {
+        diesel::sql_query(sql)
+            .bind::<Text, _>(secrets)
+            .bind::<Text, _>(viewers)
+            .bind::<Text, _>(editors)
+            .bind::<BigInt, _>(now)
+            .bind::<BigInt, _>(job.get())
+    };
+    if !gives_edit(plan) {
+        // A view upgrades nobody, and PostgreSQL counts new rows for nothing.
+        let granted = query(format!("{}{there} {insert}", pairs(conn))).execute(conn)?;
+        return Ok(Applied { granted: i64::try_from(granted).unwrap_or(i64::MAX), upgraded: 0 });
+    }
+    let sql = format!(
+        "{}{there}, applied AS ({insert} RETURNING view_job, edit_job) \
+         SELECT count(*) FILTER (WHERE view_job IS NULL OR edit_job IS NULL) AS granted, \
+                count(*) FILTER (WHERE view_job IS NOT NULL AND edit_job IS NOT NULL) AS upgraded FROM applied",
+        pairs(conn),
+    );
+    Ok(query(sql).get_result(conn)?)
+}
+
+/// Whether a range over the recipients' ids has few others in it.
+fn are_close(plan: &ChunkPlan) -> bool {
+    let ids = || plan.recipients.iter().map(|(id, _)| id.get());
+    let (Some(first), Some(last)) = (ids().min(), ids().max()) else { return false };
+    last - first < 2 * i64::try_from(plan.recipients.len()).unwrap_or(i64::MAX / 2)
+}
+
+fn gives_edit(plan: &ChunkPlan) -> bool {
+    plan.recipients.iter().any(|(_, permission)| *permission == Permission::Edit)
+}
+
+/// SQLite has no statement that changes rows inside another. Nobody else writes during this
+/// transaction, so what will be upgraded is counted first, where anything can be.
+fn apply_sqlite(conn: &mut Conn, job: JobKey, plan: &ChunkPlan, now: i64) -> Result<Applied, DbError> {
+    let [secrets, viewers, editors] = lists(conn, plan);
+    let mut upgraded = 0;
+    if gives_edit(plan) {
+        let sql = format!(
+            "{}, a AS (SELECT s.id, p.id AS principal_id, p.permission {}) \
+             SELECT 0 AS granted, count(*) AS upgraded FROM a \
+             JOIN grants g ON g.secret_id = a.id AND g.principal_id = a.principal_id \
+             WHERE g.permission < a.permission",
+            pairs(conn),
+            all_but_owners(plan),
+        );
+        let query =
+            statement(sql).bind::<Text, _>(&secrets).bind::<Text, _>(&viewers).bind::<Text, _>(&editors);
+        upgraded = query.get_result::<Applied>(conn)?.upgraded;
+    }
+    let sql = format!("{} {}", pairs(conn), upsert("$5", all_but_owners(plan), "$4"));
+    let query = statement(sql).bind::<Text, _>(secrets).bind::<Text, _>(viewers).bind::<Text, _>(editors);
+    let changed = query.bind::<BigInt, _>(now).bind::<BigInt, _>(job.get()).execute(conn)?;
+    Ok(Applied { granted: i64::try_from(changed).unwrap_or(0) - upgraded, upgraded })
+}
+
+/// The secrets `s` and the recipients `p` with what each gets, from the texts bound to $1, $2, $3.
+fn pairs(conn: &Conn) -> String {
+    format!(
+        "WITH s AS MATERIALIZED ({}), p AS MATERIALIZED \
+         (SELECT id, 1 AS permission FROM ({}) v UNION ALL SELECT id, 2 FROM ({}) e)",
+        conn.each_id("$1"),
+        conn.each_id("$2"),
+        conn.each_id("$3"),
+    )
+}
+
+/// The pairs to apply. An owner among the recipients has everything already and gets no row (one that
+/// is there, from before they owned it, stays as it is). Ids of principals are one space, so the id
+/// alone tells; without such pairs the lookup is left out.
+fn all_but_owners(plan: &ChunkPlan) -> &'static str {
+    if plan.owners.is_empty() {
+        "FROM s CROSS JOIN p WHERE true"
+    } else {
+        "FROM s JOIN secrets x ON x.id = s.id CROSS JOIN p WHERE p.id <> x.owner_id"
+    }
+}
+
+/// The statement itself: the pairs `s`, `p` of `source`, by `job`, at the time `now`.
+///
+/// Where others may write, `source` is in key order, so that two chunks that meet lock their rows in the
+/// same order.
+fn upsert(job: &str, source: &str, now: &str) -> String {
+    format!(
+        "INSERT INTO grants (secret_id, principal_id, permission, view_job, edit_job, granted_at) \
+         SELECT s.id, p.id, p.permission, CASE p.permission WHEN 1 THEN {job} END, \
+                CASE p.permission WHEN 2 THEN {job} END, {now} \
+         {source} \
+         ON CONFLICT (secret_id, principal_id) DO UPDATE SET \
+         permission = excluded.permission, view_job = COALESCE(grants.view_job, 0), \
+         edit_job = excluded.edit_job, granted_at = excluded.granted_at \
+         WHERE grants.permission < excluded.permission"
+    )
+}
+
+/// Secrets, those who get view and those who get edit, as texts to bind.
+fn lists(conn: &Conn, plan: &ChunkPlan) -> [String; 3] {
+    let with = |wanted: Permission| {
+        conn.id_list(
+            plan.recipients.iter().filter(|(_, permission)| *permission == wanted).map(|(id, _)| *id),
+        )
+    };
+    [conn.id_list(plan.secrets.iter().copied()), with(Permission::View), with(Permission::Edit)]
+}

@@ -1,0 +1,138 @@
+//! Who holds grants on a secret, as people read it, and taking a grant back.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Nullable, SmallInt, Text};
+
+use crate::db::DbError;
+use crate::domain::{JobId, Permission, PrincipalId, PrincipalKind, SecretId};
+use crate::store::Store;
+use crate::store::people::membership::visible_to;
+use crate::store::schema::grants;
+use crate::store::vault::secret::{Edited, reach_of};
+
+/// A grant as people read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantItem {
+    pub principal: PrincipalId,
+    /// `None` where the principal is unknown.
+    pub kind: Option<PrincipalKind>,
+    /// `None` where the reader may not know it: a personal group of others.
+    pub name: Option<String>,
+    /// Users only, like the e-mail: what tells two of one name apart.
+    pub username: Option<String>,
+    pub email: Option<String>,
+    pub permission: Permission,
+    /// The job that gave it; `None` where none did.
+    pub job: Option<JobId>,
+    /// Milliseconds since 1970.
+    pub granted_at: i64,
+}
+
+impl Store {
+    /// Who has access to a secret by a grant, from the lowest principal's id after `after`. `None`
+    /// where the person cannot reach the secret.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn grants_of(
+        &self,
+        user: PrincipalId,
+        id: SecretId,
+        after: i64,
+        limit: i64,
+    ) -> Result<Option<Vec<GrantItem>>, DbError> {
+        self.db
+            .read(move |conn| {
+                if reach_of(conn, user, id)?.is_none() {
+                    return Ok(None);
+                }
+                let sql = format!(
+                    "SELECT g.principal_id, p.kind, p.name, p.username, p.email, {visible} AS visible, g.permission, j.job_id, \
+                     g.granted_at FROM grants g LEFT JOIN principals p ON p.id = g.principal_id \
+                     LEFT JOIN jobs j ON j.id = COALESCE(g.edit_job, g.view_job) \
+                     WHERE g.secret_id = $2 AND g.principal_id > $3 ORDER BY g.principal_id LIMIT $4",
+                    visible = visible_to("$1"),
+                );
+                let rows: Vec<GrantRow> = diesel::sql_query(sql)
+                    .bind::<BigInt, _>(user.get())
+                    .bind::<BigInt, _>(id.get())
+                    .bind::<BigInt, _>(after)
+                    .bind::<BigInt, _>(limit)
+                    .load(conn)?;
+                rows.into_iter().map(GrantItem::try_from).collect::<Result<_, _>>().map(Some)
+            })
+            .await
+    }
+
+    /// Takes a principal's access back. `Done` also where there was none.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn revoke(
+        &self,
+        user: PrincipalId,
+        id: SecretId,
+        principal: PrincipalId,
+    ) -> Result<Edited, DbError> {
+        self.db
+            .write(move |conn| {
+                let edited = match reach_of(conn, user, id)? {
+                    None => Edited::NotSeen,
+                    Some(reach) if !reach.may_edit() => Edited::NotAllowed,
+                    Some(_) => {
+                        diesel::delete(grants::table)
+                            .filter(grants::secret_id.eq(id.get()))
+                            .filter(grants::principal_id.eq(principal.get()))
+                            .execute(conn)?;
+                        Edited::Done
+                    }
+                };
+                Ok(edited)
+            })
+            .await
+    }
+}
+
+#[derive(QueryableByName)]
+struct GrantRow {
+    #[diesel(sql_type = BigInt)]
+    principal_id: i64,
+    #[diesel(sql_type = Nullable<SmallInt>)]
+    kind: Option<i16>,
+    #[diesel(sql_type = Nullable<Text>)]
+    name: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    username: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    email: Option<String>,
+    #[diesel(sql_type = Nullable<Bool>)]
+    visible: Option<bool>,
+    #[diesel(sql_type = SmallInt)]
+    permission: i16,
+    #[diesel(sql_type = Nullable<Text>)]
+    job_id: Option<String>,
+    #[diesel(sql_type = BigInt)]
+    granted_at: i64,
+}
+
+impl TryFrom<GrantRow> for GrantItem {
+    type Error = DbError;
+
+    fn try_from(row: GrantRow) -> Result<Self, DbError> {
+        let corrupt = |what: &str| DbError::Corrupt(format!("{what} of a grant to {}", row.principal_id));
+        let is_seen = row.visible == Some(true);
+        Ok(Self {
+            principal: PrincipalId::try_from(row.principal_id).map_err(DbError::Corrupt)?,
+            kind: row
+                .kind
+                .map(|kind| PrincipalKind::from_code(kind).ok_or_else(|| corrupt("kind")))
+                .transpose()?,
+            name: row.name.filter(|_| is_seen),
+            username: row.username.filter(|_| is_seen),
+            email: row.email.filter(|_| is_seen),
+            permission: Permission::from_code(row.permission).ok_or_else(|| corrupt("permission"))?,
+            job: row.job_id.map(|job| job.parse().map_err(|()| corrupt("job"))).transpose()?,
+            granted_at: row.granted_at,
+        })
+    }
+}

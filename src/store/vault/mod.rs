@@ -1,0 +1,9 @@
+//! Secrets and who may do what with them.
+
+pub(super) mod facts;
+pub(super) mod grants;
+pub(super) mod holders;
+pub(super) mod keys;
+pub(super) mod reach;
+pub(super) mod secret;
+pub(super) mod secrets;

@@ -1,0 +1,279 @@
+//! The queries behind `store::secrets`: what a person can reach.
+//!
+//! In reach is what the person owns, and what is granted to the person or to an active group that
+//! the person is in.
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+
+use crate::db::{Conn, DbError};
+use crate::domain::text::{id_of, normal};
+use crate::domain::{PrincipalId, Reach, SecretId, text};
+use crate::store::people::membership::acting_as;
+use crate::store::vault::secrets::{OwnedBy, SecretCursor, SecretFilter, SecretItem, SecretSort};
+
+/// A level of the queries as what it means.
+pub(in crate::store) fn reach(level: i64) -> Result<Reach, DbError> {
+    match level {
+        1 => Ok(Reach::View),
+        2 => Ok(Reach::Edit),
+        3 => Ok(Reach::Owner),
+        _ => Err(DbError::Corrupt(format!("grants.permission is {level}"))),
+    }
+}
+
+pub(in crate::store) fn secret_id(id: i64) -> Result<SecretId, DbError> {
+    SecretId::try_from(id).map_err(DbError::Corrupt)
+}
+
+/// The tables and conditions of every listing: `s` a secret in reach of `$1`, `r.level` how (1 view,
+/// 2 edit, 3 owner). `$2` is the list of words, `$3` the tag: [`Wanted`] has them.
+///
+/// CROSS JOIN keeps SQLite's planner from reading all grants first.
+fn in_reach(conn: &Conn, filter: &SecretFilter, wanted: &Wanted) -> (String, String) {
+    let with = format!(
+        "WITH acting AS ({acting}), reach AS (SELECT secret_id, MAX(level) AS level FROM (\
+         SELECT id AS secret_id, 3 AS level FROM secrets WHERE owner_id = $1 UNION ALL \
+         SELECT g.secret_id, g.permission AS level FROM acting a CROSS JOIN grants g \
+         WHERE g.principal_id = a.principal_id) ways GROUP BY secret_id)",
+        acting = acting_as("$1"),
+    );
+    let shared = match filter.shared {
+        None => String::new(),
+        Some(shared) => format!("AND {}{SHARED}", if shared { "" } else { "NOT " }),
+    };
+    let owner = match filter.owner {
+        None => "",
+        Some(OwnedBy::Me) => "AND s.owner_id = $1",
+        Some(OwnedBy::Others) => "AND s.owner_id <> $1",
+    };
+    // Numbers, and few of them: they can stand in the text.
+    let ids = match filter.ids.as_slice() {
+        [] => String::new(),
+        ids => {
+            let list: Vec<String> = ids.iter().map(|id| id.get().to_string()).collect();
+            format!("AND s.id IN ({})", list.join(", "))
+        }
+    };
+    let found = found(conn, "s", "$2", &wanted.words);
+    let from = format!(
+        "FROM reach r CROSS JOIN secrets s WHERE s.id = r.secret_id AND {found} \
+         AND ($3 = '' OR EXISTS (SELECT 1 FROM secret_tags t WHERE t.secret_id = s.id AND t.tag = $3)) \
+         {shared} {owner} {ids}"
+    );
+    (with, from)
+}
+
+/// What is looked for, as the statements have it.
+struct Wanted {
+    words: Vec<String>,
+    list: String,
+    tag: String,
+}
+
+impl Wanted {
+    fn of(conn: &Conn, filter: &SecretFilter) -> Self {
+        let words = text::words(&filter.search);
+        Self { list: conn.word_list(&words), words, tag: normal(&filter.tag).into_owned() }
+    }
+}
+
+/// The condition that every word is found in the folded copy of a row of `table`, or is its id. `parameter`
+/// stands for the list of words ([`Conn::word_list`]).
+pub(in crate::store) fn found(conn: &Conn, table: &str, parameter: &str, words: &[String]) -> String {
+    let find = conn.find();
+    let each = words.iter().enumerate().map(|(place, word)| {
+        let found = format!("{find}({table}.search_text, {}) > 0", conn.word(parameter, place));
+        match id_of(word) {
+            Some(id) => format!("({found} OR {table}.id = {id})"),
+            None => found,
+        }
+    });
+    // A parameter has to stand in the text, also where there is no word.
+    let all: Vec<String> = [format!("{parameter} <> ' '")].into_iter().chain(each).collect();
+    all.join(" AND ")
+}
+
+/// Somebody else than `$1` has a grant on the secret `s`.
+pub(in crate::store) const SHARED: &str =
+    "EXISTS (SELECT 1 FROM grants o WHERE o.secret_id = s.id AND o.principal_id <> $1)";
+
+#[derive(QueryableByName)]
+pub(in crate::store) struct MatchRow {
+    #[diesel(sql_type = BigInt)]
+    pub(in crate::store) id: i64,
+    #[diesel(sql_type = BigInt)]
+    pub(in crate::store) level: i64,
+    #[diesel(sql_type = Bool)]
+    pub(in crate::store) disabled: bool,
+}
+
+/// Every secret in reach that matches, by id.
+pub(in crate::store) fn matching(
+    conn: &mut Conn,
+    user: PrincipalId,
+    filter: &SecretFilter,
+) -> Result<Vec<MatchRow>, DbError> {
+    let wanted = Wanted::of(conn, filter);
+    let (with, from) = in_reach(conn, filter, &wanted);
+    let sql =
+        format!("{with} SELECT s.id, CAST(r.level AS BIGINT) AS level, s.disabled {from} ORDER BY s.id");
+    Ok(diesel::sql_query(sql)
+        .bind::<BigInt, _>(user.get())
+        .bind::<Text, _>(wanted.list)
+        .bind::<Text, _>(wanted.tag)
+        .load(conn)?)
+}
+
+#[derive(QueryableByName)]
+struct TagRow {
+    #[diesel(sql_type = Text)]
+    tag: String,
+}
+
+/// The tags of every secret in reach that matches, each once. Sorted here: databases sort texts as
+/// their language has it.
+pub(in crate::store) fn tags_in_reach(
+    conn: &mut Conn,
+    user: PrincipalId,
+    filter: &SecretFilter,
+) -> Result<Vec<String>, DbError> {
+    let wanted = Wanted::of(conn, filter);
+    let (with, from) = in_reach(conn, filter, &wanted);
+    let sql = format!(
+        "{with} SELECT DISTINCT own.tag FROM secret_tags own WHERE own.secret_id IN (SELECT s.id {from})"
+    );
+    let rows: Vec<TagRow> = diesel::sql_query(sql)
+        .bind::<BigInt, _>(user.get())
+        .bind::<Text, _>(wanted.list)
+        .bind::<Text, _>(wanted.tag)
+        .load(conn)?;
+    let mut tags: Vec<String> = rows.into_iter().map(|row| row.tag).collect();
+    tags.sort_unstable();
+    Ok(tags)
+}
+
+#[derive(QueryableByName)]
+pub(in crate::store) struct PageRow {
+    #[diesel(sql_type = BigInt)]
+    pub(in crate::store) id: i64,
+    #[diesel(sql_type = Text)]
+    pub(in crate::store) sort_key: String,
+    #[diesel(sql_type = BigInt)]
+    pub(in crate::store) level: i64,
+}
+
+/// The ids of one page: everything else is read for these only.
+pub(in crate::store) fn page(
+    conn: &mut Conn,
+    user: PrincipalId,
+    filter: &SecretFilter,
+    sort: SecretSort,
+    after: Option<SecretCursor>,
+    limit: usize,
+) -> Result<Vec<PageRow>, DbError> {
+    // The folded name is the first line: neither case nor accents decide. Compared byte by byte, as SQLite does,
+    // so that pages do not depend on the server's language; cut, so that a cursor stays short.
+    let key = if sort.by_name() { "substr(s.search_text, 1, 100)" } else { "CAST('' AS TEXT)" };
+    let key = if conn.is_pg() { format!("{key} COLLATE \"C\"") } else { key.to_owned() };
+    let (compare, direction) = if sort.descending() { ("<", "DESC") } else { (">", "ASC") };
+    let wanted = Wanted::of(conn, filter);
+    let (with, from) = in_reach(conn, filter, &wanted);
+    let sql = format!(
+        "{with} SELECT s.id, {key} AS sort_key, CAST(r.level AS BIGINT) AS level {from} \
+         AND ($4 = 0 OR ({key}, s.id) {compare} ($5, $4)) \
+         ORDER BY sort_key {direction}, s.id {direction} LIMIT $6"
+    );
+    let (after_id, after_key) = after.map_or((0, String::new()), |cursor| (cursor.id, cursor.key));
+    Ok(diesel::sql_query(sql)
+        .bind::<BigInt, _>(user.get())
+        .bind::<Text, _>(wanted.list)
+        .bind::<Text, _>(wanted.tag)
+        .bind::<BigInt, _>(after_id)
+        .bind::<Text, _>(after_key)
+        .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
+        .load(conn)?)
+}
+
+#[derive(QueryableByName)]
+struct ItemRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    url: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    identifier: Option<String>,
+    #[diesel(sql_type = Bool)]
+    shared: bool,
+    #[diesel(sql_type = BigInt)]
+    owner_id: i64,
+    #[diesel(sql_type = Nullable<Text>)]
+    owner_name: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    owner_username: Option<String>,
+    #[diesel(sql_type = Bool)]
+    disabled: bool,
+}
+
+#[derive(QueryableByName)]
+pub(in crate::store) struct NameRow {
+    #[diesel(sql_type = BigInt)]
+    pub(in crate::store) id: i64,
+    #[diesel(sql_type = Text)]
+    pub(in crate::store) name: String,
+}
+
+pub(in crate::store) fn items(
+    conn: &mut Conn,
+    user: PrincipalId,
+    page: &[PageRow],
+) -> Result<Vec<SecretItem>, DbError> {
+    let list = conn.id_list(page.iter().map(|row| row.id));
+    let sql = format!(
+        "SELECT s.id, s.name, s.url, s.identifier, {SHARED} AS shared, s.owner_id, p.name AS owner_name, \
+         p.username AS owner_username, s.disabled FROM secrets s LEFT JOIN principals p ON p.id = s.owner_id WHERE s.id IN ({})",
+        conn.each_id("$2"),
+    );
+    let rows: Vec<ItemRow> =
+        diesel::sql_query(sql).bind::<BigInt, _>(user.get()).bind::<Text, _>(&list).load(conn)?;
+    let mut rows: HashMap<i64, ItemRow> = rows.into_iter().map(|row| (row.id, row)).collect();
+    let mut tags = tags(conn, list)?;
+    page.iter()
+        // One that vanished since the page was read is left out.
+        .filter_map(|at| rows.remove(&at.id).map(|row| (at, row)))
+        .map(|(at, row)| {
+            Ok(SecretItem {
+                id: secret_id(row.id)?,
+                name: row.name,
+                url: row.url,
+                identifier: row.identifier,
+                tags: tags.remove(&row.id).unwrap_or_default(),
+                shared: row.shared,
+                owner: PrincipalId::try_from(row.owner_id).map_err(DbError::Corrupt)?,
+                owner_name: row.owner_name.unwrap_or_default(),
+                owner_username: row.owner_username,
+                disabled: row.disabled,
+                reach: reach(at.level)?,
+            })
+        })
+        .collect()
+}
+
+/// The tags of these secrets, in order.
+pub(in crate::store) fn tags(conn: &mut Conn, list: String) -> Result<HashMap<i64, Vec<String>>, DbError> {
+    let sql = format!(
+        "SELECT t.secret_id AS id, t.tag AS name FROM secret_tags t WHERE t.secret_id IN ({})",
+        conn.each_id("$1"),
+    );
+    let rows: Vec<NameRow> = diesel::sql_query(sql).bind::<Text, _>(list).load(conn)?;
+    let mut tags: HashMap<i64, Vec<String>> = HashMap::new();
+    for row in rows {
+        tags.entry(row.id).or_default().push(row.name);
+    }
+    tags.values_mut().for_each(|list| list.sort_unstable());
+    Ok(tags)
+}

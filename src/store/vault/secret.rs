@@ -1,0 +1,292 @@
+//! One secret: its details, its client secret, its change.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+
+use crate::db::{Conn, DbError, Flow};
+use crate::domain::text::secret_search_text;
+use crate::domain::{PrincipalId, Reach, SecretId, SecretPatch};
+use crate::store::Store;
+use crate::store::people::membership::acting_as;
+use crate::store::schema::{secret_tags, secrets};
+use crate::store::vault::reach::{SHARED, reach, tags};
+
+/// A secret with everything but the client secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretDetail {
+    pub id: SecretId,
+    pub name: String,
+    pub url: String,
+    pub client_id: String,
+    pub has_client_secret: bool,
+    pub identifier: Option<String>,
+    pub method: String,
+    pub tags: Vec<String>,
+    pub notes: String,
+    pub shared: bool,
+    pub owner: PrincipalId,
+    /// Empty where the owner is unknown.
+    pub owner_name: String,
+    pub owner_username: Option<String>,
+    pub disabled: bool,
+    /// Milliseconds since 1970.
+    pub updated_at: i64,
+    pub reach: Reach,
+}
+
+/// A sealed client secret: the vault opens it.
+pub struct Sealed {
+    pub bytes: Vec<u8>,
+    pub key_id: String,
+}
+
+/// What became of an attempt to change a secret, or who has access to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edited {
+    Done,
+    /// There is no such secret, or the person cannot see it.
+    NotSeen,
+    /// The person may view it only.
+    NotAllowed,
+    /// Another secret has this identifier.
+    IdentifierTaken,
+}
+
+impl Store {
+    /// A secret, where the person can reach it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn secret(&self, user: PrincipalId, id: SecretId) -> Result<Option<SecretDetail>, DbError> {
+        self.db
+            .read(move |conn| {
+                let Some(reach) = reach_of(conn, user, id)? else { return Ok(None) };
+                detail(conn, user, id, reach)
+            })
+            .await
+    }
+
+    /// The sealed client secret. Outer `None`: not in reach; inner `None`: it has no client secret.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn client_secret(
+        &self,
+        user: PrincipalId,
+        id: SecretId,
+    ) -> Result<Option<Option<Sealed>>, DbError> {
+        self.db
+            .read(move |conn| {
+                if reach_of(conn, user, id)?.is_none() {
+                    return Ok(None);
+                }
+                let row: Option<(Option<Vec<u8>>, Option<String>)> = secrets::table
+                    .filter(secrets::id.eq(id.get()))
+                    .select((secrets::client_secret, secrets::client_secret_key))
+                    .first(conn)
+                    .optional()?;
+                Ok(row.map(|(bytes, key_id)| {
+                    bytes.map(|bytes| Sealed { bytes, key_id: key_id.unwrap_or_default() })
+                }))
+            })
+            .await
+    }
+
+    /// Changes a secret, all of it or nothing. The patch's own client secret is not read: `sealed`
+    /// stands for it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn edit_secret(
+        &self,
+        user: PrincipalId,
+        id: SecretId,
+        patch: SecretPatch,
+        sealed: Option<Option<Sealed>>,
+    ) -> Result<Edited, DbError> {
+        let edited = self
+            .db
+            .write_or_not(move |conn| {
+                let refused = lock_to_edit(conn, user, id)?;
+                if refused != Edited::Done {
+                    return Ok(Flow::Rollback(refused));
+                }
+                update(conn, id, patch, sealed)?;
+                Ok(Flow::Commit(Edited::Done))
+            })
+            .await;
+        match edited {
+            // The only unique column that a patch can set.
+            Err(error) if error.is_unique_violation() => Ok(Edited::IdentifierTaken),
+            other => other,
+        }
+    }
+}
+
+#[derive(QueryableByName)]
+struct LevelRow {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    level: Option<i64>,
+}
+
+/// How the person can reach the secret: a few look-ups by key, however many grants it has.
+pub(in crate::store) fn reach_of(
+    conn: &mut Conn,
+    user: PrincipalId,
+    id: SecretId,
+) -> Result<Option<Reach>, DbError> {
+    let sql = format!(
+        "SELECT CAST(CASE WHEN s.owner_id = $1 THEN 3 ELSE (SELECT MAX(g.permission) FROM ({}) a \
+         CROSS JOIN grants g WHERE g.secret_id = s.id AND g.principal_id = a.principal_id) END AS BIGINT) \
+         AS level FROM secrets s WHERE s.id = $2",
+        acting_as("$1"),
+    );
+    let row: Option<LevelRow> = diesel::sql_query(sql)
+        .bind::<BigInt, _>(user.get())
+        .bind::<BigInt, _>(id.get())
+        .get_result(conn)
+        .optional()?;
+    row.and_then(|row| row.level).map(reach).transpose()
+}
+
+/// Locks the secret's row and says whether the person may change it.
+fn lock_to_edit(conn: &mut Conn, user: PrincipalId, id: SecretId) -> Result<Edited, DbError> {
+    if conn.is_pg() {
+        diesel::sql_query("SELECT id FROM secrets WHERE id = $1 FOR UPDATE")
+            .bind::<BigInt, _>(id.get())
+            .execute(conn)?;
+    }
+    Ok(match reach_of(conn, user, id)? {
+        None => Edited::NotSeen,
+        Some(reach) if !reach.may_edit() => Edited::NotAllowed,
+        Some(_) => Edited::Done,
+    })
+}
+
+#[derive(AsChangeset)]
+#[diesel(table_name = secrets)]
+struct Change {
+    name: String,
+    url: String,
+    client_id: Option<String>,
+    client_secret: Option<Option<Vec<u8>>>,
+    client_secret_key: Option<Option<String>>,
+    /// Given whole: with the outer option, null would mean "as it is".
+    identifier: Option<Option<String>>,
+    method: Option<String>,
+    notes: Option<String>,
+    disabled: Option<bool>,
+    search_text: String,
+}
+
+fn update(
+    conn: &mut Conn,
+    id: SecretId,
+    patch: SecretPatch,
+    sealed: Option<Option<Sealed>>,
+) -> Result<(), DbError> {
+    let this = secrets::table.filter(secrets::id.eq(id.get()));
+    let (name, identifier, url): (String, Option<String>, String) =
+        this.select((secrets::name, secrets::identifier, secrets::url)).first(conn)?;
+    let name = patch.name.unwrap_or(name);
+    let url = patch.url.unwrap_or(url);
+    let identifier = patch.identifier.unwrap_or(identifier);
+    let (client_secret, client_secret_key) = match sealed {
+        None => (None, None),
+        Some(None) => (Some(None), Some(None)),
+        Some(Some(sealed)) => (Some(Some(sealed.bytes)), Some(Some(sealed.key_id))),
+    };
+    let change = Change {
+        search_text: secret_search_text(&name, identifier.as_deref(), &url),
+        name,
+        url,
+        client_id: patch.client_id,
+        client_secret,
+        client_secret_key,
+        identifier: Some(identifier),
+        method: patch.method,
+        notes: patch.notes,
+        disabled: patch.disabled,
+    };
+    let now = diesel::dsl::sql::<BigInt>("now_ms()");
+    diesel::update(this).set((change, secrets::updated_at.eq(now))).execute(conn)?;
+    if let Some(tags) = patch.tags {
+        diesel::delete(secret_tags::table).filter(secret_tags::secret_id.eq(id.get())).execute(conn)?;
+        for tag in tags {
+            diesel::insert_into(secret_tags::table)
+                .values((secret_tags::secret_id.eq(id.get()), secret_tags::tag.eq(tag)))
+                .execute(conn)?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(QueryableByName)]
+struct DetailRow {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    url: String,
+    #[diesel(sql_type = Text)]
+    client_id: String,
+    #[diesel(sql_type = Bool)]
+    has_client_secret: bool,
+    #[diesel(sql_type = Nullable<Text>)]
+    identifier: Option<String>,
+    #[diesel(sql_type = Text)]
+    method: String,
+    #[diesel(sql_type = Text)]
+    notes: String,
+    #[diesel(sql_type = Bool)]
+    shared: bool,
+    #[diesel(sql_type = BigInt)]
+    owner_id: i64,
+    #[diesel(sql_type = Nullable<Text>)]
+    owner_name: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    owner_username: Option<String>,
+    #[diesel(sql_type = Bool)]
+    disabled: bool,
+    #[diesel(sql_type = BigInt)]
+    updated_at: i64,
+}
+
+fn detail(
+    conn: &mut Conn,
+    user: PrincipalId,
+    id: SecretId,
+    reach: Reach,
+) -> Result<Option<SecretDetail>, DbError> {
+    let sql = format!(
+        "SELECT s.name, s.url, s.client_id, s.client_secret IS NOT NULL AS has_client_secret, s.identifier, \
+         s.method, s.notes, {SHARED} AS shared, s.owner_id, p.name AS owner_name, \
+         p.username AS owner_username, s.disabled, s.updated_at \
+         FROM secrets s LEFT JOIN principals p ON p.id = s.owner_id WHERE s.id = $2"
+    );
+    let row: Option<DetailRow> = diesel::sql_query(sql)
+        .bind::<BigInt, _>(user.get())
+        .bind::<BigInt, _>(id.get())
+        .get_result(conn)
+        .optional()?;
+    let Some(row) = row else { return Ok(None) };
+    let list = conn.id_list([id]);
+    let tags = tags(conn, list)?.remove(&id.get()).unwrap_or_default();
+    Ok(Some(SecretDetail {
+        id,
+        name: row.name,
+        url: row.url,
+        client_id: row.client_id,
+        has_client_secret: row.has_client_secret,
+        identifier: row.identifier,
+        method: row.method,
+        tags,
+        notes: row.notes,
+        shared: row.shared,
+        owner: PrincipalId::try_from(row.owner_id).map_err(DbError::Corrupt)?,
+        owner_name: row.owner_name.unwrap_or_default(),
+        owner_username: row.owner_username,
+        disabled: row.disabled,
+        updated_at: row.updated_at,
+        reach,
+    }))
+}

@@ -1,0 +1,208 @@
+//! The secrets that a person can reach: listed, searched, selected.
+//!
+//! `store::reach` has the queries; this file has what is asked of them.
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+
+use crate::db::{Conn, DbError};
+use crate::domain::{AllFilter, PrincipalId, Reach, RejectReason, SecretId};
+use crate::store::Store;
+use crate::store::people::membership::acting_as;
+use crate::store::vault::reach::{NameRow, items, matching, page, reach, secret_id, tags_in_reach};
+
+/// Which secrets of those in reach.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretFilter {
+    /// Words that are all in name, identifier or URL, or are the id, as [`crate::domain::text`] compares them;
+    /// none restrict nothing.
+    pub search: String,
+    /// This tag, in whatever form its accents were composed; empty restricts nothing.
+    pub tag: String,
+    /// Whether somebody else than the person has a grant.
+    pub shared: Option<bool>,
+    /// Whose they are: the person's own, or what others share with the person.
+    pub owner: Option<OwnedBy>,
+    /// Only these, where there are any; at most [`SecretFilter::MAX_IDS`].
+    pub ids: Vec<SecretId>,
+}
+
+impl SecretFilter {
+    /// They stand in the query one by one.
+    pub const MAX_IDS: usize = 200;
+}
+
+/// Who owns a secret, seen by the person who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnedBy {
+    Me,
+    Others,
+}
+
+/// The order of a listing. Names are compared without case and accents, by their first 100 characters; between
+/// equals, identifier and id decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SecretSort {
+    #[default]
+    Name,
+    NameDescending,
+    Id,
+    IdDescending,
+}
+
+impl SecretSort {
+    pub(in crate::store) fn by_name(self) -> bool {
+        matches!(self, Self::Name | Self::NameDescending)
+    }
+
+    pub(in crate::store) fn descending(self) -> bool {
+        matches!(self, Self::NameDescending | Self::IdDescending)
+    }
+}
+
+/// Where a page ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretCursor {
+    pub id: i64,
+    /// The start of the folded name; empty where the order is that of ids.
+    pub key: String,
+}
+
+/// A secret as listings show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretItem {
+    pub id: SecretId,
+    pub name: String,
+    pub url: String,
+    pub identifier: Option<String>,
+    pub tags: Vec<String>,
+    pub shared: bool,
+    pub owner: PrincipalId,
+    /// Empty where the owner is unknown.
+    pub owner_name: String,
+    pub owner_username: Option<String>,
+    pub disabled: bool,
+    pub reach: Reach,
+}
+
+/// A secret of a "select all".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Selectable {
+    pub id: SecretId,
+    /// Why it cannot be shared; `None` where it can.
+    pub reason: Option<RejectReason>,
+}
+
+impl Store {
+    /// A page of the secrets in reach, and where the next one begins.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn secrets(
+        &self,
+        user: PrincipalId,
+        filter: SecretFilter,
+        sort: SecretSort,
+        after: Option<SecretCursor>,
+        limit: usize,
+    ) -> Result<(Vec<SecretItem>, Option<SecretCursor>), DbError> {
+        self.db
+            .read(move |conn| {
+                let mut page = page(conn, user, &filter, sort, after, limit + 1)?;
+                let more = page.len() > limit;
+                page.truncate(limit);
+                let next = page
+                    .last()
+                    .filter(|_| more)
+                    .map(|last| SecretCursor { id: last.id, key: last.sort_key.clone() });
+                Ok((items(conn, user, &page)?, next))
+            })
+            .await
+    }
+
+    /// Every secret in reach that matches, by id, and whether it can be shared.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn selectable_secrets(
+        &self,
+        user: PrincipalId,
+        filter: SecretFilter,
+    ) -> Result<Vec<Selectable>, DbError> {
+        self.db
+            .read(move |conn| {
+                matching(conn, user, &filter)?
+                    .into_iter()
+                    .map(|row| {
+                        // The order of the reasons is that of a job's report.
+                        let reason = if !reach(row.level)?.may_edit() {
+                            Some(RejectReason::NotAllowed)
+                        } else {
+                            row.disabled.then_some(RejectReason::Disabled)
+                        };
+                        Ok(Selectable { id: secret_id(row.id)?, reason })
+                    })
+                    .collect()
+            })
+            .await
+    }
+
+    /// The tags of the secrets in reach that match, each once, in order.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn secret_tags(&self, user: PrincipalId, filter: SecretFilter) -> Result<Vec<String>, DbError> {
+        self.db.read(move |conn| tags_in_reach(conn, user, &filter)).await
+    }
+
+    /// The names of those of these secrets that the person can reach.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn secret_names_seen_by(
+        &self,
+        user: PrincipalId,
+        ids: Vec<SecretId>,
+    ) -> Result<HashMap<SecretId, String>, DbError> {
+        self.db
+            .read(move |conn| {
+                let sql = format!(
+                    "SELECT s.id, s.name FROM secrets s WHERE (s.owner_id = $1 OR EXISTS \
+                     (SELECT 1 FROM grants g WHERE g.secret_id = s.id AND g.principal_id IN ({acting}))) \
+                     AND s.id IN ({ids})",
+                    acting = acting_as("$1"),
+                    ids = conn.each_id("$2"),
+                );
+                let list = conn.id_list(ids);
+                let rows: Vec<NameRow> =
+                    diesel::sql_query(sql).bind::<BigInt, _>(user.get()).bind::<Text, _>(list).load(conn)?;
+                rows.into_iter().map(|row| Ok((secret_id(row.id)?, row.name))).collect()
+            })
+            .await
+    }
+}
+
+/// The secrets that "all" means: owned or with edit, matching, in ascending order. Disabled ones are
+/// among them: the job rejects them by name instead of leaving them out without a word.
+pub(in crate::store) fn shareable_ids(
+    conn: &mut Conn,
+    user: PrincipalId,
+    filter: &AllFilter,
+) -> Result<Vec<SecretId>, DbError> {
+    let matched = SecretFilter {
+        search: filter.search.clone().unwrap_or_default(),
+        tag: filter.tag.clone().unwrap_or_default(),
+        shared: filter.shared,
+        ..SecretFilter::default()
+    };
+    let mut ids = Vec::new();
+    for row in matching(conn, user, &matched)? {
+        let id = secret_id(row.id)?;
+        if reach(row.level)?.may_edit() && filter.except.binary_search(&id).is_err() {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
-use crate::consume::backoff::Schedule;
+use crate::consume::schedule::Schedule;
 use crate::gateway::BrokerCheck;
 use crate::shutdown::Stop;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::{Code, Failure};
 use crate::config::Settings;
-use crate::consume::backoff::Schedule;
+use crate::consume::schedule::Schedule;
 use crate::db::{Clock, Db, DbError, FailureClass, MigrationState, Target, migration_state};
 use crate::files;
 use crate::store::Store;

@@ -9,7 +9,7 @@ use crate::broker::BrokerError;
 use crate::broker::topology::{Exchange, Queue, Topology};
 use crate::cli::{Code, Failure, open, out};
 use crate::config::Settings;
-use crate::consume::backoff::Schedule;
+use crate::consume::schedule::Schedule;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

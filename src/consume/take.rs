@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::broker::{Acker, Broker, BrokerError, Consumer, Delivery, Queue};
-use crate::consume::backoff::Schedule;
+use crate::consume::schedule::Schedule;
 use crate::db::{Db, DbError, FailureClass};
 use crate::shutdown::Stop;
 use crate::telemetry::metrics::{Class, Metrics};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::{Broker, Listener};
-use crate::consume::backoff::Schedule;
+use crate::consume::schedule::Schedule;
 use crate::contract;
 use crate::gateway::{Hearing, Update, Updates};
 use crate::shutdown::Stop;

@@ -91,6 +91,17 @@ names!(DeadReason {
     Unexplained = "unexplained",
 });
 
+/// What a dead message was to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Request,
+    Step,
+    Event,
+    Unknown,
+}
+
+names!(Origin { Request = "request", Step = "step", Event = "event", Unknown = "unknown" });
+
 /// What became of a dead letter. Only a kept one can be replayed or discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -13,7 +13,7 @@ pub mod together;
 
 pub use event::{EventKind, JobSnapshot};
 pub use ids::{JobId, JobKey, MAX_ID, PrincipalId, SecretId};
-pub use job::{Counts, DeadReason, DeadState, FailReason, JobState};
+pub use job::{Counts, DeadReason, DeadState, FailReason, JobState, Origin};
 pub use permission::{Permission, PrincipalKind, RejectReason};
 pub use secret::{Reach, SecretPatch};
 pub use share::{AllFilter, Limits, Recipient, Selection, ShareRequest};

@@ -6,8 +6,8 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use crate::db::{Conn, DbError};
 use crate::domain::{DeadReason, DeadState, JobState};
 
-use crate::store::Store;
-use crate::store::message::outbox::TRIES;
+use crate::store::message::sending::TRIES;
+use crate::store::transact::Store;
 
 /// Numbers of the whole installation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

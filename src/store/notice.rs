@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use crate::db::{Conn, DbError, statement};
 use crate::domain::{Counts, FailReason, JobId, JobState, PrincipalId, PrincipalKind};
+use crate::store::clock;
 
-use crate::store::job::rows::counts;
-use crate::store::message::outbox;
+use crate::store::codes::counts;
 use crate::store::schema::{jobs as jobs_table, notices};
-use crate::store::{LOCKS_OF_RECORDS, Store};
+use crate::store::transact::{LOCKS_OF_RECORDS, Store};
 
 /// A notice: the job as it had ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,7 +201,7 @@ impl Store {
     pub async fn dismiss_notice(&self, user: PrincipalId, id: i64) -> Result<bool, DbError> {
         self.db
             .write(move |conn| {
-                let now = outbox::now(conn)?;
+                let now = clock::now(conn)?;
                 let mine = notices::table.filter(notices::id.eq(id)).filter(notices::user_id.eq(user.get()));
                 let open = mine.filter(notices::dismissed_at.is_null());
                 diesel::update(open).set(notices::dismissed_at.eq(now)).execute(conn)?;

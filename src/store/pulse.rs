@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use diesel::RunQueryDsl as _;
 use diesel::sql_types::BigInt;
 
-use crate::db::{DbError, statement};
-use crate::store::Store;
+use crate::db::{Db, DbError, statement};
 
 /// A write of so short a time ago says enough.
 const FRESH: Duration = Duration::from_secs(5);
@@ -30,23 +29,18 @@ pub(super) struct Pulse {
 /// Rows to write to, so that processes do not wait for each other.
 const PLACES: u32 = 64;
 
-impl Store {
-    /// Whether anything can be written: where this process has not tried in the last five seconds, it does. (What
-    /// else it commits proves little: most of it has nothing to write when nobody shares.) However many ask, one tries
-    /// at a time, and goes on when whoever asked has given up.
-    ///
-    /// # Errors
-    /// Why nothing can be written. To be called with a deadline: it takes as long as a call of the database may.
-    pub async fn takes_writes(&self) -> Result<(), DbError> {
+impl Pulse {
+    /// See [`Store::takes_writes`](crate::store::Store::takes_writes).
+    pub(super) async fn check(self: Arc<Self>, db: &Db) -> Result<(), DbError> {
         let fresh = || self.last_write().is_some_and(|ago| ago < FRESH);
         if fresh() {
             return Ok(());
         }
-        let turn = Arc::clone(&self.pulse.turn).lock_owned().await;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         if fresh() {
             return Ok(());
         }
-        let (db, pulse) = (self.db.clone(), Arc::clone(&self.pulse));
+        let (db, pulse) = (db.clone(), Arc::clone(&self));
         let tried = tokio::spawn(async move {
             let _turn = turn;
             let write = db.write(|conn| {
@@ -87,10 +81,9 @@ impl Store {
         tried.await.unwrap_or(Err(DbError::Panicked))
     }
 
-    /// How long ago the last such write was confirmed, for a gauge. None: there was none yet.
-    #[must_use]
-    pub fn last_write(&self) -> Option<Duration> {
-        let last = *self.pulse.last.read().unwrap_or_else(PoisonError::into_inner);
+    /// How long ago the last such write was confirmed; none where there was none yet.
+    pub(super) fn last_write(&self) -> Option<Duration> {
+        let last = *self.last.read().unwrap_or_else(PoisonError::into_inner);
         last.map(|at| at.elapsed())
     }
 }

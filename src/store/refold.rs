@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::db::{Conn, DataStep, Db, DbError, FOLD_TEXTS, apply_migrations_and_steps};
 use crate::domain::PrincipalKind;
 use crate::domain::text::{group_search_text, normal, person_search_text, secret_search_text};
-use crate::store::Store;
+use crate::store::transact::Store;
 
 /// Rows of each table in one transaction.
 const PART: i64 = 1_000;

@@ -7,11 +7,11 @@ use crate::contract::Step;
 use crate::db::{Conn, DbError};
 use crate::domain::event::EventKind;
 use crate::domain::{JobId, JobKey, JobSnapshot, ShareRequest};
+use crate::store::clock;
 use crate::telemetry::metrics::Tally;
 
-use crate::store::job::rows::JobRow;
-use crate::store::message::outbox;
-use crate::store::message::outbox::{Letter, NewLetter, OutboxRow};
+use crate::store::outbox;
+use crate::store::outbox::{Letter, NewLetter, OutboxRow};
 
 /// A transaction in progress.
 pub(super) struct Tx<'a> {
@@ -38,7 +38,7 @@ impl<'a> Tx<'a> {
         match self.now {
             Some(now) => Ok(now),
             None => {
-                let now = outbox::now(self.conn)?;
+                let now = clock::now(self.conn)?;
                 Ok(*self.now.insert(now))
             }
         }
@@ -83,25 +83,12 @@ impl<'a> Tx<'a> {
         Ok(bytes)
     }
 
-    /// Publishes the request of a job that has not begun once more, with this transaction.
-    pub(super) fn request_again(&mut self, row: &JobRow, request: &ShareRequest) -> Result<(), DbError> {
-        let body = contract::encode_request(row.job_id, request, &row.traceparent, self.now()?);
-        self.body_again(row, body);
-        Ok(())
-    }
-
-    /// Publishes a stored body as the request of a job that has not begun.
-    pub(super) fn body_again(&mut self, row: &JobRow, body: Vec<u8>) {
-        let message_id = contract::request_message_id(row.job_id, row.run);
-        self.send(Letter::Request, message_id, &row.traceparent, body, row.key, None);
-    }
-
     /// Publishes a stored body that is of no job, as it is.
     pub(super) fn body_of_nobody(&mut self, letter: Letter, message_id: String, body: Vec<u8>) {
         self.send(letter, message_id, &contract::new_traceparent(), body, None, None);
     }
 
-    fn send(
+    pub(in crate::store) fn send(
         &mut self,
         letter: Letter,
         message_id: String,

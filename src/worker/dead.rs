@@ -21,7 +21,8 @@ use crate::broker::{Delivery, Outgoing, Queue};
 use crate::consume::bury::{Burial, bury, kept_headers};
 use crate::consume::take::{Handler, Outage, Taken, in_place, outage_or_words};
 use crate::domain::DeadReason;
-use crate::store::{DeadLetter, Origin};
+use crate::domain::Origin;
+use crate::store::DeadLetter;
 
 use crate::worker::handle::{log_ended, structured};
 use crate::worker::{Worker, not_recorded};

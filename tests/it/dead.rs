@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use batchshare::contract;
 use batchshare::contract::{JobRequested, Step};
-use batchshare::domain::{DeadReason, DeadState, FailReason, JobId, JobState};
+use batchshare::domain::{DeadReason, DeadState, FailReason, JobId, JobState, Origin};
 use batchshare::store::{
-    Begun, ChunkDone, DeadFilter, DeadItem, DeadLetter, Discarded, LaneFound, Letter, NotReplayed, Origin,
-    OutboxRow, Publisher, Recorded, Replayed,
+    Begun, ChunkDone, DeadFilter, DeadItem, DeadLetter, Discarded, LaneFound, Letter, NotReplayed, OutboxRow,
+    Publisher, Recorded, Replayed,
 };
 use serde_json::json;
 use uuid::Uuid;

@@ -1,7 +1,8 @@
 //! Dead letters on the command line: shown safely, replayed, discarded only when told twice.
 
+use batchshare::domain::Origin;
 use batchshare::domain::{DeadReason, JobId};
-use batchshare::store::{DeadLetter, Origin};
+use batchshare::store::DeadLetter;
 use serde_json::{Value, json};
 
 use crate::dead::{invalid, letter};

@@ -3,8 +3,8 @@
 use batchshare::contract;
 use batchshare::contract::Step;
 use batchshare::domain::event::EventKind;
-use batchshare::domain::{DeadReason, FailReason, JobState, Permission, Selection};
-use batchshare::store::{Begun, ChunkDone, DeadLetter, LaneFound, Letter, Origin, Recorded};
+use batchshare::domain::{DeadReason, FailReason, JobState, Origin, Permission, Selection};
+use batchshare::store::{Begun, ChunkDone, DeadLetter, LaneFound, Letter, Recorded};
 use std::time::Duration;
 
 use crate::dead::letter;

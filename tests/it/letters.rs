@@ -5,9 +5,9 @@ use std::sync::Arc;
 use batchshare::broker::{Broker, BrokerError, Call, Delivery, Embedded, Faults, Faulty, Queue, topology};
 use batchshare::contract;
 use batchshare::contract::JobRequested;
-use batchshare::domain::{DeadReason, DeadState, FailReason, JobId, JobState, Limits};
+use batchshare::domain::{DeadReason, DeadState, FailReason, JobId, JobState, Limits, Origin};
 use batchshare::shutdown;
-use batchshare::store::{DeadLetter, NotReplayed, Origin, Publisher, Replayed, Submission, Submitted};
+use batchshare::store::{DeadLetter, NotReplayed, Publisher, Replayed, Submission, Submitted};
 use batchshare::worker::Worker;
 
 use crate::dead::{LEASE, body_of, invalid, letter};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use batchshare::broker::{Broker, Embedded, Exchange, Outgoing, Queue, topology};
 use batchshare::db::{Clock, Db, Target};
-use batchshare::domain::{DeadReason, DeadState, JobState};
-use batchshare::store::{Origin, Store};
+use batchshare::domain::{DeadReason, DeadState, JobState, Origin};
+use batchshare::store::Store;
 use serde_json::{Value, json};
 
 use crate::dead::letter;

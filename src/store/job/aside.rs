@@ -10,9 +10,10 @@ use diesel::sql_types::{BigInt, Binary, Integer, SmallInt, Text};
 
 use crate::db::{DbError, statement};
 use crate::domain::JobId;
-use crate::store::message::outbox::Letter;
+use crate::store::codes::millis;
+use crate::store::outbox::Letter;
 use crate::store::schema::jobs;
-use crate::store::{Store, millis};
+use crate::store::transact::Store;
 
 /// A request to be sent again later.
 #[derive(Debug, Clone)]

@@ -7,7 +7,8 @@ use diesel::sql_types::{BigInt, Nullable};
 
 use crate::db::{DbError, statement};
 use crate::domain::PrincipalId;
-use crate::store::{Store, millis};
+use crate::store::codes::millis;
+use crate::store::transact::Store;
 
 /// What one person may still ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,16 +13,20 @@ use crate::domain::job::Move;
 use crate::domain::plan::{Plan, plan};
 use crate::domain::share::pairs_of;
 use crate::domain::{Counts, FailReason, JobSnapshot, JobState, Limits, SecretId, Selection, ShareRequest};
+use crate::store::clock;
 
+use crate::store::job::insert;
+use crate::store::job::insert::Fresh;
 use crate::store::job::lanes::LaneOptions;
 use crate::store::job::rejections::Rejected;
-use crate::store::job::rows as jobs;
-use crate::store::job::rows::{Fresh, JobRow};
-use crate::store::job::{ending, lanes, rejections, replay};
-use crate::store::message::outbox;
+use crate::store::job::row;
+use crate::store::job::row::JobRow;
+use crate::store::job::selection;
+use crate::store::job::snapshot;
+use crate::store::job::{ending, lanes, rejections};
+use crate::store::transact::{LOCKS_OF_WORK, Store};
 use crate::store::tx::Tx;
 use crate::store::vault::{facts, grants, secrets};
-use crate::store::{LOCKS_OF_WORK, Store};
 
 /// What begin needs to know of the configuration.
 #[derive(Debug, Clone)]
@@ -78,14 +82,14 @@ pub(in crate::store) enum Found {
 pub(in crate::store) fn make_or_find(tx: &mut Tx<'_>, asked: &JobRequested) -> Result<Found, DbError> {
     let trace = asked.traceparent.clone().unwrap_or_else(contract::new_traceparent);
     let fresh = Fresh::by_message(asked, &trace);
-    if let Some(key) = jobs::insert(tx, &fresh)? {
-        return jobs::lock(tx.conn, key).map(Found::Job);
+    if let Some(key) = insert::insert(tx, &fresh)? {
+        return row::lock(tx.conn, key).map(Found::Job);
     }
-    let Some(row) = jobs::lock_by_id(tx.conn, asked.job_id)? else {
+    let Some(row) = row::lock_by_id(tx.conn, asked.job_id)? else {
         // It was there a moment ago, and rows of jobs are not deleted while they run.
         return Err(DbError::Corrupt(format!("job {} came and went", asked.job_id)));
     };
-    let row = replay::fill(tx.conn, row, &asked.request)?;
+    let row = insert::fill(tx.conn, row, &asked.request)?;
     if row.digest != Some(StoredRequest::of(&asked.request).digest) {
         return Ok(Found::Nothing(Begun::Conflict));
     }
@@ -93,7 +97,7 @@ pub(in crate::store) fn make_or_find(tx: &mut Tx<'_>, asked: &JobRequested) -> R
         return Ok(Found::Nothing(Begun::AlreadyBegun));
     }
     if let Some(not_before) = row.not_before
-        && not_before > outbox::now(tx.conn)?
+        && not_before > clock::now(tx.conn)?
     {
         return Ok(Found::Nothing(Begun::Waiting));
     }
@@ -150,14 +154,14 @@ fn resolve(
         Selection::Ids(ids) => Ok(ids.clone()),
         Selection::All(_) if row.has_snapshot => {
             let total = row.secrets_total.and_then(|total| usize::try_from(total).ok()).unwrap_or(0);
-            jobs::read_snapshot(tx.conn, row.key, 0, total)
+            selection::read_snapshot(tx.conn, row.key, 0, total)
         }
         Selection::All(filter) => {
             let ids = secrets::shareable_ids(tx.conn, request.requested_by, filter)?;
-            jobs::set_totals(tx.conn, row.key, ids.len(), request.recipients.len())?;
+            selection::set_totals(tx.conn, row.key, ids.len(), request.recipients.len())?;
             // Over a limit the job fails, and nobody reads the snapshot.
             if request.check_limits(limits, Some(ids.len())).is_ok() {
-                jobs::write_snapshot(tx.conn, row.key, &ids)?;
+                selection::write_snapshot(tx.conn, row.key, &ids)?;
             }
             Ok(ids)
         }
@@ -198,7 +202,7 @@ fn begin_large(
 ) -> Result<Begun, DbError> {
     use crate::store::schema::jobs::dsl;
     if !matches!(request.selection, Selection::All(_)) {
-        jobs::write_snapshot(tx.conn, row.key, secrets)?;
+        selection::write_snapshot(tx.conn, row.key, secrets)?;
     }
     let (state, _) = row.state.next(Move::Begin).map_err(|error| DbError::Corrupt(error.to_string()))?;
     let parts = lanes::divide(secrets.len(), options.lanes);
@@ -214,8 +218,8 @@ fn begin_large(
         let step = Step { job_id: row.job_id, run: row.run, lane, turn: 0 };
         tx.wake(row.key, &step, &row.traceparent);
     }
-    let row = jobs::lock(tx.conn, row.key)?;
-    let snapshot = jobs::snapshot(tx.conn, &row)?;
+    let row = row::lock(tx.conn, row.key)?;
+    let snapshot = snapshot::snapshot(tx.conn, &row)?;
     tx.emit(EventKind::Accepted, row.key, &snapshot, "", &row.traceparent)?;
     Ok(Begun::Started(snapshot))
 }

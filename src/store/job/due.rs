@@ -11,12 +11,16 @@ use diesel::sql_types::{BigInt, Integer, Text};
 use crate::contract::Step;
 use crate::db::{Conn, DbError, Flow, statement};
 use crate::domain::{JobId, JobKey};
+use crate::store::job::insert;
+use crate::store::job::request;
+use crate::store::job::row;
 
-use crate::store::job::{replay, rows as jobs};
-use crate::store::message::outbox::{FIRST_TERMINAL, Letter};
+use crate::store::codes::id;
+use crate::store::codes::millis;
+use crate::store::notice as notices;
+use crate::store::outbox::{FIRST_TERMINAL, Letter};
+use crate::store::transact::Store;
 use crate::store::tx::Tx;
-use crate::store::vault::facts::id;
-use crate::store::{Store, millis, notice as notices};
 
 /// Rows taken at a time; what is left is due a second later.
 const BATCH: i64 = 100;
@@ -125,7 +129,7 @@ fn wake_lanes(tx: &mut Tx<'_>, options: &DueOptions) -> Result<usize, DbError> {
         .load(tx.conn)?;
     for lane in &due {
         let key: JobKey = id(lane.job)?;
-        let Some(job) = readable("the job of a lane", key, jobs::read(tx.conn, key))? else { continue };
+        let Some(job) = readable("the job of a lane", key, row::read(tx.conn, key))? else { continue };
         let step = Step { job_id: job.job_id, run: job.run, lane: lane.lane, turn: lane.turn };
         tracing::info!(job_id = %job.job_id, lane = lane.lane, turn = lane.turn, traceparent = job.traceparent, "waking a lane that is due");
         tx.wake(key, &step, &job.traceparent);
@@ -146,13 +150,13 @@ fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result
     let mut asked = 0;
     for Unbegun { id: key, mut waited } in due {
         let key: JobKey = id(key)?;
-        let Some(job) = readable("a job not begun", key, jobs::read(tx.conn, key))? else {
+        let Some(job) = readable("a job not begun", key, row::read(tx.conn, key))? else {
             look_later(tx.conn, key, i64::MAX, options)?;
             continue;
         };
         let time = job.attempts > 0 || queue_empty || waited >= millis(options.unbegun_patience);
         if time && !on_its_way(tx.conn, key)? {
-            match readable("the request of a job not begun", key, replay::ask_again(tx, &job))? {
+            match readable("the request of a job not begun", key, request::ask_again(tx, &job))? {
                 Some(true) => {
                     tracing::info!(
                         job_id = %job.job_id,
@@ -177,7 +181,7 @@ fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result
 /// When a job is looked at next, if it has still not begun: when it has waited twice as long, so that a
 /// backlog of hours is not sent again every minute.
 fn look_later(conn: &mut Conn, key: JobKey, waited_ms: i64, options: &DueOptions) -> Result<(), DbError> {
-    let wait = waited_ms.min(millis(options.longest_lease)).max(2 * jobs::FIRST_LOOK_MS);
+    let wait = waited_ms.min(millis(options.longest_lease)).max(2 * insert::FIRST_LOOK_MS);
     let sql = "UPDATE jobs SET due_at = now_ms() + $1 WHERE id = $2 AND due_at IS NOT NULL";
     statement(sql).bind::<BigInt, _>(wait).bind::<BigInt, _>(key.get()).execute(conn)?;
     Ok(())

@@ -10,8 +10,10 @@ use crate::domain::job::Move;
 use crate::domain::{Counts, FailReason, JobSnapshot};
 use crate::telemetry::metrics::Ended;
 
-use crate::store::job::rows as jobs;
-use crate::store::job::rows::{JobRow, stored};
+use crate::store::codes::stored;
+use crate::store::job::row;
+use crate::store::job::row::JobRow;
+use crate::store::job::snapshot;
 use crate::store::job::{lane_rows, rejections};
 use crate::store::schema::jobs::dsl;
 use crate::store::tx::Tx;
@@ -45,8 +47,8 @@ pub(in crate::store) fn end(
         ))
         .execute(tx.conn)?;
     tx.tally.ended.push(Ended { state, reason, after_ms: finished_at - row.requested_at });
-    let row = jobs::lock(tx.conn, row.key)?;
-    let snapshot = jobs::snapshot(tx.conn, &row)?;
+    let row = row::lock(tx.conn, row.key)?;
+    let snapshot = snapshot::snapshot(tx.conn, &row)?;
     if let Some(kind) = EventKind::terminal(state) {
         tx.emit(kind, row.key, &snapshot, "", &row.traceparent)?;
     }
@@ -102,7 +104,7 @@ pub(in crate::store) fn end_together(
             ..row
         };
         rejections.truncate(REJECTIONS_IN_EVENT);
-        let snapshot = JobSnapshot { rejections, ..jobs::shown(&row, None, total) };
+        let snapshot = JobSnapshot { rejections, ..snapshot::shown(&row, None, total) };
         if let Some(kind) = EventKind::terminal(state) {
             tx.emit(kind, row.key, &snapshot, "", &row.traceparent)?;
         }

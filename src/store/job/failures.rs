@@ -10,19 +10,21 @@ use crate::db::{DbError, Flow, statement};
 use crate::domain::job::Move;
 use crate::domain::{DeadReason, FailReason};
 
+use crate::domain::Origin;
+use crate::store::codes::millis;
 use crate::store::job::begin;
 use crate::store::job::begin::{Begun, Found};
 use crate::store::job::ending;
 use crate::store::job::lane_rows;
 use crate::store::job::lane_rows::LaneStand;
 use crate::store::job::lanes::LaneWork;
-use crate::store::job::rows as jobs;
-use crate::store::job::rows::JobRow;
-use crate::store::message::dead;
-use crate::store::message::dead::{DeadLetter, Origin};
+use crate::store::job::row;
+use crate::store::job::row::JobRow;
+use crate::store::message::letters;
+use crate::store::message::letters::DeadLetter;
+use crate::store::transact::{LOCKS_OF_RECORDS, Store};
 use crate::store::tx::Tx;
 use crate::store::vault::facts;
-use crate::store::{LOCKS_OF_RECORDS, Store, millis};
 
 /// What a recorded failure led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +126,7 @@ impl Store {
     /// Where the database fails.
     pub async fn requester_lost(&self, work: LaneWork) -> Result<bool, DbError> {
         self.transact_soon(LOCKS_OF_RECORDS, move |tx| {
-            let row = jobs::lock(tx.conn, work.job.key)?;
+            let row = row::lock(tx.conn, work.job.key)?;
             if row.run != work.job.run || row.state.is_terminal() {
                 return Ok(Flow::Rollback(true));
             }
@@ -152,7 +154,7 @@ pub(in crate::store) fn exhaust(
         .execute(tx.conn)?;
     ending::end(tx, row, Move::Fail(FailReason::AttemptsExhausted), counts)?;
     letter.received_at = tx.now()?;
-    dead::insert(tx, &letter)?;
+    letters::insert(tx, &letter)?;
     tx.tally.failed_attempts += 1;
     Ok(Recorded::Exhausted)
 }
@@ -193,7 +195,7 @@ fn lane_exhausted(
     body: Vec<u8>,
 ) -> Result<Flow<Recorded>, DbError> {
     // Order of locks: the job, then its lanes.
-    let row = jobs::lock(tx.conn, stand.job)?;
+    let row = row::lock(tx.conn, stand.job)?;
     if row.run != stand.run || row.state.is_terminal() || !lane_rows::still_stands(tx.conn, stand)? {
         return Ok(Flow::Rollback(Recorded::SomebodyElse));
     }

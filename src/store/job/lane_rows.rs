@@ -9,9 +9,10 @@ use diesel::sql_types::{BigInt, Bool, Integer};
 use crate::contract::Step;
 use crate::db::{Conn, DbError, statement};
 use crate::domain::{Counts, JobKey};
-use crate::store::job::rows::counts;
+use crate::store::codes::counts;
+use crate::store::codes::id;
+use crate::store::codes::millis;
 use crate::store::schema::{jobs as jobs_table, lanes};
-use crate::store::vault::facts::id;
 
 /// The lanes of a job summed up.
 #[derive(Debug, Clone, Default)]
@@ -136,7 +137,7 @@ pub(in crate::store) fn reopen_all(
     let sql = "UPDATE lanes SET open = position < end_position, turn = turn + 1, attempts = 0, failures = 0, \
                not_before = NULL, last_error = NULL, lease_ms = $1, due_at = now_ms() + $2 \
                WHERE job = $3 RETURNING lane, turn, open";
-    let lease = crate::store::millis(lease);
+    let lease = millis(lease);
     let mut lanes: Vec<Reopened> = statement(sql)
         .bind::<BigInt, _>(lease)
         .bind::<BigInt, _>(lease)

@@ -16,18 +16,22 @@ use crate::domain::event::EventKind;
 use crate::domain::job::Move;
 use crate::domain::plan::{Plan, plan};
 use crate::domain::{Counts, JobKey, JobSnapshot, JobState, Recipient};
+use crate::store::clock;
 
+use crate::store::clock::Now;
+use crate::store::codes::millis;
+use crate::store::codes::stored;
 use crate::store::job::lane_rows::LaneStand;
 use crate::store::job::rejections::Rejected;
-use crate::store::job::rows as jobs;
-use crate::store::job::rows::{JobRow, stored};
+use crate::store::job::row;
+use crate::store::job::row::JobRow;
+use crate::store::job::selection;
+use crate::store::job::snapshot;
 use crate::store::job::{ending, rejections};
-use crate::store::message::outbox;
-use crate::store::message::outbox::Now;
 use crate::store::schema::{jobs as jobs_table, lanes};
+use crate::store::transact::{LOCKS_OF_WORK, Store};
 use crate::store::tx::Tx;
 use crate::store::vault::{facts, grants};
-use crate::store::{LOCKS_OF_WORK, Store, millis};
 
 /// What lanes need to know of the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +69,7 @@ pub(in crate::store) fn insert(
     part: Range<usize>,
     options: &LaneOptions,
 ) -> Result<(), DbError> {
-    let due_at = outbox::now(conn)? + options.lease_ms();
+    let due_at = clock::now(conn)? + options.lease_ms();
     diesel::insert_into(lanes::table)
         .values((
             lanes::job.eq(job.get()),
@@ -199,7 +203,7 @@ impl Store {
 }
 
 fn find(conn: &mut Conn, step: &Step, options: &LaneOptions) -> Result<LaneFound, DbError> {
-    let Some(job) = jobs::find(conn, step.job_id)? else { return Ok(LaneFound::Stale) };
+    let Some(job) = row::find(conn, step.job_id)? else { return Ok(LaneFound::Stale) };
     if job.run != step.run || job.state != JobState::Running {
         return Ok(LaneFound::Stale);
     }
@@ -244,13 +248,13 @@ fn run_chunk(
     let ends_lane = to == work.end;
     // Who may end the job locks it before the lane; other chunks never touch the job's row, so two
     // lanes do not wait for each other.
-    let locked = if ends_lane { Some(jobs::lock(tx.conn, work.job.key)?) } else { None };
+    let locked = if ends_lane { Some(row::lock(tx.conn, work.job.key)?) } else { None };
     let stepped = last && !ends_lane;
     let Some(now) = move_on(tx.conn, &work, to, ends_lane, stepped, options)? else {
         return Ok(Flow::Rollback(ChunkDone::SomebodyElse));
     };
     let now = tx.now_is(now);
-    let secrets = jobs::read_snapshot(tx.conn, work.job.key, from, to)?;
+    let secrets = selection::read_snapshot(tx.conn, work.job.key, from, to)?;
     let facts = facts::read(tx.conn, work.job.requested_by, &secrets, &work.recipients)?;
     let Plan::Apply(chunk) = plan(&secrets, &work.recipients, &facts) else {
         return Ok(Flow::Rollback(ChunkDone::RequesterNotValid));
@@ -265,7 +269,7 @@ fn run_chunk(
     }
     add_counts(tx.conn, &work, done)?;
     if progress {
-        let snapshot = jobs::snapshot(tx.conn, &work.job)?;
+        let snapshot = snapshot::snapshot(tx.conn, &work.job)?;
         let part = format!("{}/{to}", work.lane);
         tx.emit(EventKind::Progress, work.job.key, &snapshot, &part, &work.job.traceparent)?;
     }

@@ -4,10 +4,11 @@ use diesel::prelude::*;
 
 use crate::db::{Conn, DbError};
 use crate::domain::{JobId, JobKey, JobSnapshot, PrincipalId};
-use crate::store::Store;
 use crate::store::job::lane_rows;
-use crate::store::job::rows::{Columns, JobRow, find, rejections_total, shown, snapshot};
+use crate::store::job::row::{Columns, JobRow, find};
+use crate::store::job::snapshot::{rejections_total, shown, snapshot};
 use crate::store::schema::jobs;
+use crate::store::transact::Store;
 
 impl Store {
     /// A job with its first rejections.

@@ -8,8 +8,9 @@ use crate::db::{Conn, DbError, statement};
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::{JobId, JobKey, PrincipalKind, RejectReason};
 
-use crate::store::Store;
-use crate::store::vault::facts::id;
+use crate::store::codes::id;
+use crate::store::job::row;
+use crate::store::transact::Store;
 
 const SECRET: i16 = 1;
 const RECIPIENT: i16 = 2;
@@ -124,7 +125,7 @@ impl Store {
     /// Where the database fails.
     pub async fn rejections(&self, job: JobId, offset: i64, limit: i64) -> Result<Vec<Rejection>, DbError> {
         self.db
-            .read(move |conn| match crate::store::job::rows::find(conn, job)? {
+            .read(move |conn| match row::find(conn, job)? {
                 Some(row) => read(conn, row.key, offset, limit),
                 None => Ok(Vec::new()),
             })

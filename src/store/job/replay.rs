@@ -8,20 +8,23 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
-use crate::contract::{Step, StoredRequest};
+use crate::contract::Step;
 use crate::db::{Conn, DbError, Flow};
 use crate::domain::job::Move;
-use crate::domain::{DeadReason, DeadState, FailReason, JobId, JobState, ShareRequest};
+use crate::domain::{DeadReason, DeadState, FailReason, JobId, JobState};
+use crate::store::clock;
+use crate::store::job::request;
 
-use crate::store::Store;
+use crate::domain::Origin;
+use crate::store::job::insert::FIRST_LOOK_MS;
 use crate::store::job::lane_rows;
-use crate::store::job::rows as jobs;
-use crate::store::job::rows::{FIRST_LOOK_MS, JobRow, stored};
-use crate::store::message::dead::Origin;
-use crate::store::message::dead_desk;
-use crate::store::message::dead_desk::KeptLetter;
-use crate::store::message::outbox;
-use crate::store::message::outbox::Letter;
+use crate::store::job::row;
+use crate::store::job::row::JobRow;
+use crate::store::job::selection;
+use crate::store::message::desk;
+use crate::store::message::desk::KeptLetter;
+use crate::store::outbox::Letter;
+use crate::store::transact::Store;
 use crate::store::tx::Tx;
 
 /// What the operator says of whoever published a letter.
@@ -80,18 +83,18 @@ impl Store {
         publisher: Publisher,
     ) -> Result<Replayed, DbError> {
         self.transact(move |tx| {
-            let Some(letter) = dead_desk::read(tx.conn, id)? else {
+            let Some(letter) = desk::read(tx.conn, id)? else {
                 return Ok(Flow::Rollback(Replayed::Absent));
             };
             // Order of locks: the job, then everything else.
             let row = match letter.item.job_id {
-                Some(job) => jobs::lock_by_id(tx.conn, job)?,
+                Some(job) => row::lock_by_id(tx.conn, job)?,
                 None => None,
             };
             let now = tx.now()?;
-            if !dead_desk::settle(tx.conn, id, DeadState::Replayed, now)? {
+            if !desk::settle(tx.conn, id, DeadState::Replayed, now)? {
                 let refused = |state| Replayed::Refused(NotReplayed::Settled(state));
-                return Ok(Flow::Rollback(dead_desk::state(tx.conn, id)?.map_or(Replayed::Absent, refused)));
+                return Ok(Flow::Rollback(desk::state(tx.conn, id)?.map_or(Replayed::Absent, refused)));
             }
             let replayed = match (letter.item.reason, row) {
                 // We would send it as ours: what was refused stays so until somebody answers for it.
@@ -104,7 +107,7 @@ impl Store {
                 }
                 (_, Some(row)) if made(&letter, &row) => {
                     let row = reopen(tx.conn, &row, 0)?;
-                    tx.body_again(&row, letter.body);
+                    request::body_again(tx, &row, letter.body);
                     Replayed::Reopened { job: row.job_id, run: row.run }
                 }
                 _ => send(tx, letter),
@@ -147,10 +150,10 @@ fn go_on(tx: &mut Tx<'_>, row: &JobRow, letter: KeptLetter, lease: Duration) -> 
         tx.wake(row.key, &step, &row.traceparent);
     }
     if lanes.is_empty() {
-        match jobs::stored_request(tx.conn, &row)? {
-            Some(request) => tx.request_again(&row, &request)?,
+        match selection::stored_request(tx.conn, &row)? {
+            Some(request) => request::request_again(tx, &row, &request)?,
             // Recording a failure fills the row, so this is for rows of other hands.
-            None => tx.body_again(&row, letter.body),
+            None => request::body_again(tx, &row, letter.body),
         }
     }
     Ok(Replayed::Reopened { job, run: row.run })
@@ -162,7 +165,7 @@ fn reopen(conn: &mut Conn, row: &JobRow, open_lanes: usize) -> Result<JobRow, Db
     let begun = open_lanes > 0;
     let (state, reason) =
         row.state.next(Move::Reopen { begun }).map_err(|error| DbError::Corrupt(error.to_string()))?;
-    let now = outbox::now(conn)?;
+    let now = clock::now(conn)?;
     let due_at = if begun { None } else { Some(now + FIRST_LOOK_MS) };
     diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
         .set((
@@ -180,7 +183,7 @@ fn reopen(conn: &mut Conn, row: &JobRow, open_lanes: usize) -> Result<JobRow, Db
             dsl::notice_due.eq(false),
         ))
         .execute(conn)?;
-    jobs::lock(conn, row.key)
+    row::lock(conn, row.key)
 }
 
 /// Publishes a letter that no job waits for, as it came.
@@ -193,55 +196,4 @@ fn send(tx: &mut Tx<'_>, letter: KeptLetter) -> Replayed {
     let message_id = letter.item.message_id.unwrap_or(letter.dead_id);
     tx.body_of_nobody(kind, message_id, letter.body);
     Replayed::Sent
-}
-
-/// Gives a job that waits for its body the request that has come. Any other job is left alone, as is one
-/// that somebody else asked for.
-pub(in crate::store) fn fill(
-    conn: &mut Conn,
-    row: JobRow,
-    request: &ShareRequest,
-) -> Result<JobRow, DbError> {
-    use crate::store::schema::jobs::dsl;
-    if !row.waits_for_body() || row.requested_by != request.requested_by {
-        return Ok(row);
-    }
-    let kept = StoredRequest::of(request);
-    let total = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
-    diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
-        .set((
-            dsl::selection.eq(kept.selection),
-            dsl::recipients.eq(kept.recipients),
-            dsl::digest.eq(kept.digest),
-            dsl::secrets_total.eq(request.secrets_named().map(total)),
-            dsl::recipients_total.eq(total(request.recipients.len())),
-            dsl::pairs.eq(request.pairs().map(stored)),
-        ))
-        .execute(conn)?;
-    jobs::lock(conn, row.key)
-}
-
-/// Puts the request of a job that has not begun into the outbox once more: the one that its row keeps,
-/// or the replayed body that it waits for. False where there is neither.
-pub(in crate::store) fn ask_again(tx: &mut Tx<'_>, row: &JobRow) -> Result<bool, DbError> {
-    if let Some(request) = jobs::stored_request(tx.conn, row)? {
-        tx.request_again(row, &request)?;
-        return Ok(true);
-    }
-    let Some(body) = awaited_body(tx.conn, row)? else { return Ok(false) };
-    tx.body_again(row, body);
-    Ok(true)
-}
-
-/// The replayed body that a job waits for.
-pub(in crate::store) fn awaited_body(conn: &mut Conn, row: &JobRow) -> Result<Option<Vec<u8>>, DbError> {
-    use crate::store::schema::dead_letters::dsl;
-    Ok(dsl::dead_letters
-        .filter(dsl::job_id.eq(row.job_id.to_string()))
-        .filter(dsl::run.eq(row.run - 1))
-        .filter(dsl::state.eq(DeadState::Replayed.as_str()))
-        .order(dsl::id.desc())
-        .select(dsl::body)
-        .first(conn)
-        .optional()?)
 }

@@ -7,11 +7,16 @@ use crate::contract::StoredRequest;
 use crate::db::{Conn, DbError, Flow};
 use crate::domain::share::OverLimit;
 use crate::domain::{JobId, JobSnapshot, Limits, Selection, ShareRequest};
-use crate::store::job::rows as jobs;
-use crate::store::job::rows::{Columns, Fresh, JobRow};
+use crate::store::job::asked::Allowance;
+use crate::store::job::insert;
+use crate::store::job::insert::Fresh;
+use crate::store::job::row;
+use crate::store::job::row::{Columns, JobRow};
+use crate::store::job::selection;
+use crate::store::job::snapshot;
 use crate::store::schema::jobs as table;
+use crate::store::transact::Store;
 use crate::store::vault::secrets;
-use crate::store::{Allowance, Store};
 
 /// A request that came over HTTP or from the command line.
 #[derive(Debug, Clone)]
@@ -91,7 +96,7 @@ impl Store {
                 asked_here: true,
             };
             // The row first: a repeat in flight waits here for the first one's commit.
-            let Some(key) = jobs::insert(tx, &fresh)? else {
+            let Some(key) = insert::insert(tx, &fresh)? else {
                 return repeated(tx.conn, &request, by_key.as_deref()).map(nothing);
             };
             if unfinished(tx.conn, request.requested_by)? > max_unfinished {
@@ -105,8 +110,8 @@ impl Store {
                 if let Err(over) = request.check_limits(&limits, Some(ids.len())) {
                     return Ok(nothing(Submitted::OverLimit(over)));
                 }
-                jobs::set_totals(tx.conn, key, ids.len(), request.recipients.len())?;
-                jobs::write_snapshot(tx.conn, key, &ids)?;
+                selection::set_totals(tx.conn, key, ids.len(), request.recipients.len())?;
+                selection::write_snapshot(tx.conn, key, &ids)?;
             }
             let bytes = tx.request(key, job_id, &request, &trace)?;
             if bytes > limits.message_bytes {
@@ -114,14 +119,14 @@ impl Store {
                 let (count, limit) = (bytes as u64, limits.message_bytes as u64);
                 return Ok(nothing(Submitted::OverLimit(OverLimit { what: "bytes", count, limit })));
             }
-            let row = jobs::lock(tx.conn, key)?;
+            let row = row::lock(tx.conn, key)?;
             if row.pairs.unwrap_or(0) > allowance.pairs {
                 return Ok(nothing(Submitted::OverAllowance { what: "pairs" }));
             }
             if bytes as u64 > allowance.bytes {
                 return Ok(nothing(Submitted::OverAllowance { what: "bytes" }));
             }
-            Ok(Flow::Commit((Submitted::Accepted(jobs::shown(&row, None, 0)), bytes as u64)))
+            Ok(Flow::Commit((Submitted::Accepted(snapshot::shown(&row, None, 0)), bytes as u64)))
         })
         .await
     }
@@ -137,7 +142,7 @@ fn repeated(conn: &mut Conn, request: &ShareRequest, key: Option<&str>) -> Resul
         .optional()?;
     let row = JobRow::try_from(row.ok_or_else(|| DbError::Corrupt("a new job's id is taken".to_owned()))?)?;
     if row.digest == Some(StoredRequest::of(request).digest) {
-        Ok(Submitted::Repeated(jobs::snapshot(conn, &row)?))
+        Ok(Submitted::Repeated(snapshot::snapshot(conn, &row)?))
     } else {
         Ok(Submitted::KeyConflict)
     }

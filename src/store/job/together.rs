@@ -16,19 +16,20 @@ use crate::db::{DbError, Flow, statement};
 use crate::domain::job::Move;
 use crate::domain::plan::{ChunkPlan, Plan, plan};
 use crate::domain::{Counts, FailReason, JobId, JobKey, JobState, SecretId, Selection, ShareRequest};
+use crate::store::codes::id;
 
 use crate::store::job::begin::{BeginOptions, Begun, NO_LANE};
 use crate::store::job::ending;
 use crate::store::job::ending::Ending;
 use crate::store::job::rejections;
 use crate::store::job::rejections::Rejected;
-use crate::store::job::rows as jobs;
-use crate::store::job::rows::JobRow;
+use crate::store::job::row;
+use crate::store::job::row::JobRow;
+use crate::store::transact::{LOCKS_OF_MANY, LOCKS_OF_WORK, Store};
 use crate::store::tx::Tx;
 use crate::store::vault::facts;
 use crate::store::vault::facts::Asked;
 use crate::store::vault::grants;
-use crate::store::{LOCKS_OF_MANY, LOCKS_OF_WORK, Store};
 
 impl Store {
     /// Begins and ends small jobs in one transaction. The answers are in their order; `None`: nothing was
@@ -223,7 +224,7 @@ fn insert(
         tx.now_is(row.requested_at);
     }
     let corrupt = || DbError::Corrupt("jobs.job_id of a new job".to_owned());
-    new.into_iter().map(|row| Ok((row.job_id.parse().map_err(|()| corrupt())?, facts::id(row.id)?))).collect()
+    new.into_iter().map(|row| Ok((row.job_id.parse().map_err(|()| corrupt())?, id(row.id)?))).collect()
 }
 
 #[derive(QueryableByName)]
@@ -269,6 +270,6 @@ fn found(tx: &mut Tx<'_>, ids: Vec<JobId>) -> Result<HashMap<JobId, JobRow>, DbE
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = jobs::lock_free(tx, ids)?;
+    let rows = row::lock_free(tx, ids)?;
     Ok(rows.into_iter().map(|row| (row.job_id, row)).collect())
 }

@@ -7,7 +7,8 @@ use diesel::sql_types::{BigInt, Text};
 
 use crate::db::{Conn, DbError, statement};
 
-use crate::store::{Store, millis};
+use crate::store::codes::millis;
+use crate::store::transact::Store;
 
 /// A check that is nowhere is asked for again after this: the queue was emptied by hand.
 const LOST: Duration = Duration::from_secs(600);

@@ -1,6 +1,6 @@
-//! Messages as rows: the outbox, which is sent, and the dead letters, which were not handled.
+//! Messages as rows: the outbox as the relay sees it, and the dead letters.
 
 pub(super) mod checks;
-pub(super) mod dead;
-pub(super) mod dead_desk;
-pub(super) mod outbox;
+pub(super) mod desk;
+pub(super) mod letters;
+pub(super) mod sending;

@@ -9,10 +9,10 @@ use crate::db::DbError;
 use crate::domain::plan::{PrincipalFact, recipient_rejection};
 use crate::domain::text::{id_of, words};
 use crate::domain::{Permission, PrincipalId, PrincipalKind, Recipient, RejectReason};
-use crate::store::Store;
 use crate::store::people::membership::visible_to;
 use crate::store::schema::principals;
-use crate::store::vault::reach::found;
+use crate::store::search::found;
+use crate::store::transact::Store;
 
 /// Somebody who can sign in.
 #[derive(Debug, Clone, PartialEq, Eq)]

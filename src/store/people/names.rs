@@ -9,9 +9,9 @@ use diesel::{RunQueryDsl, sql_query};
 use crate::db::DbError;
 use crate::domain::text::{fold, words};
 use crate::domain::{PrincipalId, PrincipalKind, SecretId};
-use crate::store::Store;
 use crate::store::people::membership::visible_to;
-use crate::store::vault::reach::found;
+use crate::store::search::found;
+use crate::store::transact::Store;
 
 /// A principal that a name stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]

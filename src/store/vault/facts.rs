@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::db::{Conn, DbError, statement};
 use crate::domain::plan::{Access, Facts, PrincipalFact, SecretFact};
 use crate::domain::{PrincipalId, PrincipalKind, Recipient, SecretId};
+use crate::store::codes::id;
 
 use crate::store::people::membership::{acting_as, visible_to};
 
@@ -59,11 +60,6 @@ impl PrincipalRow {
         facts.principals.insert(id(self.id)?, fact);
         Ok(())
     }
-}
-
-/// A stored id as its type.
-pub(in crate::store) fn id<T: TryFrom<i64, Error = String>>(number: i64) -> Result<T, DbError> {
-    T::try_from(number).map_err(DbError::Corrupt)
 }
 
 /// Whether the person exists, is active and has an account.

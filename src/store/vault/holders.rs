@@ -5,9 +5,9 @@ use diesel::sql_types::{BigInt, Bool, Nullable, SmallInt, Text};
 
 use crate::db::DbError;
 use crate::domain::{JobId, Permission, PrincipalId, PrincipalKind, SecretId};
-use crate::store::Store;
 use crate::store::people::membership::visible_to;
 use crate::store::schema::grants;
+use crate::store::transact::Store;
 use crate::store::vault::secret::{Edited, reach_of};
 
 /// A grant as people read it.

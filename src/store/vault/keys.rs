@@ -7,7 +7,7 @@ use diesel::sql_types::{BigInt, Bool, Text};
 use diesel::{QueryableByName, RunQueryDsl};
 
 use crate::db::{DbError, statement};
-use crate::store::Store;
+use crate::store::transact::Store;
 
 /// More than anybody has; what is beyond them is not needed to tell that a key is wrong.
 const MOST_KEYS: usize = 8;

@@ -1,6 +1,7 @@
 //! Secrets and who may do what with them.
 
 pub(super) mod facts;
+pub(super) mod filter;
 pub(super) mod grants;
 pub(super) mod holders;
 pub(super) mod keys;

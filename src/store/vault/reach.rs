@@ -9,10 +9,11 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use crate::db::{Conn, DbError};
-use crate::domain::text::{id_of, normal};
+use crate::domain::text::normal;
 use crate::domain::{PrincipalId, Reach, SecretId, text};
 use crate::store::people::membership::acting_as;
-use crate::store::vault::secrets::{OwnedBy, SecretCursor, SecretFilter, SecretItem, SecretSort};
+use crate::store::search::found;
+use crate::store::vault::filter::{OwnedBy, SecretCursor, SecretFilter, SecretItem, SecretSort};
 
 /// A level of the queries as what it means.
 pub(in crate::store) fn reach(level: i64) -> Result<Reach, DbError> {
@@ -78,22 +79,6 @@ impl Wanted {
         let words = text::words(&filter.search);
         Self { list: conn.word_list(&words), words, tag: normal(&filter.tag).into_owned() }
     }
-}
-
-/// The condition that every word is found in the folded copy of a row of `table`, or is its id. `parameter`
-/// stands for the list of words ([`Conn::word_list`]).
-pub(in crate::store) fn found(conn: &Conn, table: &str, parameter: &str, words: &[String]) -> String {
-    let find = conn.find();
-    let each = words.iter().enumerate().map(|(place, word)| {
-        let found = format!("{find}({table}.search_text, {}) > 0", conn.word(parameter, place));
-        match id_of(word) {
-            Some(id) => format!("({found} OR {table}.id = {id})"),
-            None => found,
-        }
-    });
-    // A parameter has to stand in the text, also where there is no word.
-    let all: Vec<String> = [format!("{parameter} <> ' '")].into_iter().chain(each).collect();
-    all.join(" AND ")
 }
 
 /// Somebody else than `$1` has a grant on the secret `s`.

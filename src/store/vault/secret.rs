@@ -6,9 +6,9 @@ use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use crate::db::{Conn, DbError, Flow};
 use crate::domain::text::secret_search_text;
 use crate::domain::{PrincipalId, Reach, SecretId, SecretPatch};
-use crate::store::Store;
 use crate::store::people::membership::acting_as;
 use crate::store::schema::{secret_tags, secrets};
+use crate::store::transact::Store;
 use crate::store::vault::reach::{SHARED, reach, tags};
 
 /// A secret with everything but the client secret.

@@ -9,11 +9,12 @@ use serde::Serialize;
 use crate::db::{Conn, DbError};
 use crate::domain::PrincipalKind;
 use crate::domain::import::{ImportLine, PersonalGroup, Secret, User, UserGroup};
+use crate::store::people::import::kinds::ImportError;
 use crate::store::people::import::rows::{
     MEMBER, MemberRow, PRINCIPAL, PrincipalRow, SECRET, SecretRow, TAG, TagRow, json, names, replaced,
     rows_of,
 };
-use crate::store::people::import::{ImportError, Open};
+use crate::store::people::import::unsettled::Unsettled;
 
 /// Rows (members and tags included) after which a batch is written.
 const FULL_ROWS: usize = 10_000;
@@ -97,7 +98,11 @@ impl Batch {
     }
 
     /// Writes what is here and empties the batch.
-    pub(in crate::store) fn flush(&mut self, conn: &mut Conn, open: &mut Open) -> Result<(), ImportError> {
+    pub(in crate::store) fn flush(
+        &mut self,
+        conn: &mut Conn,
+        open: &mut Unsettled,
+    ) -> Result<(), ImportError> {
         let batch = std::mem::take(self);
         if !batch.principals.is_empty() {
             batch.write_principals(conn, open)?;
@@ -108,7 +113,7 @@ impl Batch {
         Ok(())
     }
 
-    fn write_principals(&self, conn: &mut Conn, open: &mut Open) -> Result<(), ImportError> {
+    fn write_principals(&self, conn: &mut Conn, open: &mut Unsettled) -> Result<(), ImportError> {
         let rows = json(&self.principals)?;
         let from = rows_of(conn, PRINCIPAL);
         let lines = |id: &i64| self.principal_lines.get(id).copied().unwrap_or_default();
@@ -137,7 +142,7 @@ impl Batch {
         Ok(())
     }
 
-    fn write_secrets(&self, conn: &mut Conn, open: &mut Open) -> Result<(), ImportError> {
+    fn write_secrets(&self, conn: &mut Conn, open: &mut Unsettled) -> Result<(), ImportError> {
         let rows = json(&self.secrets)?;
         let from = rows_of(conn, SECRET);
         let lines = |id: &i64| self.secret_lines.get(id).copied().unwrap_or_default();

@@ -6,7 +6,7 @@ use zeroize::Zeroize as _;
 
 use crate::contract::decode_import_line;
 use crate::domain::import::ImportLine;
-use crate::store::people::import::{ImportError, Numbered};
+use crate::store::people::import::kinds::{ImportError, Numbered};
 
 /// The longest line in bytes: a group of about a million members.
 const MAX_LINE: u64 = 16 * 1024 * 1024;

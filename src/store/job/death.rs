@@ -1,106 +1,29 @@
-//! Dead letters: messages that could not be handled, and what each does to a job.
+//! What a dead letter does to the job that it names, in the transaction that keeps the letter.
 
-use bytes::Bytes;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
-use serde_json::{Map, Value};
 
 use crate::contract;
 use crate::contract::{JobRequested, Step};
 use crate::db::{Conn, DbError, Flow, statement};
+use crate::domain::Origin;
 use crate::domain::job::Move;
-use crate::domain::permission::names;
-use crate::domain::{Counts, DeadReason, DeadState, FailReason, JobId, JobSnapshot, JobState, PrincipalId};
+use crate::domain::{Counts, DeadReason, FailReason, JobId, JobSnapshot, JobState, PrincipalId};
+use crate::store::job::request;
+use crate::store::message::letters::DeadLetter;
+use crate::store::message::letters::clean;
 
-use crate::store::Store;
-use crate::store::job::rows as jobs;
-use crate::store::job::rows::{Fresh, JobRow};
-use crate::store::job::{ending, lane_rows, replay};
+use crate::store::job::insert;
+use crate::store::job::insert::Fresh;
+use crate::store::job::row;
+use crate::store::job::row::JobRow;
+use crate::store::job::{ending, lane_rows};
+use crate::store::message::letters;
 use crate::store::schema::dead_letters;
+use crate::store::transact::Store;
 use crate::store::tx::Tx;
 
-/// What a dead message was to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    Request,
-    Step,
-    Event,
-    Unknown,
-}
-
-names!(Origin { Request = "request", Step = "step", Event = "event", Unknown = "unknown" });
-
-/// A message that could not be handled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The same for the same death: a second delivery of it is ignored.
-    pub dead_id: String,
-    pub reason: DeadReason,
-    /// What is wrong, in words; never a value of the message.
-    pub detail: String,
-    pub job_id: Option<JobId>,
-    /// The job's run that it ended, or that it was a step of.
-    pub run: Option<i32>,
-    pub message_id: Option<String>,
-    /// Who published it, as the broker said.
-    pub user_id: Option<String>,
-    /// The broker says that this installation published it.
-    pub is_from_us: bool,
-    pub origin: Origin,
-    /// What its sender set, and the broker: an object of texts.
-    pub headers: Map<String, Value>,
-    /// Cheap to clone.
-    pub body: Bytes,
-    /// A larger body is not read: decoding costs memory.
-    pub readable_bytes: usize,
-    /// Milliseconds since 1970.
-    pub received_at: i64,
-}
-
-/// Inserts or ignores. False where the letter is there already.
-pub(in crate::store) fn insert(tx: &mut Tx<'_>, letter: &DeadLetter) -> Result<bool, DbError> {
-    let cleaned = |(name, value): (&String, &Value)| {
-        let value = value.as_str().map_or_else(|| value.to_string(), clean);
-        (clean(name), Value::from(value))
-    };
-    let headers: Map<String, Value> = letter.headers.iter().map(cleaned).collect();
-    let values = (
-        dead_letters::dead_id.eq(clean(&letter.dead_id)),
-        dead_letters::reason.eq(letter.reason.as_str()),
-        dead_letters::detail.eq(clean(&letter.detail)),
-        dead_letters::job_id.eq(letter.job_id.map(|id| id.to_string())),
-        dead_letters::run.eq(letter.run),
-        dead_letters::message_id.eq(letter.message_id.as_deref().map(clean)),
-        dead_letters::user_id.eq(letter.user_id.as_deref().map(clean)),
-        dead_letters::origin.eq(letter.origin.as_str()),
-        dead_letters::headers.eq(Value::from(headers).to_string()),
-        dead_letters::body.eq(letter.body.as_ref()),
-        dead_letters::received_at.eq(letter.received_at),
-        dead_letters::state.eq(DeadState::Kept.as_str()),
-    );
-    let statement = diesel::insert_into(dead_letters::table).values(values).on_conflict_do_nothing();
-    let inserted = match tx.conn {
-        Conn::Pg(c) => statement.execute(c)?,
-        Conn::Sqlite(c) => statement.execute(c)?,
-    };
-    tx.tally.dead_letters += inserted as u64;
-    Ok(inserted == 1)
-}
-
-/// Properties come from outside: PostgreSQL keeps no NUL in a text.
-fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
 impl Store {
-    /// Keeps a dead letter and nothing else, for one whose effect cannot be had.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn keep_letter(&self, letter: DeadLetter) -> Result<(), DbError> {
-        self.transact(move |tx| insert(tx, &letter).map(|_| Flow::Commit(()))).await
-    }
-
     /// Keeps a dead letter and does to its job what its reason says, in one transaction. A letter
     /// that is there already does nothing. Returns the job, if that failed it.
     ///
@@ -114,7 +37,7 @@ impl Store {
             }
             letter.job_id = letter.job_id.or(effect.job());
             letter.run = letter.run.or(effect.run());
-            let failed = if insert(tx, &letter)? { apply(tx, &effect, &letter)? } else { None };
+            let failed = if letters::insert(tx, &letter)? { apply(tx, &effect, &letter)? } else { None };
             if let Some(job) = &failed {
                 let this = dead_letters::table.filter(dead_letters::dead_id.eq(clean(&letter.dead_id)));
                 diesel::update(this).set(dead_letters::run.eq(job.run)).execute(tx.conn)?;
@@ -250,19 +173,19 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
                 traceparent: &contract::new_traceparent(),
                 asked_here: false,
             };
-            match jobs::insert(tx, &fresh)? {
+            match insert::insert(tx, &fresh)? {
                 Some(key) => {
-                    let row = jobs::lock(tx.conn, key)?;
+                    let row = row::lock(tx.conn, key)?;
                     fail(tx, &row, FailReason::InvalidRequest, &letter.detail)
                 }
                 // A job of that id exists: it is not touched.
                 None => Ok(None),
             }
         }
-        Effect::Unfilled(job, run) => match jobs::lock_by_id(tx.conn, *job)? {
+        Effect::Unfilled(job, run) => match row::lock_by_id(tx.conn, *job)? {
             Some(row) if row.waits_for_body() && row.run == *run => {
                 // The same body has the same fate, whoever sent it; any other says nothing of this run.
-                if replay::awaited_body(tx.conn, &row)?.as_deref() != Some(letter.body.as_ref()) {
+                if request::awaited_body(tx.conn, &row)?.as_deref() != Some(letter.body.as_ref()) {
                     return Ok(None);
                 }
                 fail(tx, &row, FailReason::InvalidRequest, &letter.detail)
@@ -272,13 +195,13 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
         Effect::Request(asked, run) => {
             let trace = asked.traceparent.clone().unwrap_or_else(contract::new_traceparent);
             let fresh = Fresh::by_message(asked, &trace);
-            let row = match jobs::insert(tx, &fresh)? {
-                Some(key) => jobs::lock(tx.conn, key)?,
+            let row = match insert::insert(tx, &fresh)? {
+                Some(key) => row::lock(tx.conn, key)?,
                 // Of a job that is there we have published the request, or due work will: a stranger's copy says
                 // nothing of it.
                 None if !letter.is_from_us => return Ok(None),
-                None => match jobs::lock_by_id(tx.conn, asked.job_id)? {
-                    Some(row) if row.run == *run => replay::fill(tx.conn, row, &asked.request)?,
+                None => match row::lock_by_id(tx.conn, asked.job_id)? {
+                    Some(row) if row.run == *run => insert::fill(tx.conn, row, &asked.request)?,
                     Some(row) => row,
                     None => return Ok(None),
                 },
@@ -290,7 +213,7 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
             Ok(None)
         }
         Effect::Step(step) => {
-            let Some(row) = jobs::lock_by_id(tx.conn, step.job_id)? else { return Ok(None) };
+            let Some(row) = row::lock_by_id(tx.conn, step.job_id)? else { return Ok(None) };
             if row.state != JobState::Running {
                 return Ok(None);
             }

@@ -7,11 +7,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::db::{Conn, DbError};
 use crate::domain::{DeadReason, DeadState, JobId};
+use crate::store::clock;
 
-use crate::store::Store;
-use crate::store::message::dead::Origin;
-use crate::store::message::outbox;
+use crate::domain::Origin;
 use crate::store::schema::dead_letters;
+use crate::store::transact::Store;
 
 /// A dead letter as listings show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,7 +276,7 @@ impl Store {
     pub async fn discard_letter(&self, id: i64) -> Result<Discarded, DbError> {
         self.db
             .write(move |conn| {
-                let now = outbox::now(conn)?;
+                let now = clock::now(conn)?;
                 if discard(conn, id, now)? {
                     return Ok(Discarded::Done);
                 }

@@ -1,0 +1,17 @@
+//! The database's clock: the one clock of jobs, leases and retries, since the clocks of processes may be hours apart.
+
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+
+use crate::db::{Conn, DbError, statement};
+
+/// Milliseconds since 1970 by the database's clock.
+pub(in crate::store) fn now(conn: &mut Conn) -> Result<i64, DbError> {
+    Ok(statement("SELECT now_ms() AS now").get_result::<Now>(conn)?.now)
+}
+
+#[derive(QueryableByName)]
+pub(in crate::store) struct Now {
+    #[diesel(sql_type = BigInt)]
+    pub(in crate::store) now: i64,
+}

@@ -1,0 +1,178 @@
+//! Jobs: their rows, how they are made, locked and read.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+
+use crate::db::{Conn, DbError, statement};
+use crate::domain::{Counts, FailReason, JobId, JobKey, JobState, PrincipalId};
+use crate::store::codes::counts;
+
+use crate::store::clock::Now;
+use crate::store::codes::id;
+use crate::store::schema::jobs;
+use crate::store::tx::Tx;
+
+/// A job's row without the request.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct JobRow {
+    pub(in crate::store) key: JobKey,
+    pub(in crate::store) job_id: JobId,
+    pub(in crate::store) run: i32,
+    pub(in crate::store) state: JobState,
+    pub(in crate::store) reason: Option<FailReason>,
+    pub(in crate::store) requested_by: PrincipalId,
+    pub(in crate::store) digest: Option<String>,
+    pub(in crate::store) traceparent: String,
+    pub(in crate::store) secrets_total: Option<i32>,
+    pub(in crate::store) recipients_total: Option<i32>,
+    pub(in crate::store) pairs: Option<u64>,
+    pub(in crate::store) has_snapshot: bool,
+    pub(in crate::store) counts: Counts,
+    pub(in crate::store) rejections_total: Option<i64>,
+    pub(in crate::store) attempts: i32,
+    pub(in crate::store) failures: i32,
+    pub(in crate::store) not_before: Option<i64>,
+    pub(in crate::store) last_error: Option<String>,
+    pub(in crate::store) requested_at: i64,
+    pub(in crate::store) started_at: Option<i64>,
+    pub(in crate::store) finished_at: Option<i64>,
+}
+
+impl JobRow {
+    /// A replay made it queued without a request: the body that is on its way fills it.
+    pub(in crate::store) fn waits_for_body(&self) -> bool {
+        self.state == JobState::Queued && self.digest.is_none()
+    }
+}
+
+#[derive(Queryable, QueryableByName, Selectable)]
+#[diesel(table_name = jobs)]
+pub(in crate::store) struct Columns {
+    pub(in crate::store) id: i64,
+    job_id: String,
+    run: i32,
+    state: String,
+    reason: Option<String>,
+    requested_by: i64,
+    digest: Option<String>,
+    traceparent: String,
+    secrets_total: Option<i32>,
+    recipients_total: Option<i32>,
+    pairs: Option<i64>,
+    has_snapshot: bool,
+    granted: i64,
+    upgraded: i64,
+    unchanged: i64,
+    rejected: i64,
+    rejections_total: Option<i64>,
+    attempts: i32,
+    failures: i32,
+    not_before: Option<i64>,
+    last_error: Option<String>,
+    requested_at: i64,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+}
+
+impl Columns {
+    /// For statements of ours that lock what they read.
+    pub(in crate::store) const NAMES: &'static str = "id, job_id, run, state, reason, requested_by, digest, traceparent, \
+        secrets_total, recipients_total, pairs, has_snapshot, granted, upgraded, unchanged, rejected, \
+        rejections_total, attempts, failures, not_before, last_error, requested_at, started_at, finished_at";
+}
+
+impl TryFrom<Columns> for JobRow {
+    type Error = DbError;
+
+    fn try_from(row: Columns) -> Result<Self, DbError> {
+        let corrupt = |what: &str| DbError::Corrupt(format!("jobs.{what} of job {}", row.job_id));
+        Ok(Self {
+            key: id(row.id)?,
+            job_id: row.job_id.parse().map_err(|()| corrupt("job_id"))?,
+            run: row.run,
+            state: JobState::from_name(&row.state).ok_or_else(|| corrupt("state"))?,
+            reason: row
+                .reason
+                .as_deref()
+                .map(|name| FailReason::from_name(name).ok_or_else(|| corrupt("reason")))
+                .transpose()?,
+            requested_by: id(row.requested_by)?,
+            pairs: row.pairs.map(|pairs| u64::try_from(pairs).unwrap_or(0)),
+            counts: counts(row.granted, row.upgraded, row.unchanged, row.rejected),
+            rejections_total: row.rejections_total,
+            digest: row.digest,
+            traceparent: row.traceparent,
+            secrets_total: row.secrets_total,
+            recipients_total: row.recipients_total,
+            has_snapshot: row.has_snapshot,
+            attempts: row.attempts,
+            failures: row.failures,
+            not_before: row.not_before,
+            last_error: row.last_error,
+            requested_at: row.requested_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+        })
+    }
+}
+
+/// The job of that id.
+pub(in crate::store) fn find(conn: &mut Conn, job: JobId) -> Result<Option<JobRow>, DbError> {
+    let row: Option<Columns> = jobs::table
+        .filter(jobs::job_id.eq(job.to_string()))
+        .select(Columns::as_select())
+        .first(conn)
+        .optional()?;
+    row.map(JobRow::try_from).transpose()
+}
+
+/// Locks the job's row until the transaction ends and reads it: the first lock of those who end a
+/// job (order everywhere: job, lanes by number, grants by key).
+pub(in crate::store) fn lock(conn: &mut Conn, key: JobKey) -> Result<JobRow, DbError> {
+    if conn.is_pg() {
+        statement("SELECT id FROM jobs WHERE id = $1 FOR UPDATE")
+            .bind::<BigInt, _>(key.get())
+            .execute(conn)?;
+    }
+    read(conn, key)
+}
+
+/// Reads a job's row.
+pub(in crate::store) fn read(conn: &mut Conn, key: JobKey) -> Result<JobRow, DbError> {
+    let row: Columns = jobs::table.filter(jobs::id.eq(key.get())).select(Columns::as_select()).first(conn)?;
+    row.try_into()
+}
+
+/// Locks and reads the job of that id, whatever its state.
+pub(in crate::store) fn lock_by_id(conn: &mut Conn, job: JobId) -> Result<Option<JobRow>, DbError> {
+    Ok(lock_where(conn, [job], conn.for_update())?.pop().map(|(_, row)| row))
+}
+
+/// Locks and reads the jobs of these ids, in the order of their keys, but for those that somebody else holds. It
+/// waits for nobody, and so it tells the transaction's time, too.
+pub(in crate::store) fn lock_free(
+    tx: &mut Tx<'_>,
+    jobs: impl IntoIterator<Item = JobId>,
+) -> Result<Vec<JobRow>, DbError> {
+    let rows = lock_where(tx.conn, jobs, tx.conn.skip_locked())?;
+    if let Some((now, _)) = rows.first() {
+        tx.now_is(*now);
+    }
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+fn lock_where(
+    conn: &mut Conn,
+    jobs: impl IntoIterator<Item = JobId>,
+    locking: &str,
+) -> Result<Vec<(i64, JobRow)>, DbError> {
+    let ids: Vec<serde_json::Value> = jobs.into_iter().map(|job| serde_json::json!([job])).collect();
+    let sql = format!(
+        "SELECT {}, now_ms() AS now FROM jobs WHERE job_id IN (SELECT n.job_id FROM ({}) AS n) ORDER BY id {locking}",
+        Columns::NAMES,
+        conn.each_row("$1", &[("job_id", "text")]),
+    );
+    let rows: Vec<(Columns, Now)> =
+        statement(sql).bind::<Text, _>(serde_json::Value::from(ids).to_string()).load(conn)?;
+    rows.into_iter().map(|(row, now)| Ok((now.now, row.try_into()?))).collect()
+}

@@ -1,0 +1,56 @@
+//! A job as it is shown: its row, with what its lanes have done so far.
+
+use crate::db::{Conn, DbError};
+use crate::domain::event::{REJECTIONS_IN_EVENT, Retry};
+use crate::domain::{JobSnapshot, JobState};
+use crate::store::job::row::JobRow;
+use crate::store::job::{lane_rows, rejections};
+
+/// The job as it is shown, with the first rejections.
+pub(in crate::store) fn snapshot(conn: &mut Conn, row: &JobRow) -> Result<JobSnapshot, DbError> {
+    let lanes = lane_rows::totals(conn, &[row.key])?.remove(&row.key);
+    let total = rejections_total(conn, row)?;
+    let limit = i64::try_from(REJECTIONS_IN_EVENT).unwrap_or(100);
+    let rejections = if total > 0 { rejections::read(conn, row.key, 0, limit)? } else { Vec::new() };
+    Ok(JobSnapshot { rejections, ..shown(row, lanes, total) })
+}
+
+/// Lines of the report: kept with an ended job, counted while it runs.
+pub(in crate::store) fn rejections_total(conn: &mut Conn, row: &JobRow) -> Result<i64, DbError> {
+    row.rejections_total.map_or_else(|| rejections::total(conn, row.key), Ok)
+}
+
+pub(in crate::store) fn shown(
+    row: &JobRow,
+    lanes: Option<lane_rows::Totals>,
+    rejections_total: i64,
+) -> JobSnapshot {
+    let lanes = lanes.unwrap_or_default();
+    let ended = row.state.is_terminal();
+    let (waits, error, next) = if row.attempts > 0 {
+        (true, row.last_error.clone(), row.not_before)
+    } else {
+        (lanes.attempts > 0, lanes.last_error, lanes.not_before)
+    };
+    let retry = (waits && !ended)
+        .then(|| Retry { last_error: error.unwrap_or_else(|| "unknown".to_owned()), next_attempt_at: next });
+    JobSnapshot {
+        job_id: row.job_id,
+        run: row.run,
+        requested_by: row.requested_by,
+        state: if retry.is_some() { JobState::Retrying } else { row.state },
+        reason: row.reason,
+        secrets: row.secrets_total.and_then(|total| u64::try_from(total).ok()),
+        recipients: row.recipients_total.and_then(|total| u64::try_from(total).ok()),
+        pairs: row.pairs,
+        // An ended job has its sum in its row; until then the lanes have the counts.
+        counts: if ended { row.counts } else { row.counts + lanes.counts },
+        rejections: Vec::new(),
+        rejections_total: u64::try_from(rejections_total).unwrap_or(0),
+        attempts: u32::try_from(row.failures + lanes.failures).unwrap_or(0),
+        requested_at: row.requested_at,
+        started_at: row.started_at,
+        finished_at: row.finished_at,
+        retry,
+    }
+}

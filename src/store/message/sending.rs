@@ -1,0 +1,175 @@
+//! What a relay does with the outbox: takes messages that wait, and removes them when the broker has confirmed them.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Integer, Text};
+
+use crate::db::{DbError, statement};
+use crate::store::codes::millis;
+use crate::store::outbox::{Letter, OutboxRow, release};
+use crate::store::schema::outbox;
+use crate::store::transact::Store;
+
+/// Tries after which a message is kept aside: what the broker answers is then about the message, or about
+/// something that an operator has to change.
+pub const TRIES: i32 = 10;
+
+#[derive(QueryableByName)]
+struct Due {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Integer)]
+    bytes: i32,
+}
+
+#[derive(QueryableByName)]
+#[diesel(table_name = outbox)]
+struct Tried {
+    id: i64,
+    tries: i32,
+}
+
+#[derive(QueryableByName)]
+#[diesel(table_name = outbox)]
+struct Columns {
+    id: i64,
+    letter: i16,
+    message_id: String,
+    traceparent: String,
+    body: Vec<u8>,
+    created_at: i64,
+    asides: i32,
+}
+
+impl TryFrom<Columns> for OutboxRow {
+    type Error = DbError;
+
+    fn try_from(row: Columns) -> Result<Self, DbError> {
+        let Columns { id, letter, message_id, traceparent, body, created_at, asides } = row;
+        Ok(Self { id, letter: Letter::from_code(letter)?, message_id, traceparent, body, created_at, asides })
+    }
+}
+
+/// Bytes of messages that a relay reads from the table at once: its memory is not to grow with what waits.
+const BYTES_TAKEN: i64 = 4 * 1024 * 1024;
+
+impl Store {
+    /// Takes up to `limit` messages whose lease has run out, oldest first, and leases them anew. One at
+    /// least, if there is any, and no more than [`BYTES_TAKEN`] of them.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn take_unsent(&self, limit: usize, lease: Duration) -> Result<Vec<OutboxRow>, DbError> {
+        let lease = millis(lease);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.db
+            .write(move |conn| {
+                let sql = format!(
+                    "SELECT id, length(body) AS bytes FROM outbox WHERE leased_until <= now_ms() \
+                     ORDER BY id LIMIT $1 {}",
+                    conn.skip_locked()
+                );
+                let due: Vec<Due> = statement(sql).bind::<BigInt, _>(limit).load(conn)?;
+                let mut bytes = 0;
+                let fits = |row: &&Due| {
+                    let first = bytes == 0;
+                    bytes += i64::from(row.bytes);
+                    first || bytes <= BYTES_TAKEN
+                };
+                let ids = conn.id_list(due.iter().take_while(fits).map(|row| row.id));
+                if due.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let sql = format!(
+                    "UPDATE outbox SET leased_until = now_ms() + $2 WHERE id IN ({}) \
+                     RETURNING id, letter, message_id, traceparent, body, created_at, asides",
+                    conn.each_id("$1")
+                );
+                let rows: Vec<Columns> =
+                    statement(sql).bind::<Text, _>(ids).bind::<BigInt, _>(lease).load(conn)?;
+                let mut rows: Vec<OutboxRow> =
+                    rows.into_iter().map(OutboxRow::try_from).collect::<Result<_, _>>()?;
+                rows.sort_unstable_by_key(|row| row.id);
+                Ok(rows)
+            })
+            .await
+    }
+
+    /// Removes messages that the broker has confirmed.
+    ///
+    /// # Errors
+    /// Where the database fails; the messages are sent once more then, with the same ids.
+    pub async fn remove_sent(&self, ids: Vec<i64>) -> Result<(), DbError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.db
+            .write(move |conn| {
+                let sql = format!("DELETE FROM outbox WHERE id IN ({})", conn.each_id("$1"));
+                let list = conn.id_list(ids);
+                statement(sql).bind::<Text, _>(list).execute(conn)?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Gives messages up that could not be sent: any relay may take them at once.
+    ///
+    /// # Errors
+    /// Where the database fails; their lease runs out by itself.
+    pub async fn release_unsent(&self, ids: Vec<i64>) -> Result<(), DbError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.db.write(move |conn| release(conn, ids)).await
+    }
+
+    /// Counts one more try of messages that the broker did not take though it answered, and keeps each for another
+    /// time: until its lease runs out, and after [`TRIES`] of them for `hold`. Returns how often each was tried.
+    ///
+    /// # Errors
+    /// Where the database fails; their leases run out by themselves.
+    pub async fn not_taken(&self, ids: Vec<i64>, hold: Duration) -> Result<Vec<(i64, i32)>, DbError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.db
+            .write(move |conn| {
+                let sql = format!(
+                    "UPDATE outbox SET tries = tries + 1, \
+                     leased_until = CASE WHEN tries + 1 >= {TRIES} THEN now_ms() + $2 ELSE leased_until END \
+                     WHERE id IN ({}) RETURNING id, tries",
+                    conn.each_id("$1")
+                );
+                let ids = conn.id_list(ids);
+                let rows: Vec<Tried> =
+                    statement(sql).bind::<Text, _>(ids).bind::<BigInt, _>(millis(hold)).load(conn)?;
+                Ok(rows.into_iter().map(|row| (row.id, row.tries)).collect())
+            })
+            .await
+    }
+
+    /// Frees what relays were about to send. To be called when the only process that has a relay starts: whoever
+    /// leased a message then is gone. What was put aside keeps its time.
+    ///
+    /// # Errors
+    /// Where the database fails; the leases run out by themselves.
+    pub async fn recover_unsent(&self) -> Result<(), DbError> {
+        self.db
+            .write(|conn| {
+                let leased = outbox::table.filter(outbox::leased_until.gt(0)).filter(outbox::asides.eq(0));
+                diesel::update(leased).set(outbox::leased_until.eq(0)).execute(conn)?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// How many messages wait to be sent.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn unsent(&self) -> Result<i64, DbError> {
+        self.db.read(|conn| Ok(outbox::table.count().get_result(conn)?)).await
+    }
+}

@@ -1,0 +1,182 @@
+//! The outbox: messages that were committed with the change they tell of, and wait to be sent.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text};
+
+use crate::db::{Conn, DbError, statement};
+use crate::domain::event::EventKind;
+use crate::store::clock::Now;
+
+use crate::store::codes::millis;
+use crate::store::schema::outbox;
+
+/// What a message is. The relay knows where each goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Letter {
+    Request,
+    Step,
+    Event(EventKind),
+}
+
+impl Letter {
+    const ALL: [Self; 7] = [
+        Self::Request,
+        Self::Step,
+        Self::Event(EventKind::Accepted),
+        Self::Event(EventKind::Progress),
+        Self::Event(EventKind::Completed),
+        Self::Event(EventKind::Failed),
+        Self::Event(EventKind::Cancelled),
+    ];
+
+    /// The number in `outbox.letter`. Numbers from [`FIRST_TERMINAL`] on are terminal events.
+    pub(in crate::store) fn code(self) -> i16 {
+        match self {
+            Self::Request => 1,
+            Self::Step => 2,
+            Self::Event(EventKind::Accepted) => 3,
+            Self::Event(EventKind::Progress) => 4,
+            Self::Event(EventKind::Completed) => FIRST_TERMINAL,
+            Self::Event(EventKind::Failed) => 6,
+            Self::Event(EventKind::Cancelled) => 7,
+        }
+    }
+
+    pub(in crate::store) fn from_code(code: i16) -> Result<Self, DbError> {
+        Self::ALL
+            .into_iter()
+            .find(|letter| letter.code() == code)
+            .ok_or_else(|| DbError::Corrupt(format!("outbox.letter is {code}")))
+    }
+}
+
+/// The first number of a terminal event in `outbox.letter`.
+pub(in crate::store) const FIRST_TERMINAL: i16 = 5;
+
+/// A message that waits to be sent.
+#[derive(Debug, Clone)]
+pub struct OutboxRow {
+    pub id: i64,
+    pub letter: Letter,
+    pub message_id: String,
+    pub traceparent: String,
+    pub body: Vec<u8>,
+    /// Milliseconds since 1970.
+    pub created_at: i64,
+    /// How often its request was put aside (see [`super::Aside`]).
+    pub asides: i32,
+}
+
+#[derive(Clone, Insertable)]
+#[diesel(table_name = outbox)]
+pub(in crate::store) struct NewLetter {
+    pub(in crate::store) letter: i16,
+    pub(in crate::store) message_id: String,
+    pub(in crate::store) traceparent: String,
+    pub(in crate::store) body: Vec<u8>,
+    pub(in crate::store) job: Option<i64>,
+    pub(in crate::store) lane: Option<i32>,
+    pub(in crate::store) created_at: i64,
+    pub(in crate::store) leased_until: i64,
+}
+
+/// Bytes of a message that goes to this process's relay directly. Larger ones are not kept in memory twice:
+/// a relay reads them from the table.
+const LARGEST_HANDED_OVER: usize = 64 * 1024;
+
+/// Whether a message of this body goes to this process's relay directly.
+pub(in crate::store) fn is_handed_over(body: &[u8]) -> bool {
+    body.len() <= LARGEST_HANDED_OVER
+}
+
+/// Inserts messages. Those that are handed over are leased for `lease` by the database's clock (zero: free to
+/// take, as the others are).
+pub(in crate::store) fn insert(
+    conn: &mut Conn,
+    letters: Vec<NewLetter>,
+    lease: Duration,
+) -> Result<Vec<OutboxRow>, DbError> {
+    if letters.is_empty() {
+        return Ok(Vec::new());
+    }
+    let lease = millis(lease);
+    let mut ids = match conn {
+        Conn::Pg(conn) => insert_postgres(conn, &letters, lease)?,
+        Conn::Sqlite(conn) => insert_sqlite(conn, &letters, lease)?,
+    };
+    // Ids are given in the order of the rows.
+    ids.sort_unstable();
+    ids.into_iter()
+        .zip(letters)
+        .map(|(id, letter)| {
+            Ok(OutboxRow {
+                id,
+                letter: Letter::from_code(letter.letter)?,
+                message_id: letter.message_id,
+                traceparent: letter.traceparent,
+                body: letter.body,
+                created_at: letter.created_at,
+                asides: 0,
+            })
+        })
+        .collect()
+}
+
+/// All in one statement: bodies are bytes, which only PostgreSQL's arrays can hold.
+fn insert_postgres(conn: &mut PgConnection, letters: &[NewLetter], lease: i64) -> Result<Vec<i64>, DbError> {
+    let sql = "INSERT INTO outbox (letter, message_id, traceparent, body, job, lane, created_at, leased_until) \
+               SELECT l.letter, l.message_id, l.traceparent, l.body, l.job, l.lane, l.created_at, \
+               CASE WHEN l.leased THEN now_ms() + $9 ELSE 0 END \
+               FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY \
+               AS l (letter, message_id, traceparent, body, job, lane, created_at, leased, place) \
+               ORDER BY l.place RETURNING id";
+    let each = letters.iter();
+    let rows: Vec<Id> = statement(sql)
+        .bind::<Array<SmallInt>, _>(each.clone().map(|of| of.letter).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(each.clone().map(|of| of.message_id.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(each.clone().map(|of| of.traceparent.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Binary>, _>(each.clone().map(|of| of.body.as_slice()).collect::<Vec<_>>())
+        .bind::<Array<Nullable<BigInt>>, _>(each.clone().map(|of| of.job).collect::<Vec<_>>())
+        .bind::<Array<Nullable<Integer>>, _>(each.clone().map(|of| of.lane).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(each.clone().map(|of| of.created_at).collect::<Vec<_>>())
+        .bind::<Array<Bool>, _>(each.map(|of| lease > 0 && is_handed_over(&of.body)).collect::<Vec<_>>())
+        .bind::<BigInt, _>(lease)
+        .load(conn)?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// One by one: there is no way to a server to be saved.
+fn insert_sqlite(
+    conn: &mut SqliteConnection,
+    letters: &[NewLetter],
+    lease: i64,
+) -> Result<Vec<i64>, DbError> {
+    let until = match lease {
+        0 => 0,
+        lease => statement("SELECT now_ms() AS now").get_result::<Now>(conn)?.now + lease,
+    };
+    letters
+        .iter()
+        .map(|letter| {
+            let leased_until = if is_handed_over(&letter.body) { until } else { 0 };
+            let row = NewLetter { leased_until, ..letter.clone() };
+            Ok(diesel::insert_into(outbox::table).values(row).returning(outbox::id).get_result(conn)?)
+        })
+        .collect()
+}
+
+#[derive(QueryableByName)]
+struct Id {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+}
+
+/// Gives messages up that could not be sent: any relay may take them at once.
+pub(in crate::store) fn release(conn: &mut Conn, ids: Vec<i64>) -> Result<(), DbError> {
+    let sql = format!("UPDATE outbox SET leased_until = 0 WHERE id IN ({})", conn.each_id("$1"));
+    let list = conn.id_list(ids);
+    statement(sql).bind::<Text, _>(list).execute(conn)?;
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! Import: people, groups and secrets, a file in one transaction.
+//!
+//! Lines come in any order and are written in batches as they are read, so memory is bounded by the
+//! batch and by 16 bytes an id, of lines and of users that are referred to. What can be known only at the end (a
+//! member whose own line comes later, a username that passes from one person to another) is checked
+//! at the end of the transaction; every refusal names a line and changes nothing.
+
+use std::collections::HashMap;
+use std::io::BufRead;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::sql_types::BigInt;
+use diesel::{RunQueryDsl, sql_query};
+
+use crate::db::{Conn, DbError, Flow};
+use crate::domain::import::ImportLine;
+use crate::store::people::import::batch::Batch;
+use crate::store::people::import::kinds::ImportError;
+use crate::store::people::import::kinds::Imported;
+use crate::store::people::import::kinds::Numbered;
+use crate::store::people::import::kinds::Sealer;
+use crate::store::people::import::lines::Lines;
+use crate::store::people::import::unsettled::Unsettled;
+use crate::store::transact::Store;
+
+impl Store {
+    /// Imports JSON Lines in one transaction. What is there is replaced (members and tags included),
+    /// so the same file can be imported again; a secret's line without a client secret keeps the one
+    /// there is. Two lines with one id are refused: nobody could say which of them counts. Blank lines are skipped.
+    ///
+    /// # Errors
+    /// The line that is wrong; nothing was changed then.
+    pub async fn import(
+        &self,
+        lines: impl BufRead + Send + 'static,
+        sealer: Option<Sealer>,
+    ) -> Result<Imported, ImportError> {
+        self.in_one_transaction(move |conn| run(conn, Lines::new(lines), sealer)).await
+    }
+
+    /// Imports given lines, as [`Store::import`] does, but only where there is no principal and no
+    /// secret yet: `None` otherwise.
+    ///
+    /// # Errors
+    /// As [`Store::import`].
+    pub async fn import_if_empty(
+        &self,
+        lines: impl IntoIterator<Item = ImportLine> + Send + 'static,
+        sealer: Option<Sealer>,
+    ) -> Result<Option<Imported>, ImportError> {
+        self.in_one_transaction(move |conn| {
+            take_turns(conn)?;
+            if !is_empty(conn)? {
+                return Ok(None);
+            }
+            run(conn, (1..).zip(lines).map(Ok), sealer).map(Some)
+        })
+        .await
+    }
+
+    async fn in_one_transaction<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Conn) -> Result<T, ImportError> + Send + 'static,
+    ) -> Result<T, ImportError> {
+        self.db
+            .unhurried()
+            .write_or_not(move |conn| match work(conn) {
+                Ok(value) => Ok(Flow::Commit(Ok(value))),
+                Err(ImportError::Db(error)) => Err(error),
+                Err(refused) => Ok(Flow::Rollback(Err(refused))),
+            })
+            .await?
+    }
+}
+
+#[derive(diesel::QueryableByName)]
+struct AnyId {
+    #[diesel(sql_type = BigInt)]
+    _id: i64,
+}
+
+fn is_empty(conn: &mut Conn) -> Result<bool, DbError> {
+    let any = "SELECT id FROM principals UNION ALL SELECT id FROM secrets LIMIT 1";
+    Ok(sql_query(any).load::<AnyId>(conn)?.is_empty())
+}
+
+/// Two imports would wait for each other's rows in different orders: the second waits for the first.
+/// On SQLite, write transactions are alone anyway.
+fn take_turns(conn: &mut Conn) -> Result<(), DbError> {
+    if conn.is_pg() {
+        conn.batch_execute(
+            // The second: whoever writes the lines may be slow (a pipe), and the transaction is idle
+            // meanwhile.
+            "SELECT pg_advisory_xact_lock(7220231); SET LOCAL idle_in_transaction_session_timeout = 0",
+        )?;
+    }
+    Ok(())
+}
+
+fn run(
+    conn: &mut Conn,
+    lines: impl Iterator<Item = Numbered>,
+    sealer: Option<Sealer>,
+) -> Result<Imported, ImportError> {
+    take_turns(conn)?;
+    let mut importer = Importer {
+        sealer,
+        batch: Batch::default(),
+        open: Unsettled::default(),
+        ids: Ids::default(),
+        imported: Imported::default(),
+    };
+    for line in lines {
+        let (number, line) = line?;
+        importer.take(conn, number, &line)?;
+    }
+    importer.batch.flush(conn, &mut importer.open)?;
+    importer.open.check(conn)?;
+    Ok(importer.imported)
+}
+
+struct Importer {
+    sealer: Option<Sealer>,
+    batch: Batch,
+    open: Unsettled,
+    ids: Ids,
+    imported: Imported,
+}
+
+/// The ids of the lines so far, each with its line.
+#[derive(Default)]
+struct Ids {
+    principals: HashMap<i64, u64>,
+    secrets: HashMap<i64, u64>,
+}
+
+impl Ids {
+    fn take(&mut self, number: u64, line: &ImportLine) -> Result<(), ImportError> {
+        let (ids, id) = match line {
+            ImportLine::User(user) => (&mut self.principals, user.id.get()),
+            ImportLine::UserGroup(group) => (&mut self.principals, group.id.get()),
+            ImportLine::PersonalGroup(group) => (&mut self.principals, group.id.get()),
+            ImportLine::Secret(secret) => (&mut self.secrets, secret.id.get()),
+        };
+        match ids.insert(id, number) {
+            None => Ok(()),
+            Some(first) => Err(ImportError::line(number, format!("id {id} is that of line {first} already"))),
+        }
+    }
+}
+
+impl Importer {
+    fn take(&mut self, conn: &mut Conn, number: u64, line: &ImportLine) -> Result<(), ImportError> {
+        self.ids.take(number, line)?;
+        if self.batch.is_full() || self.batch.overlaps(line) {
+            self.batch.flush(conn, &mut self.open)?;
+        }
+        match line {
+            ImportLine::User(user) => {
+                self.batch.add_user(number, user);
+                self.imported.users += 1;
+            }
+            ImportLine::UserGroup(group) => {
+                self.open.refer(number, group.members.iter());
+                self.batch.add_user_group(number, group);
+                self.imported.user_groups += 1;
+            }
+            ImportLine::PersonalGroup(group) => {
+                self.open.refer(number, group.members.iter().chain([&group.owner]));
+                self.batch.add_personal_group(number, group);
+                self.imported.personal_groups += 1;
+            }
+            ImportLine::Secret(secret) => {
+                self.open.refer(number, [&secret.owner]);
+                let sealed = match (&secret.client_secret, &self.sealer) {
+                    (None, _) => None,
+                    (Some(_), None) => return Err(ImportError::NoKey { line: number }),
+                    (Some(value), Some(seal)) => {
+                        Some(seal(secret.id, value).map_err(|problem| ImportError::line(number, problem))?)
+                    }
+                };
+                self.batch.add_secret(number, secret, sealed);
+                self.imported.secrets += 1;
+            }
+        }
+        Ok(())
+    }
+}

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use embedded::Embedded;
 pub use faulty::{Call, Faults, Faulty};
-pub use rabbitmq::{Rabbit, RabbitOptions};
+pub use rabbitmq::{Rabbit, RabbitOptions, management};
 pub use topology::{Exchange, Queue, Topology};
 
 /// A message on its way to an exchange.

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_rs::traits::Reactor as _;
@@ -85,7 +86,7 @@ impl Attempt<'_> {
         let cut = Cut::of(socket.get_ref()).map_err(broken)?;
         let mut stream = AsyncTcpStream::Plain(socket);
         if uri.scheme == AMQPScheme::AMQPS {
-            let tls = tls(self.inner).map_err(broken)?;
+            let tls = tls(self.inner.options.ca_file.as_deref()).map_err(broken)?;
             stream = stream.into_tls(&host.name, tls.as_ref()).await.map_err(broken)?;
         }
         let stream = Mending::new(stream, Frames::new(uri.query.frame_max, Arc::clone(&self.inner.mended)));
@@ -115,8 +116,7 @@ async fn handshake(
 
 /// Whom TLS trusts: the system's authorities, and those of the file that is set. Read each time, so that a file may be
 /// replaced.
-fn tls(inner: &Inner) -> io::Result<OwnedTLSConfig> {
-    let file = inner.options.ca_file.as_deref();
+pub(super) fn tls(file: Option<&Path>) -> io::Result<OwnedTLSConfig> {
     let cert_chain = file.map(|file| {
         std::fs::read_to_string(file)
             .map_err(|error| io::Error::other(format!("broker.ca_file {}: {error}", file.display())))

@@ -38,6 +38,7 @@ mod model;
 mod outages;
 mod page;
 mod panics;
+mod policies;
 mod process;
 mod production;
 mod properties;

@@ -3,7 +3,7 @@
 
 mod bodies;
 mod doubled;
-mod frames;
+pub mod frames;
 pub mod host;
 mod letters;
 mod names;

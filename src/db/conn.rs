@@ -9,6 +9,7 @@ use diesel::{Connection, PgConnection, SqliteConnection};
 
 use crate::db::error::DbError;
 use crate::db::pool::{Clock, DbOptions};
+use crate::db::refusal;
 
 /// A connection to the production store (PostgreSQL) or the embedded one (SQLite).
 #[derive(diesel::MultiConnection)]
@@ -204,7 +205,7 @@ impl Target {
         match self {
             Self::Postgres { url } => {
                 let mut connection = PgConnection::establish(&with_timeouts(url, options))
-                    .map_err(|error| failed(error.to_string().trim().replace('\n', "; ")))?;
+                    .map_err(|error| refusal::of(self, url, &error.to_string()))?;
                 connection
                     .batch_execute(&format!(
                         "{}; SET idle_in_transaction_session_timeout = {}; {SESSION}",

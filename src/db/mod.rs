@@ -11,8 +11,11 @@ mod connections;
 mod error;
 mod migrate;
 mod pool;
+mod refusal;
 mod statement;
 mod steps;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use advice::advice;
 pub use conn::{Conn, Target};

@@ -92,7 +92,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("chacha20poly1305", &["vault.rs"]),
     ("clap", &["main.rs", "cli/"]),
     ("indicatif", &["cli/"]),
+    ("openssl", &["db/tls.rs"]),
+    ("postgres_openssl", &["db/tls.rs"]),
     ("rustix", &["files/", "gateway/serving/"]),
+    ("tokio_postgres", &["db/refusal.rs", "db/tls.rs"]),
     ("toml", &["config/"]),
 ];
 

@@ -42,6 +42,7 @@ mod policies;
 mod process;
 mod production;
 mod properties;
+mod refusals;
 mod relay;
 mod share;
 mod sim;

@@ -8,6 +8,7 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, SqliteConnection};
 
 use crate::db::error::DbError;
+use crate::db::limit::Limit;
 use crate::db::pool::{Clock, DbOptions};
 use crate::db::refusal;
 
@@ -85,6 +86,13 @@ impl Conn {
     #[must_use]
     pub fn find(&self) -> &'static str {
         if self.is_pg() { "strpos" } else { "instr" }
+    }
+
+    /// A condition that is true as long as the statement has time, for statements that look at many rows: SQLite has to
+    /// be asked at each of them.
+    #[must_use]
+    pub fn in_time(&self) -> &'static str {
+        if self.is_pg() { "true" } else { "in_time()" }
     }
 
     /// A line break, and a tab, as SQL.
@@ -200,7 +208,8 @@ impl Target {
         matches!(self, Self::Sqlite { .. })
     }
 
-    pub(super) fn connect(&self, options: &DbOptions, clock: &Clock) -> Result<Conn, DbError> {
+    /// `limit` is what SQLite's statements will look at.
+    pub(super) fn connect(&self, options: &DbOptions, clock: &Clock, limit: &Limit) -> Result<Conn, DbError> {
         let failed = |message: String| DbError::Connect { target: self.to_string(), message };
         match self {
             Self::Postgres { url } => {
@@ -236,6 +245,7 @@ impl Target {
                     .map_err(|error| failed(error.to_string()))?;
                 let clock = clock.clone();
                 now_ms_utils::register_nondeterministic_impl(&connection, move || clock.now_ms())
+                    .and_then(|()| limit.register(&connection))
                     .map_err(|error| failed(error.to_string()))?;
                 Ok(Conn::Sqlite(connection))
             }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::db::conn::{Conn, Target};
 use crate::db::error::DbError;
+use crate::db::limit::Limit;
 use crate::db::pool::{Clock, Connections, DbOptions};
 
 /// What every handle on one database shares.
@@ -50,6 +51,8 @@ impl Drop for Waiting<'_> {
 /// A connection and what tells whether it may be used again.
 struct Kept {
     conn: Conn,
+    /// SQLite's time for a statement.
+    limit: Limit,
     generation: u64,
     /// It is closed after this.
     ends: Instant,
@@ -240,14 +243,16 @@ impl Inner {
 
     fn connect(&self) -> Result<Kept, DbError> {
         let generation = self.generation.load(Ordering::Relaxed);
-        let mut conn = self.target.connect(&self.options, &self.clock)?;
+        let limit = Limit::new();
+        let mut conn = self.target.connect(&self.options, &self.clock, &limit)?;
         if let Some(file) = self.file_now() {
             self.file.get_or_init(|| file);
         }
-        let statements = Arc::clone(&self.statements);
+        let (statements, of_each) = (Arc::clone(&self.statements), limit.clone());
         conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
             if matches!(event, InstrumentationEvent::StartQuery { .. }) {
                 statements.fetch_add(1, Ordering::Relaxed);
+                of_each.begin();
             }
         });
         // SQLite's last as long as the process: opening the file anew would change nothing.
@@ -255,7 +260,7 @@ impl Inner {
             true => FOR_EVER,
             false => self.options.max_lifetime.mul_f64(rand::random_range(0.875..1.125)),
         };
-        Ok(Kept { conn, generation, ends: Instant::now() + lifetime, idle_since: None })
+        Ok(Kept { conn, limit, generation, ends: Instant::now() + lifetime, idle_since: None })
     }
 
     fn give_back(&self, way: Way, mut kept: Kept, failure: Option<&DbError>) {
@@ -295,6 +300,10 @@ const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 impl Kept {
     fn prepare(&mut self, way: Way, options: &DbOptions) -> Result<(), DbError> {
+        self.limit.set(match way {
+            Way::Read => options.read_timeout,
+            Way::Transaction { .. } | Way::OnWriter => options.statement_timeout,
+        });
         match way {
             Way::Transaction { locks } => self.conn.begin(options.statement_timeout, locks),
             Way::Read | Way::OnWriter => {

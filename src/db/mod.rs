@@ -9,6 +9,7 @@ pub mod backup;
 mod conn;
 mod connections;
 mod error;
+mod limit;
 mod migrate;
 mod pool;
 mod refusal;

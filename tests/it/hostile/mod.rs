@@ -7,8 +7,10 @@ pub mod frames;
 pub mod host;
 mod letters;
 mod names;
+mod others;
 mod person;
 pub mod raw;
+mod selecting;
 mod stuck;
 
 use std::time::{Duration, Instant};

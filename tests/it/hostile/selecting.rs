@@ -1,4 +1,4 @@
-//! "Select all" of very many secrets, by somebody who asks and does not read.
+//! Reads of very many secrets: "select all" by somebody who asks and does not read, and searches that take long.
 
 use std::io::Read as _;
 use std::net::TcpStream;
@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 
 use super::others::Gateway;
 use super::person::{half, head};
+use crate::fixtures::Fixture;
+use crate::gateway::app::App;
 use crate::on_both_stores;
-use crate::support::{Kind, admin_sql, eventually};
+use crate::support::{Kind, TestDb, admin_sql, eventually};
 
 /// More than one part of what the gateway reads at once.
 const MANY: i64 = 501_000;
@@ -147,4 +149,34 @@ on_both_stores! {
         assert_eq!(whole(&address).len(), expected.len());
         gateway.stops();
     }
+}
+
+/// SQLite has no clock of its own: its statements look at ours, row by row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_reads_on_sqlite_end_in_time() {
+    let test = TestDb::with_settings(Kind::Sqlite, |settings| settings.database.read_timeout_ms = 50).await;
+    Fixture::new().user(1, "ana").user(2, "bruno").secret(1, 2, "Stripe").load(&test).await;
+    // As many words as a search may have.
+    let letters: Vec<String> = ('a'..='p').map(String::from).collect();
+    let search = letters.join("+");
+    test.sql(&format!(
+        "INSERT INTO secrets (id, owner_id, name, url, client_id, method, notes, disabled, search_text, updated_at) \
+         WITH RECURSIVE numbers(n) AS (SELECT 100 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000) \
+         SELECT n, 1, 'Many', 'https://many.example', 'c', 'GET', '', 0, '{}' || char(9), 0 FROM numbers",
+        letters.join(" ").repeat(4),
+    ))
+    .await;
+    let store = batchshare::store::Store::new(test.db.clone());
+    let app = App::serve(test, store, |_| {}).await;
+    for path in ["/secrets", "/secrets/ids", "/secrets/tags"] {
+        let refused = app.get("ana", &format!("{path}?search={search}")).await;
+        refused.problem(503);
+        assert_ne!(refused.header("retry-after"), "", "{path}");
+    }
+    // Nothing of it stays with a connection, and the limit is each statement's own.
+    eventually("a quick search", 60, async || {
+        let found = app.get("bruno", "/secrets?search=stripe").await;
+        (found.status == 200 && found.ids() == [1]).then_some(())
+    })
+    .await;
 }

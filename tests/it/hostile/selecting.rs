@@ -138,7 +138,10 @@ on_both_stores! {
         })
         .await;
         let grown = gateway.program.memory_kib("VmRSS:").saturating_sub(before);
-        assert!(grown < 4 * 1024, "{grown} KiB more");
+        // SQLite's writer has a cache of its own as well, of 16 MiB, which fills while work in the background looks at
+        // the new rows: only on PostgreSQL is all that grows the answers'.
+        let cache = if kind == Kind::Sqlite { 16 * 1024 } else { 0 };
+        assert!(grown < 4 * 1024 + cache, "{grown} KiB more");
         // An error in the middle cuts the answer off, so that nobody takes a part for all.
         sql(kind, &url, "ALTER TABLE secrets RENAME TO secrets_away");
         for stream in &mut slow {

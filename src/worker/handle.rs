@@ -115,13 +115,14 @@ impl Worker {
     /// of the ordinary, and all of them where that failed, since it may be because of one of them.
     async fn begin_together<'a>(&self, group: Vec<Request<'a>>) -> Result<Vec<Request<'a>>, Outage> {
         let asked = group.iter().map(|request| request.asked.clone()).collect();
-        match self.store.begin_together(asked, self.options.begin.clone()).await {
+        match self.store.begin(asked, self.options.begin.clone()).await {
             Ok(begun) => {
                 let mut left = Vec::new();
                 for (request, begun) in group.into_iter().zip(begun) {
                     match begun {
+                        // Its answer is a dead letter: that is told where it is begun by itself.
+                        Some(Begun::Conflict) | None => left.push(request),
                         Some(begun) => request.span.in_scope(|| log_begun(&begun)),
-                        None => left.push(request),
                     }
                 }
                 Ok(left)
@@ -155,7 +156,7 @@ impl Worker {
         &self,
         Request { asked, delivery, .. }: Request<'a>,
     ) -> Result<Option<Burial<'a>>, Outage> {
-        match in_place(|| self.store.begin(asked.clone(), self.options.begin.clone())).await {
+        match in_place(|| self.store.begin_one(asked.clone(), self.options.begin.clone())).await {
             Ok(Begun::Conflict) => Ok(Some(conflict(delivery))),
             Ok(begun) => {
                 log_begun(&begun);

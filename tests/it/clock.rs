@@ -40,7 +40,7 @@ async fn times_of_a_job_come_from_the_database_whatever_the_processes_clock() {
     let of_gateway = batchshare::contract::JobRequested { job_id: asked.job_id, ..request };
     let together = vec![of_gateway, share([102], &[EVA])];
     let mut ids: Vec<_> = together.iter().map(|job| job.job_id).collect();
-    let begun = world.store.begin_together(together, world.options.clone()).await.expect("together");
+    let begun = world.store.begin(together, world.options.clone()).await.expect("together");
     assert!(begun.iter().all(|begun| matches!(begun, Some(Begun::Ended(_)))), "{begun:?}");
     for asked in [share([103], &[BRUNO]), share(104..=109, &[BRUNO, EVA])] {
         world.run(&asked).await;
@@ -77,9 +77,7 @@ async fn a_duration_is_never_negative_though_the_databases_clock_goes_back() {
         world.take_letters().await;
         let asked = batchshare::contract::JobRequested { job_id: job.job_id, ..asked.clone() };
         match asked.request.recipients.len() {
-            1 => drop(
-                world.store.begin_together(vec![asked.clone()], world.options.clone()).await.expect("begin"),
-            ),
+            1 => drop(world.store.begin(vec![asked.clone()], world.options.clone()).await.expect("begin")),
             _ => drop(world.begin(&asked).await),
         }
         world.drain().await;

@@ -129,7 +129,7 @@ on_both_stores! {
             let mut found = Vec::new();
             for group in groups(jobs, |job| (job.job_id, &job.request)) {
                 largest = largest.max(group.len());
-                let begun = together.store.begin_together(group.clone(), together.options.clone()).await;
+                let begun = together.store.begin(group.clone(), together.options.clone()).await;
                 for (job, begun) in group.iter().zip(begun.expect("begun")) {
                     found.push(told(&match begun {
                         Some(begun) => {
@@ -154,7 +154,7 @@ on_both_stores! {
         world.secrets(ANA, 101..=104).await;
         let nobody = JobRequested { request: share_as(77, share([102], &[BRUNO]).request.selection, vec![to(BRUNO, Permission::View)]).request, ..share([102], &[BRUNO]) };
         let jobs = vec![share([101], &[BRUNO]), nobody, share([103], &[DAVI_INACTIVE]), share([104], &[EVA])];
-        let begun = world.store.begin_together(jobs, world.options.clone()).await.expect("begun");
+        let begun = world.store.begin(jobs, world.options.clone()).await.expect("begun");
         let states: Vec<_> = begun
             .iter()
             .map(|begun| match begun {
@@ -194,8 +194,7 @@ async fn many_wait_only_a_moment_for_a_pair_that_somebody_holds() {
     ready.await.expect("held");
     let jobs = [share([101], &[BRUNO]), share([102], &[BRUNO]), share([103], &[BRUNO])];
     let began = Instant::now();
-    let failed =
-        world.store.begin_together(jobs.to_vec(), world.options.clone()).await.expect_err("it is held");
+    let failed = world.store.begin(jobs.to_vec(), world.options.clone()).await.expect_err("it is held");
     assert_eq!(failed.class(), FailureClass::Transient, "{failed}");
     assert!(began.elapsed() < Duration::from_secs(5), "lock_timeout is ten seconds");
     // By itself, each but the one in question goes on.

@@ -139,7 +139,7 @@ impl World {
     }
 
     pub async fn begin(&self, asked: &JobRequested) -> Begun {
-        self.store.begin(asked.clone(), self.options.clone()).await.expect("begin")
+        self.store.begin_one(asked.clone(), self.options.clone()).await.expect("begin")
     }
 
     /// Runs a job to its end, through its lanes where it has some, and returns it.

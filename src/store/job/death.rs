@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
 use crate::contract;
-use crate::contract::{JobRequested, Step};
+use crate::contract::{JobRequested, Step, StoredRequest};
 use crate::db::{Conn, DbError, Flow, statement};
 use crate::domain::Origin;
 use crate::domain::job::Move;
@@ -14,7 +14,7 @@ use crate::store::message::letters::DeadLetter;
 use crate::store::message::letters::clean;
 
 use crate::store::job::insert;
-use crate::store::job::insert::Fresh;
+use crate::store::job::insert::NewJob;
 use crate::store::job::row;
 use crate::store::job::row::JobRow;
 use crate::store::job::{ending, lane_rows};
@@ -165,18 +165,19 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
             if has_enough(tx.conn, *requester, now)? {
                 return Ok(None);
             }
-            let fresh = Fresh {
+            let job = NewJob {
                 job_id: *job,
                 requested_by: *requester,
                 request: None,
                 idempotency_key: None,
                 traceparent: &contract::new_traceparent(),
                 asked_here: false,
+                ended: None,
             };
-            match insert::insert(tx, &fresh)? {
+            match insert::insert_one(tx, job)? {
                 Some(key) => {
                     let row = row::lock(tx.conn, key)?;
-                    fail(tx, &row, FailReason::InvalidRequest, &letter.detail)
+                    fail(tx, row, FailReason::InvalidRequest, &letter.detail)
                 }
                 // A job of that id exists: it is not touched.
                 None => Ok(None),
@@ -188,14 +189,22 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
                 if request::awaited_body(tx.conn, &row)?.as_deref() != Some(letter.body.as_ref()) {
                     return Ok(None);
                 }
-                fail(tx, &row, FailReason::InvalidRequest, &letter.detail)
+                fail(tx, row, FailReason::InvalidRequest, &letter.detail)
             }
             _ => Ok(None),
         },
         Effect::Request(asked, run) => {
-            let trace = asked.traceparent.clone().unwrap_or_else(contract::new_traceparent);
-            let fresh = Fresh::by_message(asked, &trace);
-            let row = match insert::insert(tx, &fresh)? {
+            let kept = StoredRequest::of(&asked.request);
+            let job = NewJob {
+                job_id: asked.job_id,
+                requested_by: asked.request.requested_by,
+                request: Some((&asked.request, &kept)),
+                idempotency_key: None,
+                traceparent: &asked.traceparent.clone().unwrap_or_else(contract::new_traceparent),
+                asked_here: false,
+                ended: None,
+            };
+            let row = match insert::insert_one(tx, job)? {
                 Some(key) => row::lock(tx.conn, key)?,
                 // Of a job that is there we have published the request, or due work will: a stranger's copy says
                 // nothing of it.
@@ -206,9 +215,8 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
                     None => return Ok(None),
                 },
             };
-            let digest = contract::StoredRequest::of(&asked.request).digest;
-            if row.state == JobState::Queued && row.digest == Some(digest) && row.run == *run {
-                return fail(tx, &row, FailReason::AttemptsExhausted, &letter.detail);
+            if row.state == JobState::Queued && row.digest == Some(kept.digest) && row.run == *run {
+                return fail(tx, row, FailReason::AttemptsExhausted, &letter.detail);
             }
             Ok(None)
         }
@@ -220,7 +228,7 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
             // Locked first: a chunk that is under way may move the lane on to another turn.
             lane_rows::lock_all(tx.conn, row.key)?;
             match lane_rows::stand(tx.conn, step)? {
-                Some(_) => fail(tx, &row, FailReason::AttemptsExhausted, &letter.detail),
+                Some(_) => fail(tx, row, FailReason::AttemptsExhausted, &letter.detail),
                 None => Ok(None),
             }
         }
@@ -230,15 +238,12 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
 /// Fails a locked job; what was granted stays and is counted.
 fn fail(
     tx: &mut Tx<'_>,
-    row: &JobRow,
+    mut row: JobRow,
     reason: FailReason,
     detail: &str,
 ) -> Result<Option<JobSnapshot>, DbError> {
-    use crate::store::schema::jobs::dsl;
-    diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
-        .set(dsl::last_error.eq(clean(detail)))
-        .execute(tx.conn)?;
+    row.last_error = Some(clean(detail));
     let counts =
-        if row.state == JobState::Running { ending::close_lanes(tx.conn, row)? } else { Counts::default() };
-    ending::end(tx, row, Move::Fail(reason), counts).map(Some)
+        if row.state == JobState::Running { ending::close_lanes(tx.conn, &row)? } else { Counts::default() };
+    ending::end_one(tx, row, Move::Fail(reason), counts).map(Some)
 }

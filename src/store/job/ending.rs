@@ -8,131 +8,139 @@ use crate::db::{Conn, DbError, statement};
 use crate::domain::event::{EventKind, REJECTIONS_IN_EVENT, Rejection};
 use crate::domain::job::Move;
 use crate::domain::{Counts, FailReason, JobSnapshot};
+use crate::store::codes::stored;
+use crate::store::job::row::JobRow;
+use crate::store::job::snapshot::shown;
+use crate::store::job::{lane_rows, rejections};
+use crate::store::tx::Tx;
 use crate::telemetry::metrics::Ended;
 
-use crate::store::codes::stored;
-use crate::store::job::row;
-use crate::store::job::row::JobRow;
-use crate::store::job::snapshot;
-use crate::store::job::{lane_rows, rejections};
-use crate::store::schema::jobs::dsl;
-use crate::store::tx::Tx;
-
-/// Ends a job with these counts. The caller holds the job's lock and has closed its lanes.
-///
-/// An illegal move means that the caller read an old row: the transaction fails and is tried anew.
-pub(in crate::store) fn end(
-    tx: &mut Tx<'_>,
-    row: &JobRow,
-    step: Move,
-    counts: Counts,
-) -> Result<JobSnapshot, DbError> {
-    let (state, reason) = row.state.next(step).map_err(|error| DbError::Corrupt(error.to_string()))?;
-    let finished_at = tx.now()?.max(row.requested_at).max(row.started_at.unwrap_or(0));
-    let total = rejections::total(tx.conn, row.key)?;
-    diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
-        .set((
-            dsl::state.eq(state.as_str()),
-            dsl::reason.eq(reason.map(|reason| reason.as_str())),
-            dsl::open_lanes.eq(0),
-            dsl::granted.eq(stored(counts.granted)),
-            dsl::upgraded.eq(stored(counts.upgraded)),
-            dsl::unchanged.eq(stored(counts.unchanged)),
-            dsl::rejected.eq(stored(counts.rejected)),
-            dsl::rejections_total.eq(total),
-            dsl::not_before.eq(None::<i64>),
-            dsl::due_at.eq(None::<i64>),
-            dsl::finished_at.eq(finished_at),
-            dsl::notice_due.eq(true),
-        ))
-        .execute(tx.conn)?;
-    tx.tally.ended.push(Ended { state, reason, after_ms: finished_at - row.requested_at });
-    let row = row::lock(tx.conn, row.key)?;
-    let snapshot = snapshot::snapshot(tx.conn, &row)?;
-    if let Some(kind) = EventKind::terminal(state) {
-        tx.emit(kind, row.key, &snapshot, "", &row.traceparent)?;
-    }
-    Ok(snapshot)
-}
-
-/// How a job ends that had no lanes.
+/// How a job ends.
 pub(in crate::store) struct Ending {
+    /// As it was when it was locked; failures that this transaction counts, and their words, are in it.
     pub(in crate::store) row: JobRow,
-    /// The row says so already.
-    pub(in crate::store) written: bool,
     pub(in crate::store) step: Move,
     pub(in crate::store) counts: Counts,
-    /// Every line of its report.
-    pub(in crate::store) rejections: Vec<Rejection>,
+    pub(in crate::store) report: Report,
+    /// It begins in the same transaction.
+    pub(in crate::store) begins: bool,
+    /// Its row was inserted as it ends (see [`crate::store::job::insert::NewJob::ended`]).
+    pub(in crate::store) written: bool,
 }
 
-/// Begins and ends jobs that the caller has locked or made, in one statement for all.
-pub(in crate::store) fn end_together(
-    tx: &mut Tx<'_>,
-    endings: Vec<Ending>,
-) -> Result<Vec<JobSnapshot>, DbError> {
+/// Where the lines are that say what was not shared.
+pub(in crate::store) enum Report {
+    /// Here, all of them.
+    Whole(Vec<Rejection>),
+    /// In the table: lanes have written them.
+    Stored,
+}
+
+const COLUMNS: [(&str, &str); 12] = [
+    ("id", "bigint"),
+    ("state", "text"),
+    ("reason", "text"),
+    ("granted", "bigint"),
+    ("upgraded", "bigint"),
+    ("unchanged", "bigint"),
+    ("rejected", "bigint"),
+    ("rejections_total", "bigint"),
+    ("failures", "integer"),
+    ("last_error", "text"),
+    ("started_at", "bigint"),
+    ("finished_at", "bigint"),
+];
+
+/// Ends jobs that the caller has locked or made, and whose lanes it has closed, in one statement for all. The answers
+/// are in their order.
+///
+/// An illegal move means that the caller read an old row: the transaction fails and is tried anew.
+pub(in crate::store) fn end(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec<JobSnapshot>, DbError> {
     let now = tx.now()?;
     let mut rows = Vec::new();
     let mut ended = Vec::with_capacity(endings.len());
-    for Ending { row, written, step, counts, mut rejections } in endings {
+    for Ending { row, step, counts, report, begins, written } in endings {
         let (state, reason) = row.state.next(step).map_err(|error| DbError::Corrupt(error.to_string()))?;
-        let total = i64::try_from(rejections.len()).unwrap_or(i64::MAX);
-        // Never before it was asked for: after a failover, the clock is another server's.
-        let now = now.max(row.requested_at);
+        let (lines, total) = first_lines(tx.conn, &row, report)?;
+        // Never before it was asked for or begun: after a failover, the clock is another server's.
+        let finished_at = now.max(row.requested_at).max(row.started_at.unwrap_or(0));
+        let started_at = if begins { Some(finished_at) } else { row.started_at };
+        let row = JobRow {
+            state,
+            reason,
+            counts,
+            rejections_total: Some(total),
+            attempts: 0,
+            not_before: None,
+            started_at,
+            finished_at: Some(finished_at),
+            ..row
+        };
         if !written {
             rows.push(json!([
                 row.key.get(),
                 state.as_str(),
                 reason.map(FailReason::as_str),
-                counts.granted,
-                counts.upgraded,
-                counts.unchanged,
-                counts.rejected,
+                stored(counts.granted),
+                stored(counts.upgraded),
+                stored(counts.unchanged),
+                stored(counts.rejected),
                 total,
-                now,
+                row.failures,
+                row.last_error,
+                started_at,
+                finished_at,
             ]));
         }
-        tx.tally.ended.push(Ended { state, reason, after_ms: now - row.requested_at });
-        let row = JobRow {
-            state,
-            reason,
-            counts,
-            attempts: 0,
-            not_before: None,
-            started_at: Some(now),
-            finished_at: Some(now),
-            ..row
-        };
-        rejections.truncate(REJECTIONS_IN_EVENT);
-        let snapshot = JobSnapshot { rejections, ..snapshot::shown(&row, None, total) };
+        tx.tally.ended.push(Ended { state, reason, after_ms: finished_at - row.requested_at });
+        let snapshot = JobSnapshot { rejections: lines, ..shown(&row, None, total) };
         if let Some(kind) = EventKind::terminal(state) {
             tx.emit(kind, row.key, &snapshot, "", &row.traceparent)?;
         }
         ended.push(snapshot);
     }
-    if rows.is_empty() {
-        return Ok(ended);
+    if !rows.is_empty() {
+        let sql = format!(
+            "UPDATE jobs SET state = e.state, reason = e.reason, granted = e.granted, upgraded = e.upgraded, \
+             unchanged = e.unchanged, rejected = e.rejected, rejections_total = e.rejections_total, \
+             failures = e.failures, last_error = e.last_error, started_at = e.started_at, \
+             finished_at = e.finished_at, attempts = 0, open_lanes = 0, not_before = NULL, due_at = NULL, \
+             notice_due = true FROM ({}) AS e WHERE jobs.id = e.id",
+            tx.conn.each_row("$1", &COLUMNS),
+        );
+        statement(sql).bind::<Text, _>(Value::from(rows).to_string()).execute(tx.conn)?;
     }
-    let columns = [
-        ("id", "bigint"),
-        ("state", "text"),
-        ("reason", "text"),
-        ("granted", "bigint"),
-        ("upgraded", "bigint"),
-        ("unchanged", "bigint"),
-        ("rejected", "bigint"),
-        ("total", "bigint"),
-        ("now", "bigint"),
-    ];
-    let sql = format!(
-        "UPDATE jobs SET state = e.state, reason = e.reason, granted = e.granted, upgraded = e.upgraded, \
-         unchanged = e.unchanged, rejected = e.rejected, rejections_total = e.total, open_lanes = 0, attempts = 0, \
-         not_before = NULL, due_at = NULL, started_at = e.now, finished_at = e.now, notice_due = true \
-         FROM ({}) AS e WHERE jobs.id = e.id",
-        tx.conn.each_row("$1", &columns),
-    );
-    statement(sql).bind::<Text, _>(Value::from(rows).to_string()).execute(tx.conn)?;
     Ok(ended)
+}
+
+/// Ends one job that has begun before, or that never will. See [`end`].
+pub(in crate::store) fn end_one(
+    tx: &mut Tx<'_>,
+    row: JobRow,
+    step: Move,
+    counts: Counts,
+) -> Result<JobSnapshot, DbError> {
+    let strange = || DbError::Corrupt(format!("job {} was ended and is not told", row.job_id));
+    let nothing = strange();
+    let ending = Ending { row, step, counts, report: Report::Stored, begins: false, written: false };
+    end(tx, vec![ending])?.pop().ok_or(nothing)
+}
+
+/// The first lines of a job's report, and how many there are.
+fn first_lines(conn: &mut Conn, row: &JobRow, report: Report) -> Result<(Vec<Rejection>, i64), DbError> {
+    match report {
+        Report::Whole(mut lines) => {
+            let total = i64::try_from(lines.len()).unwrap_or(i64::MAX);
+            lines.truncate(REJECTIONS_IN_EVENT);
+            Ok((lines, total))
+        }
+        Report::Stored => {
+            let total = rejections::total(conn, row.key)?;
+            let limit = i64::try_from(REJECTIONS_IN_EVENT).unwrap_or(i64::MAX);
+            let lines = if total > 0 { rejections::read(conn, row.key, 0, limit)? } else { Vec::new() };
+            Ok((lines, total))
+        }
+    }
 }
 
 /// Closes every lane of a job, in the order of locks, and sums them up.

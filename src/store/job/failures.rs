@@ -13,7 +13,7 @@ use crate::domain::{DeadReason, FailReason};
 use crate::domain::Origin;
 use crate::store::codes::millis;
 use crate::store::job::begin;
-use crate::store::job::begin::{Begun, Found};
+use crate::store::job::begin::Begun;
 use crate::store::job::ending;
 use crate::store::job::lane_rows;
 use crate::store::job::lane_rows::LaneStand;
@@ -60,14 +60,14 @@ impl Store {
         self.transact_soon(LOCKS_OF_RECORDS, move |tx| {
             // The row is made where it is missing.
             let row = match begin::make_or_find(tx, &asked)? {
-                Found::Job(row) => row,
-                Found::Nothing(Begun::Conflict) => return Ok(Flow::Rollback(Recorded::Conflict)),
-                Found::Nothing(_) => return Ok(Flow::Rollback(Recorded::SomebodyElse)),
+                Ok(row) => row,
+                Err(Begun::Conflict) => return Ok(Flow::Rollback(Recorded::Conflict)),
+                Err(_) => return Ok(Flow::Rollback(Recorded::SomebodyElse)),
             };
             let attempt = row.attempts + 1;
             let Some(after) = wait(attempt, &delays) else {
                 let letter = exhausted(&row, error, Origin::Request, body);
-                return exhaust(tx, &row, letter).map(Flow::Commit);
+                return exhaust(tx, row, letter).map(Flow::Commit);
             };
             let sql = "UPDATE jobs SET attempts = attempts + 1, failures = failures + 1, last_error = $1, \
                        not_before = now_ms() + $2, due_at = now_ms() + $3 WHERE id = $4";
@@ -134,7 +134,7 @@ impl Store {
                 return Ok(Flow::Rollback(false));
             }
             let counts = ending::close_lanes(tx.conn, &row)?;
-            ending::end(tx, &row, Move::Fail(FailReason::RequesterNotValid), counts)?;
+            ending::end_one(tx, row, Move::Fail(FailReason::RequesterNotValid), counts)?;
             Ok(Flow::Commit(true))
         })
         .await
@@ -142,17 +142,11 @@ impl Store {
 }
 
 /// Ends a job whose attempts are used up, with its dead letter, in one transaction.
-pub(in crate::store) fn exhaust(
-    tx: &mut Tx<'_>,
-    row: &JobRow,
-    mut letter: DeadLetter,
-) -> Result<Recorded, DbError> {
-    use crate::store::schema::jobs::dsl;
-    let counts = ending::close_lanes(tx.conn, row)?;
-    diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
-        .set((dsl::failures.eq(dsl::failures + 1), dsl::last_error.eq(&letter.detail)))
-        .execute(tx.conn)?;
-    ending::end(tx, row, Move::Fail(FailReason::AttemptsExhausted), counts)?;
+fn exhaust(tx: &mut Tx<'_>, mut row: JobRow, mut letter: DeadLetter) -> Result<Recorded, DbError> {
+    let counts = ending::close_lanes(tx.conn, &row)?;
+    row.failures += 1;
+    row.last_error = Some(letter.detail.clone());
+    ending::end_one(tx, row, Move::Fail(FailReason::AttemptsExhausted), counts)?;
     letter.received_at = tx.now()?;
     letters::insert(tx, &letter)?;
     tx.tally.failed_attempts += 1;
@@ -200,7 +194,7 @@ fn lane_exhausted(
         return Ok(Flow::Rollback(Recorded::SomebodyElse));
     }
     let letter = exhausted(&row, error, Origin::Step, body);
-    exhaust(tx, &row, letter).map(Flow::Commit)
+    exhaust(tx, row, letter).map(Flow::Commit)
 }
 
 fn exhausted(row: &JobRow, error: String, origin: Origin, body: Vec<u8>) -> DeadLetter {

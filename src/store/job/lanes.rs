@@ -31,6 +31,7 @@ use crate::store::job::{ending, rejections};
 use crate::store::schema::{jobs as jobs_table, lanes};
 use crate::store::transact::{LOCKS_OF_WORK, Store};
 use crate::store::tx::Tx;
+use crate::store::vault::facts::Asked;
 use crate::store::vault::{facts, grants};
 
 /// What lanes need to know of the configuration.
@@ -255,11 +256,13 @@ fn run_chunk(
     };
     let now = tx.now_is(now);
     let secrets = selection::read_snapshot(tx.conn, work.job.key, from, to)?;
-    let facts = facts::read(tx.conn, work.job.requested_by, &secrets, &work.recipients)?;
+    let about = Asked { requester: work.job.requested_by, secrets: &secrets, recipients: &work.recipients };
+    let facts = facts::read(tx.conn, &[about])?.pop().unwrap_or_default();
     let Plan::Apply(chunk) = plan(&secrets, &work.recipients, &facts) else {
         return Ok(Flow::Rollback(ChunkDone::RequesterNotValid));
     };
-    let done = grants::apply(tx.conn, work.job.key, &chunk, now, work.repeats)?;
+    let applied = grants::apply(tx.conn, &[(work.job.key, &chunk)], now, work.repeats)?;
+    let done = applied.into_iter().sum();
     let rejected = Rejected { job: work.job.key, lane: work.lane, lines: &chunk.rejections };
     rejections::add(tx.conn, &[rejected])?;
     tx.tally.pairs = done;
@@ -274,7 +277,7 @@ fn run_chunk(
         tx.emit(EventKind::Progress, work.job.key, &snapshot, &part, &work.job.traceparent)?;
     }
     if let Some(job) = locked {
-        return end_lane(tx, &job).map(Flow::Commit);
+        return end_lane(tx, job).map(Flow::Commit);
     }
     work.position = to;
     work.attempts = 0;
@@ -330,7 +333,7 @@ fn add_counts(conn: &mut Conn, work: &LaneWork, done: Counts) -> Result<(), DbEr
 }
 
 /// Takes one from the job's open lanes; who takes the last one ends the job. The job is locked.
-fn end_lane(tx: &mut Tx<'_>, job: &JobRow) -> Result<ChunkDone, DbError> {
+fn end_lane(tx: &mut Tx<'_>, job: JobRow) -> Result<ChunkDone, DbError> {
     let open: i32 = diesel::update(jobs_table::table.filter(jobs_table::id.eq(job.key.get())))
         .set(jobs_table::open_lanes.eq(jobs_table::open_lanes - 1))
         .returning(jobs_table::open_lanes)
@@ -338,6 +341,6 @@ fn end_lane(tx: &mut Tx<'_>, job: &JobRow) -> Result<ChunkDone, DbError> {
     if open > 0 {
         return Ok(ChunkDone::LaneEnded);
     }
-    let counts = ending::close_lanes(tx.conn, job)?;
-    ending::end(tx, job, Move::Finish(counts), counts).map(ChunkDone::JobEnded)
+    let counts = ending::close_lanes(tx.conn, &job)?;
+    ending::end_one(tx, job, Move::Finish(counts), counts).map(ChunkDone::JobEnded)
 }

@@ -18,4 +18,3 @@ pub(super) mod row;
 pub(super) mod selection;
 pub(super) mod snapshot;
 pub(super) mod submit;
-pub(super) mod together;

@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
+use crate::contract::JobRequested;
 use crate::db::{Conn, DbError, statement};
 use crate::domain::{Counts, FailReason, JobId, JobKey, JobState, PrincipalId};
 use crate::store::codes::counts;
@@ -39,6 +40,34 @@ pub(in crate::store) struct JobRow {
 }
 
 impl JobRow {
+    /// The row of a new job of a message, as it was inserted at `now`.
+    pub(in crate::store) fn queued(key: JobKey, asked: &JobRequested, digest: &str, now: i64) -> Self {
+        let request = &asked.request;
+        Self {
+            key,
+            job_id: asked.job_id,
+            run: 1,
+            state: JobState::Queued,
+            reason: None,
+            requested_by: request.requested_by,
+            digest: Some(digest.to_owned()),
+            traceparent: asked.traceparent.clone().unwrap_or_default(),
+            secrets_total: request.secrets_named().and_then(|count| i32::try_from(count).ok()),
+            recipients_total: i32::try_from(request.recipients.len()).ok(),
+            pairs: request.pairs(),
+            has_snapshot: false,
+            counts: Counts::default(),
+            rejections_total: None,
+            attempts: 0,
+            failures: 0,
+            not_before: None,
+            last_error: None,
+            requested_at: now,
+            started_at: None,
+            finished_at: None,
+        }
+    }
+
     /// A replay made it queued without a request: the body that is on its way fills it.
     pub(in crate::store) fn waits_for_body(&self) -> bool {
         self.state == JobState::Queued && self.digest.is_none()

@@ -9,7 +9,7 @@ use crate::domain::share::OverLimit;
 use crate::domain::{JobId, JobSnapshot, Limits, Selection, ShareRequest};
 use crate::store::job::asked::Allowance;
 use crate::store::job::insert;
-use crate::store::job::insert::Fresh;
+use crate::store::job::insert::NewJob;
 use crate::store::job::row;
 use crate::store::job::row::{Columns, JobRow};
 use crate::store::job::selection;
@@ -86,18 +86,20 @@ impl Store {
             let Submission { request, idempotency_key, traceparent } = submission;
             let trace = traceparent.unwrap_or_else(contract::new_traceparent);
             let job_id = JobId::generate();
-            let by_key = idempotency_key.clone();
-            let fresh = Fresh {
+            let kept = StoredRequest::of(&request);
+            let key = idempotency_key.as_deref();
+            let job = NewJob {
                 job_id,
                 requested_by: request.requested_by,
-                request: Some(&request),
-                idempotency_key,
+                request: Some((&request, &kept)),
+                idempotency_key: key,
                 traceparent: &trace,
                 asked_here: true,
+                ended: None,
             };
             // The row first: a repeat in flight waits here for the first one's commit.
-            let Some(key) = insert::insert(tx, &fresh)? else {
-                return repeated(tx.conn, &request, by_key.as_deref()).map(nothing);
+            let Some(key) = insert::insert_one(tx, job)? else {
+                return repeated(tx.conn, &request, key).map(nothing);
             };
             if unfinished(tx.conn, request.requested_by)? > max_unfinished {
                 return Ok(nothing(Submitted::TooManyUnfinished { limit: max_unfinished }));

@@ -75,8 +75,8 @@ pub(in crate::store) fn requester_valid(conn: &mut Conn, requester: PrincipalId)
     Ok(found > 0)
 }
 
-/// Reads everything that the plan of these pairs needs.
-pub(in crate::store) fn read(
+/// Reads the facts of one request: its ids go to the database as lists.
+fn read_one(
     conn: &mut Conn,
     requester: PrincipalId,
     secrets: &[SecretId],
@@ -119,8 +119,17 @@ pub(in crate::store) struct Asked<'a> {
     pub(in crate::store) recipients: &'a [Recipient],
 }
 
-/// Reads the facts of many requests in two statements. The answers are in their order.
-pub(in crate::store) fn read_together(conn: &mut Conn, asked: &[Asked<'_>]) -> Result<Vec<Facts>, DbError> {
+/// Reads everything that the plans of these requests need, in two statements. The answers are in their order.
+pub(in crate::store) fn read(conn: &mut Conn, asked: &[Asked<'_>]) -> Result<Vec<Facts>, DbError> {
+    match asked {
+        [] => Ok(Vec::new()),
+        [one] => Ok(vec![read_one(conn, one.requester, one.secrets, one.recipients)?]),
+        many => read_many(conn, many),
+    }
+}
+
+/// Reads the facts of many requests: their ids go to the database as rows that say whose they are.
+fn read_many(conn: &mut Conn, asked: &[Asked<'_>]) -> Result<Vec<Facts>, DbError> {
     let mut secrets = Vec::new();
     let mut people = Vec::new();
     for (place, of) in asked.iter().enumerate() {

@@ -18,13 +18,28 @@ struct Applied {
     upgraded: i64,
 }
 
-/// Applies the pairs of a plan in key order and tells what became of each (rejections included).
+/// Applies the plans of jobs, no two of which have a pair in common, in key order, and tells what became of each
+/// one's pairs (rejections included), in their order.
 ///
 /// Idempotent: rows that give at least as much are left alone. `view_job` and `edit_job` say which
 /// job gave what; a row with both was upgraded (0 stands for a view that no job of ours gave).
 /// `repeats`: most of the rows are there, so far as the caller can guess. It changes the way, not the result.
-#[allow(clippy::cast_sign_loss)] // counts of rows
 pub(in crate::store) fn apply(
+    conn: &mut Conn,
+    plans: &[(JobKey, &ChunkPlan)],
+    now: i64,
+    repeats: bool,
+) -> Result<Vec<Counts>, DbError> {
+    match plans {
+        [] => Ok(Vec::new()),
+        [(job, plan)] => Ok(vec![apply_one(conn, *job, plan, now, repeats)?]),
+        many => apply_many(conn, many, now),
+    }
+}
+
+/// One plan: its ids go to the database as lists.
+#[allow(clippy::cast_sign_loss)] // counts of rows
+fn apply_one(
     conn: &mut Conn,
     job: JobKey,
     plan: &ChunkPlan,
@@ -46,13 +61,8 @@ pub(in crate::store) fn apply(
     Ok(counts)
 }
 
-/// Applies the plans of several jobs, no two of which have a pair in common, in one statement. What became of each
-/// is told in their order.
-pub(in crate::store) fn apply_together(
-    conn: &mut Conn,
-    plans: &[(JobKey, &ChunkPlan)],
-    now: i64,
-) -> Result<Vec<Counts>, DbError> {
+/// Several plans: their ids go to the database as rows that say whose they are.
+fn apply_many(conn: &mut Conn, plans: &[(JobKey, &ChunkPlan)], now: i64) -> Result<Vec<Counts>, DbError> {
     let mut secrets = Vec::new();
     let mut recipients = Vec::new();
     for (job, plan) in plans.iter().filter(|(_, plan)| plan.pairs_to_apply() > 0) {

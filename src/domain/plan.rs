@@ -7,24 +7,16 @@ use std::collections::HashMap;
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::ids::{PrincipalId, SecretId};
 use crate::domain::permission::{Permission, PrincipalKind, RejectReason};
+use crate::domain::secret::Reach;
 use crate::domain::share::{Recipient, pairs_of};
-
-/// What the requester can do with a secret, by owning it or by a grant (direct, or through an
-/// active group).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    None,
-    View,
-    /// Edit, or owner: may share.
-    Edit,
-}
 
 /// A secret that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SecretFact {
     pub owner: PrincipalId,
     pub disabled: bool,
-    pub access: Access,
+    /// What the requester may do with it; `None` where they may not even know of it.
+    pub reach: Option<Reach>,
 }
 
 /// A principal that exists.
@@ -126,8 +118,8 @@ pub fn plan(secrets: &[SecretId], recipients: &[Recipient], facts: &Facts) -> Pl
 #[must_use]
 pub fn secret_rejection(fact: Option<&SecretFact>) -> Option<RejectReason> {
     match fact {
-        None | Some(SecretFact { access: Access::None, .. }) => Some(RejectReason::NotFound),
-        Some(SecretFact { access: Access::View, .. }) => Some(RejectReason::NotAllowed),
+        None | Some(SecretFact { reach: None, .. }) => Some(RejectReason::NotFound),
+        Some(SecretFact { reach: Some(Reach::View), .. }) => Some(RejectReason::NotAllowed),
         Some(SecretFact { disabled: true, .. }) => Some(RejectReason::Disabled),
         Some(_) => None,
     }
@@ -199,8 +191,8 @@ mod tests {
     }
 
     fn facts() -> impl Strategy<Value = Facts> {
-        let access = prop_oneof![1 => Just(Access::None), 1 => Just(Access::View), 4 => Just(Access::Edit)];
-        let secret_fact = (1..=4_i64, prop::bool::weighted(0.2), access);
+        let reach = prop_oneof![1 => Just(None), 1 => Just(Some(Reach::View)), 2 => Just(Some(Reach::Edit)), 2 => Just(Some(Reach::Owner))];
+        let secret_fact = (1..=4_i64, prop::bool::weighted(0.2), reach);
         let principal_fact =
             (prop::bool::weighted(0.8), prop::bool::weighted(0.8), prop::bool::weighted(0.8));
         (btree_map(1..=9_i64, secret_fact, 0..9), btree_map(1..=8_i64, principal_fact, 0..9)).prop_map(
@@ -208,8 +200,8 @@ mod tests {
                 requester_valid: true,
                 secrets: secrets
                     .into_iter()
-                    .map(|(id, (owner, disabled, access))| {
-                        (secret(id), SecretFact { owner: principal(owner), disabled, access })
+                    .map(|(id, (owner, disabled, reach))| {
+                        (secret(id), SecretFact { owner: principal(owner), disabled, reach })
                     })
                     .collect(),
                 principals: principals

@@ -9,7 +9,7 @@ use crate::db::DbError;
 use crate::domain::plan::{PrincipalFact, recipient_rejection};
 use crate::domain::text::{id_of, words};
 use crate::domain::{Permission, PrincipalId, PrincipalKind, Recipient, RejectReason};
-use crate::store::people::membership::visible_to;
+use crate::store::people::membership::{may_act, visible_to};
 use crate::store::schema::principals;
 use crate::store::search::found;
 use crate::store::transact::Store;
@@ -147,15 +147,13 @@ impl Store {
     pub async fn people(&self, after: i64, limit: i64) -> Result<Vec<Person>, DbError> {
         self.db
             .read(move |conn| {
-                let rows: Vec<Row> = principals::table
-                    .filter(principals::kind.eq(PrincipalKind::User.code()))
-                    .filter(principals::active)
-                    .filter(principals::has_account)
-                    .filter(principals::id.gt(after))
-                    .order(principals::id)
-                    .limit(limit)
-                    .select(Row::as_select())
-                    .load(conn)?;
+                let sql = format!(
+                    "SELECT p.id, p.kind, p.name, p.active, p.username, p.email, p.has_account \
+                     FROM principals p WHERE {may_act} AND p.id > $1 ORDER BY p.id LIMIT $2",
+                    may_act = may_act("p"),
+                );
+                let rows: Vec<Row> =
+                    diesel::sql_query(sql).bind::<BigInt, _>(after).bind::<BigInt, _>(limit).load(conn)?;
                 rows.into_iter()
                     .map(|row| {
                         let username = row.username.clone().unwrap_or_default();

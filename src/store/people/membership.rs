@@ -1,4 +1,4 @@
-//! Through whom a person acts: the one place that says what group membership means.
+//! Who may act, and through whom: the one place that says what an account and a membership mean.
 
 /// A subquery with the principals through which a user has access: the user, and every active group
 /// that has the user as a member. Groups are resolved when access is checked, never copied.
@@ -19,4 +19,9 @@ pub(in crate::store) fn visible_to(user: &str) -> String {
         "(p.kind <> 3 OR p.owner_id = {user} OR (p.visible_to_members AND EXISTS \
          (SELECT 1 FROM members v WHERE v.group_id = p.id AND v.user_id = {user})))"
     )
+}
+
+/// A condition on the principal of this alias: a person who may act, which is a user who is active and has an account.
+pub(in crate::store) fn may_act(principal: &str) -> String {
+    format!("({principal}.kind = 1 AND {principal}.active AND {principal}.has_account)")
 }

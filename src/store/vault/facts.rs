@@ -1,15 +1,16 @@
 //! What a plan needs to know, read inside the transaction that applies it.
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Integer, SmallInt, Text};
+use diesel::sql_types::{BigInt, Bool, SmallInt, Text};
 use serde_json::{Value, json};
 
 use crate::db::{Conn, DbError, statement};
-use crate::domain::plan::{Access, Facts, PrincipalFact, SecretFact};
+use crate::domain::plan::{Facts, PrincipalFact, SecretFact};
 use crate::domain::{PrincipalId, PrincipalKind, Recipient, SecretId};
 use crate::store::codes::id;
 
-use crate::store::people::membership::{acting_as, visible_to};
+use crate::store::people::membership::{acting_as, may_act, visible_to};
+use crate::store::vault::access::{level_on_secret, reach};
 
 #[derive(QueryableByName)]
 struct SecretRow {
@@ -19,9 +20,8 @@ struct SecretRow {
     owner_id: i64,
     #[diesel(sql_type = Bool)]
     disabled: bool,
-    /// 0 none, 1 view, 2 edit or owner.
-    #[diesel(sql_type = Integer)]
-    access: i32,
+    #[diesel(sql_type = BigInt)]
+    level: i64,
 }
 
 #[derive(QueryableByName)]
@@ -36,16 +36,14 @@ struct PrincipalRow {
     has_account: bool,
     #[diesel(sql_type = Bool)]
     visible: bool,
+    #[diesel(sql_type = Bool)]
+    may_act: bool,
 }
 
 impl SecretRow {
     fn add_to(self, facts: &mut Facts) -> Result<(), DbError> {
-        let access = match self.access {
-            0 => Access::None,
-            1 => Access::View,
-            _ => Access::Edit,
-        };
-        let fact = SecretFact { owner: id(self.owner_id)?, disabled: self.disabled, access };
+        let reach = reach(self.level)?;
+        let fact = SecretFact { owner: id(self.owner_id)?, disabled: self.disabled, reach };
         facts.secrets.insert(id(self.id)?, fact);
         Ok(())
     }
@@ -62,17 +60,17 @@ impl PrincipalRow {
     }
 }
 
-/// Whether the person exists, is active and has an account.
+#[derive(QueryableByName)]
+struct Acts {
+    #[diesel(sql_type = Bool)]
+    may_act: bool,
+}
+
+/// Whether the person exists and may act.
 pub(in crate::store) fn requester_valid(conn: &mut Conn, requester: PrincipalId) -> Result<bool, DbError> {
-    use crate::store::schema::principals as p;
-    let found = p::table
-        .filter(p::id.eq(requester.get()))
-        .filter(p::kind.eq(PrincipalKind::User.code()))
-        .filter(p::active)
-        .filter(p::has_account)
-        .count()
-        .get_result::<i64>(conn)?;
-    Ok(found > 0)
+    let sql = format!("SELECT {} AS may_act FROM principals p WHERE p.id = $1", may_act("p"));
+    let row: Option<Acts> = statement(sql).bind::<BigInt, _>(requester.get()).get_result(conn).optional()?;
+    Ok(row.is_some_and(|row| row.may_act))
 }
 
 /// Reads the facts of one request: its ids go to the database as lists.
@@ -154,16 +152,12 @@ fn read_many(conn: &mut Conn, asked: &[Asked<'_>]) -> Result<Vec<Facts>, DbError
     let mut facts: Vec<Facts> = asked.iter().map(|_| Facts::default()).collect();
     let strange = || DbError::Corrupt("a row of nobody's request".to_owned());
     for (place, row) in secrets {
-        row.add_to(place.of(&mut facts).ok_or_else(strange)?)?;
+        row.add_to(place.of_mut(&mut facts).ok_or_else(strange)?)?;
     }
     for (place, row) in people {
-        let facts = place.of(&mut facts).ok_or_else(strange)?;
+        let (requester, facts) = place.of(asked).zip(place.of_mut(&mut facts)).ok_or_else(strange)?;
+        facts.requester_valid |= row.may_act && row.id == requester.requester.get();
         row.add_to(facts)?;
-    }
-    for (of, facts) in asked.iter().zip(&mut facts) {
-        let valid =
-            |fact: &PrincipalFact| fact.kind == PrincipalKind::User && fact.active && fact.has_account;
-        facts.requester_valid = facts.principals.get(&of.requester).is_some_and(valid);
     }
     Ok(facts)
 }
@@ -176,21 +170,22 @@ struct Place {
 }
 
 impl Place {
-    fn of(self, facts: &mut [Facts]) -> Option<&mut Facts> {
-        facts.get_mut(usize::try_from(self.place).ok()?)
+    fn of<'a, T>(&self, all: &'a [T]) -> Option<&'a T> {
+        all.get(usize::try_from(self.place).ok()?)
+    }
+
+    fn of_mut<'a, T>(&self, all: &'a mut [T]) -> Option<&'a mut T> {
+        all.get_mut(usize::try_from(self.place).ok()?)
     }
 }
 
-/// What a plan needs of the secret `s` for this user; `me` are the principals through which they act.
+/// What a plan needs of the secret `s` for this user; `me` has the principals through which they act.
 fn secret_columns(user: &str, me: &str) -> String {
-    format!(
-        "s.id, s.owner_id, s.disabled, CAST(CASE WHEN s.owner_id = {user} THEN 2 ELSE COALESCE( \
-         (SELECT MAX(g.permission) FROM {me} me JOIN grants g \
-          ON g.secret_id = s.id AND g.principal_id = me.principal_id), 0) END AS INTEGER) AS access"
-    )
+    format!("s.id, s.owner_id, s.disabled, {} AS level", level_on_secret(user, me))
 }
 
 /// What a plan needs of the principal `p` for this user.
 fn principal_columns(user: &str) -> String {
-    format!("p.id, p.kind, p.active, p.has_account, {} AS visible", visible_to(user))
+    let (visible, may_act) = (visible_to(user), may_act("p"));
+    format!("p.id, p.kind, p.active, p.has_account, {visible} AS visible, {may_act} AS may_act")
 }

@@ -1,5 +1,6 @@
 //! Secrets and who may do what with them.
 
+pub(super) mod access;
 pub(super) mod facts;
 pub(super) mod filter;
 pub(super) mod grants;

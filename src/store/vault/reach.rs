@@ -12,20 +12,10 @@ use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use crate::db::{Conn, DbError};
 use crate::domain::text::normal;
-use crate::domain::{PrincipalId, Reach, SecretId, text};
-use crate::store::people::membership::acting_as;
+use crate::domain::{PrincipalId, SecretId, text};
 use crate::store::search::found;
+use crate::store::vault::access::{all_in_reach, some_reach};
 use crate::store::vault::filter::{OwnedBy, SecretCursor, SecretFilter, SecretItem, SecretSort};
-
-/// A level of the queries as what it means.
-pub(in crate::store) fn reach(level: i64) -> Result<Reach, DbError> {
-    match level {
-        1 => Ok(Reach::View),
-        2 => Ok(Reach::Edit),
-        3 => Ok(Reach::Owner),
-        _ => Err(DbError::Corrupt(format!("grants.permission is {level}"))),
-    }
-}
 
 pub(in crate::store) fn secret_id(id: i64) -> Result<SecretId, DbError> {
     SecretId::try_from(id).map_err(DbError::Corrupt)
@@ -34,20 +24,9 @@ pub(in crate::store) fn secret_id(id: i64) -> Result<SecretId, DbError> {
 /// The tables and conditions of every listing: `s` a secret in reach of `$1`, `r.level` how (1 view,
 /// 2 edit, 3 owner). `$2` is the list of words, `$3` the tag: [`Wanted`] has them.
 ///
-/// Only those behind the id `after`, where there is one. CROSS JOIN keeps SQLite's planner from reading all
-/// grants first.
+/// Only those behind the id `after`, where there is one.
 fn in_reach(conn: &Conn, filter: &SecretFilter, wanted: &Wanted, after: Option<i64>) -> (String, String) {
-    // A number, and no parameter: SQLite counts those by where they stand first.
-    let behind = |id: &str| after.map_or_else(String::new, |after| format!("AND {id} > {after}"));
-    let with = format!(
-        "WITH acting AS ({acting}), reach AS (SELECT secret_id, MAX(level) AS level FROM (\
-         SELECT id AS secret_id, 3 AS level FROM secrets WHERE owner_id = $1 {} UNION ALL \
-         SELECT g.secret_id, g.permission AS level FROM acting a CROSS JOIN grants g \
-         WHERE g.principal_id = a.principal_id {}) ways GROUP BY secret_id)",
-        behind("id"),
-        behind("g.secret_id"),
-        acting = acting_as("$1"),
-    );
+    let with = format!("WITH {}", all_in_reach("$1", after));
     let shared = match filter.shared {
         None => String::new(),
         Some(shared) => format!("AND {}{SHARED}", if shared { "" } else { "NOT " }),
@@ -262,7 +241,7 @@ pub(in crate::store) fn items(
                 owner_name: row.owner_name.unwrap_or_default(),
                 owner_username: row.owner_username,
                 disabled: row.disabled,
-                reach: reach(at.level)?,
+                reach: some_reach(at.level)?,
             })
         })
         .collect()

@@ -9,7 +9,8 @@ use crate::domain::{PrincipalId, Reach, SecretId, SecretPatch};
 use crate::store::people::membership::acting_as;
 use crate::store::schema::{secret_tags, secrets};
 use crate::store::transact::Store;
-use crate::store::vault::reach::{SHARED, reach, tags};
+use crate::store::vault::access::{level_on_secret, reach};
+use crate::store::vault::reach::{SHARED, tags};
 
 /// A secret with everything but the client secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,28 +126,24 @@ impl Store {
 
 #[derive(QueryableByName)]
 struct LevelRow {
-    #[diesel(sql_type = Nullable<BigInt>)]
-    level: Option<i64>,
+    #[diesel(sql_type = BigInt)]
+    level: i64,
 }
 
-/// How the person can reach the secret: a few look-ups by key, however many grants it has.
+/// How the person can reach the secret; `None` where they cannot, or it is not there.
 pub(in crate::store) fn reach_of(
     conn: &mut Conn,
     user: PrincipalId,
     id: SecretId,
 ) -> Result<Option<Reach>, DbError> {
-    let sql = format!(
-        "SELECT CAST(CASE WHEN s.owner_id = $1 THEN 3 ELSE (SELECT MAX(g.permission) FROM ({}) a \
-         CROSS JOIN grants g WHERE g.secret_id = s.id AND g.principal_id = a.principal_id) END AS BIGINT) \
-         AS level FROM secrets s WHERE s.id = $2",
-        acting_as("$1"),
-    );
+    let level = level_on_secret("$1", &format!("({})", acting_as("$1")));
+    let sql = format!("SELECT {level} AS level FROM secrets s WHERE s.id = $2");
     let row: Option<LevelRow> = diesel::sql_query(sql)
         .bind::<BigInt, _>(user.get())
         .bind::<BigInt, _>(id.get())
         .get_result(conn)
         .optional()?;
-    row.and_then(|row| row.level).map(reach).transpose()
+    row.map_or(Ok(None), |row| reach(row.level))
 }
 
 /// Locks the secret's row and says whether the person may change it.

@@ -7,8 +7,9 @@
 use crate::db::DbError;
 use crate::domain::{PrincipalId, RejectReason, SecretId};
 use crate::store::transact::Store;
+use crate::store::vault::access::some_reach;
 use crate::store::vault::filter::SecretFilter;
-use crate::store::vault::reach::{MatchRow, each_match, reach, secret_id};
+use crate::store::vault::reach::{MatchRow, each_match, secret_id};
 use crate::store::vault::secrets::Selectable;
 
 /// Some of the secrets that match: an iterator over them, by id. It holds one to three bytes of each where ids are
@@ -111,7 +112,7 @@ impl Store {
 
 fn selectable(row: &MatchRow) -> Result<Selectable, DbError> {
     // The order of the reasons is that of a job's report.
-    let reason = if !reach(row.level)?.may_edit() {
+    let reason = if !some_reach(row.level)?.may_edit() {
         Some(RejectReason::NotAllowed)
     } else {
         row.disabled.then_some(RejectReason::Disabled)

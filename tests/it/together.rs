@@ -146,7 +146,8 @@ on_both_stores! {
             assert_eq!(found, expected, "seed {seed}");
             assert_eq!(left(&together).await, left(&alone).await, "seed {seed}");
         }
-        assert!(begun_together > 150 && begun_alone > 10 && largest > 3, "{begun_together}, {begun_alone}, {largest}");
+        // Nobody holds their rows: each has its answer from the group.
+        assert!(begun_together > 150 && begun_alone == 0 && largest > 3, "{begun_together}, {begun_alone}, {largest}");
     }
 
     async fn a_job_that_fails_alone_fails_alone_and_spoils_none(kind: Kind) {

@@ -1,7 +1,11 @@
-//! Who may know whom: the modules' `crate::` paths and the crates they name, held against a map.
+//! Who may know whom: the paths and crates that each file names, held against a map of rooms.
+
+mod graph;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+use graph::Graph;
 
 /// Each module of the crate and those that it may use. Below it stands what it is built on, never
 /// above: the map has no circles.
@@ -79,6 +83,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("shutdown", &[]),
     ("domain", &[]),
 ];
+
+/// The rooms inside a room, from the bottom up: each may use those in the lines before its own.
+const INSIDE: &[(&str, &[&[&str]])] = &[(
+    "store",
+    &[
+        &["schema", "codes", "clock", "search"],
+        &["outbox", "pulse"],
+        &["tx"],
+        &["transact"],
+        &["people"],
+        &["vault", "message", "notice"],
+        &["job"],
+        &["figures", "refold"],
+    ],
+)];
 
 /// Crates that only some files may name, and which (a path, or the start of one).
 const ONLY_IN: &[(&str, &[&str])] = &[
@@ -171,49 +190,33 @@ fn sources() -> Vec<Source> {
     found
 }
 
-/// The first names of every `crate::…` and `crate::{…}` in a text.
-fn used(code: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
-        let word = |text: &str| -> String {
-            text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-        };
-        match rest.strip_prefix('{') {
-            None => drop(found.insert(word(rest))),
-            Some(list) => {
-                let mut depth = 0;
-                let mut start = true;
-                for (index, c) in list.char_indices() {
-                    match c {
-                        '{' => depth += 1,
-                        '}' if depth == 0 => break,
-                        '}' => depth -= 1,
-                        ',' if depth == 0 => start = true,
-                        c if start && !c.is_whitespace() => {
-                            found.insert(word(&list[index..]));
-                            start = false;
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
-    }
-    found.remove("");
-    found
+fn read_graph() -> Graph {
+    let sources = sources();
+    Graph::read(sources.iter().map(|source| (source.path.as_str(), source.code.as_str())))
 }
 
 #[test]
-fn the_reader_of_paths_finds_every_first_name() {
-    let code = "use crate::{a, b::{c, d}, e as f};\nuse crate::g::h; let x = crate::i::J; pub(crate) fn k()";
-    let names: Vec<String> = used(code).into_iter().collect();
-    assert_eq!(names, ["a", "b", "e", "g", "i"]);
+fn the_reader_of_paths_follows_imports_and_re_exports() {
+    let graph = Graph::read([
+        ("a/mod.rs", "mod b; mod c; pub use b::{self, Thing as Renamed}; use c::{d, e::{F, G}};"),
+        ("a/b.rs", "pub struct Thing; fn text() -> &'static str { \"crate::a::c::X\" }"),
+        (
+            "a/c.rs",
+            "use crate::a::Renamed; use super::super::e as other; fn f() { other::run(); let x = r#\"crate::a::b\"#; }",
+        ),
+        ("e.rs", "pub(crate) fn run() -> Vec::<u8> { crate::a::b::make() }"),
+    ]);
+    let edges = |file: &str| graph.edges(file).into_iter().collect::<Vec<_>>();
+    assert_eq!(edges("a/mod.rs"), ["a/c.rs"]);
+    assert_eq!(edges("a/b.rs"), [""; 0]);
+    assert_eq!(edges("a/c.rs"), ["a/b.rs", "e.rs"]);
+    assert_eq!(edges("e.rs"), ["a/b.rs"]);
 }
 
 #[test]
 fn modules_use_only_what_the_map_allows() {
     let map: BTreeMap<&str, &[&str]> = MAY_USE.iter().copied().collect();
+    let graph = read_graph();
     let mut wrong = Vec::new();
     for source in sources() {
         let module = source.module();
@@ -224,7 +227,7 @@ fn modules_use_only_what_the_map_allows() {
             ));
             continue;
         };
-        for name in used(&source.code) {
+        for name in graph.rooms_used(&source.path) {
             if name != module && !allowed.contains(&name.as_str()) {
                 wrong.push(format!("{}: {module} may not use crate::{name}", source.path));
             }
@@ -236,8 +239,9 @@ fn modules_use_only_what_the_map_allows() {
 #[test]
 fn the_map_has_no_circles_and_nothing_that_is_gone() {
     let mut used_by: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let graph = read_graph();
     for source in sources() {
-        used_by.entry(source.module().to_owned()).or_default().extend(used(&source.code));
+        used_by.entry(source.module().to_owned()).or_default().extend(graph.rooms_used(&source.path));
     }
     let mut below: BTreeSet<&str> = BTreeSet::new();
     for (module, allowed) in MAY_USE.iter().rev() {
@@ -248,6 +252,48 @@ fn the_map_has_no_circles_and_nothing_that_is_gone() {
         }
         below.insert(module);
     }
+}
+
+#[test]
+fn rooms_inside_a_room_use_only_what_stands_before_them() {
+    let graph = read_graph();
+    let mut wrong = Vec::new();
+    for (room, inside) in INSIDE {
+        let place = |path: &str| {
+            let rest = path.strip_prefix(room)?.strip_prefix('/')?;
+            let name = rest.split('/').next()?.trim_end_matches(".rs");
+            Some(inside.iter().position(|level| level.contains(&name)).ok_or(path.to_owned()))
+        };
+        for source in sources().iter().filter(|source| source.module() == *room) {
+            let own = match place(&source.path) {
+                Some(Ok(own)) => own,
+                // Declarations and re-exports only: whoever uses those uses the files behind them.
+                _ if source.path.ends_with("/mod.rs") => continue,
+                _ => {
+                    wrong.push(format!("{} is not in the list of tests/it/layers", source.path));
+                    continue;
+                }
+            };
+            for used in graph.edges(&source.path) {
+                let same = |path: &str| path.split('/').take(2).collect::<Vec<_>>().join("/");
+                let allowed = match place(&used) {
+                    Some(Ok(other)) => other < own || same(&used) == same(&source.path),
+                    Some(Err(_)) => false,
+                    None => true,
+                };
+                if !allowed {
+                    wrong.push(format!("{} may not use {used}, which does not stand before it", source.path));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_file_depends_on_itself_by_way_of_others() {
+    let circles = read_graph().circles();
+    assert!(circles.is_empty(), "files in a circle:\n{}", circles.join("\n"));
 }
 
 #[test]

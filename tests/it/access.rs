@@ -100,7 +100,7 @@ on_both_stores! {
                 // Who may act is said at the sign-in, in the chooser, and by the worker.
                 let username = world
                     .test
-                    .texts(&format!("SELECT username FROM principals WHERE id = {person}"))
+                    .texts(&format!("SELECT username AS t FROM principals WHERE id = {person}"))
                     .await
                     .remove(0);
                 let signs_in = matches!(world.store.sign_in(username).await.expect("a sign-in"), SignIn::Person(_));

@@ -47,15 +47,13 @@ async fn dead_letters_that_do_not_come_are_told_within_a_minute_and_stop_nobody(
         .await;
         return;
     }
+    // Another queue may be found first: RabbitMQ's dead-lettering stops for all of them.
+    let queue = format!("{}.jobs", site.prefix);
     until("it is told", 60, || {
         let (status, health) = http("GET", &address, "/readyz", "ana", None);
-        (status == 200 && health["status"] == "degraded").then_some(health)
+        let told = health["dead_letters"]["queues"].to_string().contains(&queue);
+        (status == 200 && health["status"] == "degraded" && told).then_some(())
     });
-    let (_, health) = http("GET", &address, "/readyz", "ana", None);
-    assert!(
-        health["dead_letters"]["queues"].to_string().contains(&format!("{}.jobs", site.prefix)),
-        "{health}"
-    );
     let log = site.work[0].log();
     assert!(
         (1..=2).contains(&log.lines().filter(|line| line.contains("moves no dead letters")).count()),

@@ -6,9 +6,11 @@ use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
-use crate::db::conn::Target;
+use crate::db::clock::Clock;
 use crate::db::error::DbError;
-use crate::db::pool::{Clock, Db, DbOptions};
+use crate::db::options::DbOptions;
+use crate::db::pool::Db;
+use crate::db::target::Target;
 
 #[derive(QueryableByName)]
 struct Told {

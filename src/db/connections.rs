@@ -9,9 +9,23 @@ use diesel::connection::{Connection as _, InstrumentationEvent};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::db::conn::{Conn, Target};
+use crate::db::clock::Clock;
+use crate::db::conn::Conn;
+use crate::db::connect::connect;
 use crate::db::error::DbError;
-use crate::db::pool::{Clock, Connections, DbOptions};
+use crate::db::options::DbOptions;
+use crate::db::target::Target;
+
+/// How many connections there are, and what they do. Of SQLite, its writer's and its readers' together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Connections {
+    pub in_use: usize,
+    pub idle: usize,
+    /// At most so many at a time.
+    pub size: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
+}
 
 /// What every handle on one database shares.
 pub(super) struct Inner {
@@ -240,7 +254,7 @@ impl Inner {
 
     fn connect(&self) -> Result<Kept, DbError> {
         let generation = self.generation.load(Ordering::Relaxed);
-        let mut conn = self.target.connect(&self.options, &self.clock)?;
+        let mut conn = connect(&self.target, &self.options, &self.clock)?;
         if let Some(file) = self.file_now() {
             self.file.get_or_init(|| file);
         }

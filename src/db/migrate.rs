@@ -13,12 +13,13 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sqlite::Sqlite;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::db::conn::{Conn, Target};
+use crate::db::conn::Conn;
 use crate::db::error::DbError;
 use crate::db::pool::Db;
 use crate::db::statement::statement;
 use crate::db::steps;
 use crate::db::steps::DataStep;
+use crate::db::target::Target;
 use crate::files;
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");

@@ -6,21 +6,30 @@
 
 mod advice;
 pub mod backup;
+mod clock;
 mod conn;
+mod connect;
 mod connections;
+mod dialect;
 mod error;
 mod migrate;
+mod options;
 mod pool;
 mod statement;
 mod steps;
+mod target;
 
 pub use advice::advice;
-pub use conn::{Conn, Target};
+pub use clock::Clock;
+pub use conn::Conn;
+pub use connections::Connections;
 pub use error::{DbError, FailureClass};
 pub use migrate::{
     MigrationState, apply as apply_migrations, apply_with as apply_migrations_and_steps, create_file,
     revert_all, state as migration_state,
 };
-pub use pool::{Clock, Connections, Db, DbOptions, Faults, Flow};
+pub use options::DbOptions;
+pub use pool::{Db, Faults, Flow};
 pub use statement::statement;
 pub use steps::{DataStep, FOLD_TEXTS};
+pub use target::Target;

@@ -5,77 +5,18 @@
 //! dropped together instead of failing one after the other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
-use crate::db::conn::{Conn, Target};
-use crate::db::connections::{Inner, Place, Way};
+use crate::db::clock::Clock;
+use crate::db::conn::Conn;
+use crate::db::connections::{Connections, Inner, Place, Way};
 use crate::db::error::DbError;
-
-/// The clock behind SQLite's `now_ms()`. Tests move it; PostgreSQL uses its own.
-#[derive(Clone, Default)]
-pub struct Clock {
-    ahead_ms: Arc<AtomicI64>,
-    /// A clock that stands still, but for what it is advanced.
-    standing: bool,
-}
-
-impl Clock {
-    /// Stands at this time (milliseconds since 1970) until it is advanced.
-    #[must_use]
-    pub fn standing(at_ms: i64) -> Self {
-        Self { ahead_ms: Arc::new(AtomicI64::new(at_ms)), standing: true }
-    }
-
-    /// Milliseconds since 1970.
-    #[must_use]
-    pub fn now_ms(&self) -> i64 {
-        let ahead = self.ahead_ms.load(Ordering::Relaxed);
-        if self.standing {
-            return ahead;
-        }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX) + ahead
-    }
-
-    /// Moves this clock ahead of the machine's.
-    pub fn advance(&self, by: Duration) {
-        self.ahead_ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(0), Ordering::Relaxed);
-    }
-}
-
-/// Sizes and deadlines of the connections.
-#[derive(Debug, Clone)]
-pub struct DbOptions {
-    /// Connections to PostgreSQL, or readers of SQLite (which has one writer besides).
-    pub pool_size: usize,
-    pub connect_timeout: Duration,
-    /// Of a statement in a transaction.
-    pub statement_timeout: Duration,
-    /// Of a statement that only reads: less, since a person waits for it and others wait for its connection.
-    pub read_timeout: Duration,
-    pub lock_timeout: Duration,
-    pub idle_in_transaction_timeout: Duration,
-    pub tcp_user_timeout: Duration,
-    /// The longest wait for an answer, whatever the reason: a peer that accepts and never answers
-    /// is found out by nothing else.
-    pub call_timeout: Duration,
-    /// A connection to PostgreSQL is closed at this age, give or take an eighth (so that not all are at once).
-    pub max_lifetime: Duration,
-}
-
-impl DbOptions {
-    /// SQL that sets the limits of everyday statements (PostgreSQL). A session's are those of reads; a
-    /// transaction takes its own as it begins, in the same round trip.
-    pub(super) fn limits(&self) -> String {
-        let (statement, lock) = (self.read_timeout.as_millis(), self.lock_timeout.as_millis());
-        format!("SET statement_timeout = {statement}; SET lock_timeout = {lock}")
-    }
-}
+use crate::db::options::DbOptions;
+use crate::db::target::Target;
 
 /// How a transaction that did not fail ends.
 pub enum Flow<T> {
@@ -101,17 +42,6 @@ pub struct Db {
     deadline: Option<Duration>,
     /// How long a transaction waits for somebody else's lock; none: as long as the options say.
     locks: Option<Duration>,
-}
-
-/// How many connections there are, and what they do. Of SQLite, its writer's and its readers' together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Connections {
-    pub in_use: usize,
-    pub idle: usize,
-    /// At most so many at a time.
-    pub size: usize,
-    /// Calls that wait for one.
-    pub waiting: usize,
 }
 
 impl Db {

@@ -1,0 +1,89 @@
+//! Opens one connection to either database and prepares its session.
+
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, PgConnection, SqliteConnection};
+
+use crate::db::clock::Clock;
+use crate::db::conn::{self, Conn};
+use crate::db::error::DbError;
+use crate::db::options::DbOptions;
+use crate::db::target::Target;
+
+/// Opens one connection and sets its session up.
+pub(super) fn connect(target: &Target, options: &DbOptions, clock: &Clock) -> Result<Conn, DbError> {
+    let failed = |message: String| DbError::Connect { target: target.to_string(), message };
+    match target {
+        Target::Postgres { url } => {
+            let mut connection = PgConnection::establish(&with_timeouts(url, options))
+                .map_err(|error| failed(error.to_string().trim().replace('\n', "; ")))?;
+            connection
+                .batch_execute(&format!(
+                    "{}; SET idle_in_transaction_session_timeout = {}; {SESSION}",
+                    options.limits(),
+                    options.idle_in_transaction_timeout.as_millis(),
+                ))
+                .map_err(|error| failed(error.to_string()))?;
+            // Where the role may not, the server's own language stays; `db::advice` says so at the start.
+            let _ = connection.batch_execute(ENGLISH);
+            Ok(Conn::Pg(connection))
+        }
+        Target::Sqlite { path } => {
+            // SQLite would make a file in the place of one that is gone. Only a migration makes one.
+            if !path.exists() {
+                return Err(failed("there is no such file".to_owned()));
+            }
+            let path = path.to_str().ok_or_else(|| failed("the path is not UTF-8".to_owned()))?;
+            let mut connection =
+                SqliteConnection::establish(path).map_err(|error| failed(error.to_string()))?;
+            // FULL: what was answered with 202 must survive a power cut.
+            connection
+                .batch_execute(&format!(
+                    "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; \
+                     PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; \
+                     PRAGMA cache_size = -16384",
+                    options.lock_timeout.as_millis(),
+                ))
+                .map_err(|error| failed(error.to_string()))?;
+            let clock = clock.clone();
+            conn::now_ms_utils::register_nondeterministic_impl(&connection, move || clock.now_ms())
+                .map_err(|error| failed(error.to_string()))?;
+            Ok(Conn::Sqlite(connection))
+        }
+    }
+}
+
+/// What a session needs to be, whatever the database or the role has as its default. The protocol is made for READ
+/// COMMITTED: each statement sees what was committed before it, and none fails for having seen too little. Two of
+/// the settings are not known to every server. What a role has as `default_transaction_read_only` stays: that is
+/// how a database says that it takes no writes for now, and it is waited for.
+const SESSION: &str = "SET default_transaction_isolation = 'read committed'; \
+    SET default_transaction_deferrable = off; SET standard_conforming_strings = on; SET timezone = 'UTC'; \
+    SET application_name = 'batchshare'; SELECT set_config(name, '0', false) FROM pg_settings \
+    WHERE name IN ('transaction_timeout', 'idle_session_timeout')";
+
+/// Messages in the language whose words `db::error` knows, where the role may choose (a superuser, or by GRANT SET ON
+/// PARAMETER). In a block, so that a refusal is no line of the server's log.
+const ENGLISH: &str = "DO $$ BEGIN PERFORM set_config('lc_messages', 'C', false); \
+    EXCEPTION WHEN insufficient_privilege THEN NULL; END $$";
+
+/// Adds libpq's timeouts where the URL does not set them itself, so that no call waits for ever on a
+/// peer that is gone.
+fn with_timeouts(url: &str, options: &DbOptions) -> String {
+    let mut url = url.to_owned();
+    let seconds = |duration: Duration| duration.as_secs().max(2);
+    for (name, value) in [
+        ("connect_timeout", seconds(options.connect_timeout).to_string()),
+        ("tcp_user_timeout", options.tcp_user_timeout.as_millis().to_string()),
+        ("keepalives_idle", "10".to_owned()),
+        ("keepalives_interval", "5".to_owned()),
+        ("keepalives_count", "3".to_owned()),
+    ] {
+        if !url.contains(&format!("{name}=")) {
+            url.push(if url.contains('?') { '&' } else { '?' });
+            url.push_str(&format!("{name}={value}"));
+        }
+    }
+    url
+}

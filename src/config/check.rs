@@ -3,7 +3,7 @@
 
 use toml::{Table, Value};
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 
 const WEEK_MS: i64 = 7 * 24 * 3_600 * 1_000;
 const YEAR_S: i64 = 365 * 24 * 3_600;

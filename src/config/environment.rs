@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 
 /// How the names of our variables begin, in any case: the library that reads them ignores it.
 const PREFIX: &[u8] = b"BATCHSHARE__";

@@ -9,7 +9,10 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use crate::config::check::check;
-use crate::config::{ConfigError, DEFAULTS, Settings};
+use crate::config::error::ConfigError;
+use crate::config::settings::Settings;
+
+pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// What names a setting in the environment: BATCHSHARE__SECTION__KEY.
 const PREFIX: &str = "batchshare__";

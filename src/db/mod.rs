@@ -12,6 +12,7 @@ mod connect;
 mod connections;
 mod dialect;
 mod error;
+mod hook;
 mod migrate;
 mod options;
 mod pool;
@@ -24,12 +25,13 @@ pub use clock::Clock;
 pub use conn::Conn;
 pub use connections::Connections;
 pub use error::{DbError, FailureClass};
+pub use hook::CallHook;
 pub use migrate::{
     MigrationState, apply as apply_migrations, apply_with as apply_migrations_and_steps, create_file,
     revert_all, state as migration_state,
 };
 pub use options::DbOptions;
-pub use pool::{Db, Faults, Flow};
+pub use pool::{Db, Flow};
 pub use statement::statement;
 pub use steps::{DataStep, FOLD_TEXTS};
 pub use target::Target;

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
 use crate::db::clock::Clock;
 use crate::db::conn::Conn;
 use crate::db::connections::{Connections, Inner, Place, Way};
 use crate::db::error::DbError;
+use crate::db::hook::CallHook;
 use crate::db::options::DbOptions;
 use crate::db::target::Target;
 
@@ -24,20 +24,12 @@ pub enum Flow<T> {
     Rollback(T),
 }
 
-/// Lets a test fail, hold up or put in order the calls to the database; nobody else sets it.
-pub trait Faults: Send + Sync {
-    /// Awaited before a call, without a connection. `Err`: nothing was done.
-    fn before(&self, writing: bool) -> BoxFuture<'_, Result<(), DbError>>;
-    /// Awaited after a write transaction. `Err`: it took effect, and the caller hears that it failed.
-    fn after(&self) -> BoxFuture<'_, Result<(), DbError>>;
-}
-
 /// A handle on the database. Cheap to clone.
 #[derive(Clone)]
 pub struct Db {
     inner: Arc<Inner>,
     /// Of this handle and its clones only.
-    faults: Option<Arc<dyn Faults>>,
+    hook: Option<Arc<dyn CallHook>>,
     /// None for work that is long by nature.
     deadline: Option<Duration>,
     /// How long a transaction waits for somebody else's lock; none: as long as the options say.
@@ -50,7 +42,7 @@ impl Db {
     pub fn new(target: Target, options: DbOptions, clock: Clock) -> Self {
         let deadline = Some(options.call_timeout);
         let inner = Inner::new(target, options, clock);
-        Self { inner: Arc::new(inner), deadline, locks: None, faults: None }
+        Self { inner: Arc::new(inner), deadline, locks: None, hook: None }
     }
 
     /// The same database without a deadline on each call, for work that is long by nature (an import,
@@ -67,10 +59,10 @@ impl Db {
         Self { locks: Some(at_most), ..self.clone() }
     }
 
-    /// A handle on the same connections whose calls pass through `faults`: for tests.
+    /// A handle on the same connections whose calls pass through this hook. The tests use it, and nobody else does.
     #[must_use]
-    pub fn with_faults(&self, faults: Arc<dyn Faults>) -> Self {
-        Self { faults: Some(faults), ..self.clone() }
+    pub fn with_hook(&self, hook: Arc<dyn CallHook>) -> Self {
+        Self { hook: Some(hook), ..self.clone() }
     }
 
     #[must_use]
@@ -125,8 +117,8 @@ impl Db {
         &self,
         work: impl FnOnce(&mut Conn) -> Result<Flow<T>, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        if let Some(faults) = &self.faults {
-            faults.before(true).await?;
+        if let Some(hook) = &self.hook {
+            hook.before_call(true).await?;
         }
         let value = self
             .on_connection(Way::Transaction { locks: self.locks }, |conn| {
@@ -138,8 +130,8 @@ impl Db {
                 }
             })
             .await?;
-        if let Some(faults) = &self.faults {
-            faults.after().await?;
+        if let Some(hook) = &self.hook {
+            hook.after_write().await?;
         }
         Ok(value)
     }
@@ -153,8 +145,8 @@ impl Db {
         &self,
         work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        if let Some(faults) = &self.faults {
-            faults.before(false).await?;
+        if let Some(hook) = &self.hook {
+            hook.before_call(false).await?;
         }
         self.on_connection(Way::Read, work).await
     }

@@ -187,9 +187,9 @@ impl Site {
         let about: String = messages.iter().map(|held| format!(" (message {})", held.row)).collect();
         self.say(|| format!("{name}{about} starts"));
         let (says, heard) = mpsc::unbounded_channel();
-        let db = self.db.with_faults(Gate::new(says.clone()));
+        let db = self.db.with_hook(Gate::new(says.clone()));
         let store = Store::with_relay(db.clone(), self.processes[process].committed.clone(), LEASE);
-        let broker = Broker::Embedded(Embedded::new(db));
+        let broker = Broker::new(Embedded::new(db));
         let worker = Worker::new(store.clone(), broker.clone(), self.worker_options(), self.stop.clone());
         let work = work(Parts { store, broker, worker });
         let handle = tokio::spawn(async move {
@@ -436,7 +436,7 @@ impl Site {
             headers: Vec::new(),
             body,
         };
-        for answer in Broker::Embedded(Embedded::new(self.db.clone())).publish(&[message]).await {
+        for answer in Broker::new(Embedded::new(self.db.clone())).publish(&[message]).await {
             answer.expect("published");
         }
     }

@@ -137,6 +137,13 @@ pub struct Topology {
     pub prefix: String,
 }
 
+impl Default for Topology {
+    /// The names under the prefix `batchshare`. The embedded broker serves one installation and has no others.
+    fn default() -> Self {
+        Self { prefix: "batchshare".to_owned() }
+    }
+}
+
 impl Topology {
     #[must_use]
     pub fn exchange(&self, exchange: Exchange) -> String {

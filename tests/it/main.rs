@@ -22,6 +22,7 @@ mod due;
 mod embedded;
 mod environment;
 mod faults;
+mod faulty;
 mod fixtures;
 mod flood;
 mod gateway;

@@ -64,7 +64,7 @@ impl Handler for FullDisk {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_answers_and_does_not_work_costs_no_message_its_deliveries() {
     let test = TestDb::new(Kind::Sqlite).await;
-    let broker = Broker::Embedded(Embedded::new(test.db.clone()));
+    let broker = Broker::new(Embedded::new(test.db.clone()));
     for result in broker.publish(&(0..6).map(request).collect::<Vec<_>>()).await {
         result.expect("published");
     }
@@ -122,7 +122,7 @@ async fn taking(
     heard: &mut mpsc::UnboundedReceiver<Vec<String>>,
     concurrency: usize,
 ) -> (Broker, shutdown::Stopper, tokio::task::JoinHandle<()>) {
-    let broker = Broker::Embedded(Embedded::new(test.db.clone()));
+    let broker = Broker::new(Embedded::new(test.db.clone()));
     let (stopper, stop) = shutdown::channel();
     let takes = Takes { queue: Queue::Jobs, prefetch: 50, concurrency, together: 20 };
     let metrics = Metrics::default();

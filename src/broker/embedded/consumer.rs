@@ -7,11 +7,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use crate::broker::embedded::{Shared, rows, unavailable};
-use crate::broker::{BrokerError, Delivery, Queue};
+use crate::broker::embedded::rows;
+use crate::broker::embedded::shared::{Shared, unavailable};
+use crate::broker::error::BrokerError;
+use crate::broker::interface::{Acker, Acking, Taking};
+use crate::broker::message::Delivery;
+use crate::broker::topology::Queue;
 
 /// How often a queue is looked at without a wake-up: another process may have put something there.
 const POLL: Duration = Duration::from_millis(200);
@@ -19,7 +24,7 @@ const POLL: Duration = Duration::from_millis(200);
 const RENEW_MS: i64 = rows::LEASE_MS / 3;
 
 /// Takes messages of one queue.
-pub struct EmbeddedConsumer {
+pub(super) struct EmbeddedConsumer {
     deliveries: mpsc::UnboundedReceiver<Result<Delivery, BrokerError>>,
     acker: EmbeddedAcker,
     /// Why it is of no use any more.
@@ -30,7 +35,7 @@ pub struct EmbeddedConsumer {
 
 /// Acknowledges deliveries of one consumer.
 #[derive(Clone)]
-pub struct EmbeddedAcker {
+pub(super) struct EmbeddedAcker {
     requests: mpsc::UnboundedSender<Request>,
 }
 
@@ -68,7 +73,7 @@ impl EmbeddedConsumer {
         Self { deliveries, acker: EmbeddedAcker { requests }, ended: None, _alive: alive }
     }
 
-    pub(in crate::broker) async fn next(&mut self) -> Result<Delivery, BrokerError> {
+    async fn next_delivery(&mut self) -> Result<Delivery, BrokerError> {
         if let Some(ended) = &self.ended {
             return Err(ended.clone());
         }
@@ -79,23 +84,35 @@ impl EmbeddedConsumer {
         }
         next
     }
+}
 
-    pub(in crate::broker) fn acker(&self) -> EmbeddedAcker {
-        self.acker.clone()
+impl Taking for EmbeddedConsumer {
+    fn next(&mut self) -> BoxFuture<'_, Result<Delivery, BrokerError>> {
+        self.next_delivery().boxed()
+    }
+
+    fn acker(&self) -> Acker {
+        Acker::new(self.acker.clone())
+    }
+}
+
+impl Acking for EmbeddedAcker {
+    fn ack<'a>(&'a self, tags: &'a [u64]) -> BoxFuture<'a, Result<(), BrokerError>> {
+        self.acknowledge(tags).boxed()
+    }
+
+    fn requeue(&self, tag: u64) -> BoxFuture<'_, Result<(), BrokerError>> {
+        async move { self.ask(tag, Kind::Requeue)?.await.unwrap_or_else(|_| Err(gone())) }.boxed()
     }
 }
 
 impl EmbeddedAcker {
-    pub(in crate::broker) async fn ack(&self, tags: &[u64]) -> Result<(), BrokerError> {
+    async fn acknowledge(&self, tags: &[u64]) -> Result<(), BrokerError> {
         let asked: Vec<_> = tags.iter().map(|tag| self.ask(*tag, Kind::Ack)).collect();
         for answered in asked {
             answered?.await.unwrap_or_else(|_| Err(gone()))?;
         }
         Ok(())
-    }
-
-    pub(in crate::broker) async fn requeue(&self, tag: u64) -> Result<(), BrokerError> {
-        self.ask(tag, Kind::Requeue)?.await.unwrap_or_else(|_| Err(gone()))
     }
 
     fn ask(&self, tag: u64, kind: Kind) -> Result<oneshot::Receiver<Result<(), BrokerError>>, BrokerError> {

@@ -5,15 +5,21 @@
 
 mod consumer;
 mod rows;
+mod shared;
 
 use std::sync::Arc;
 
+use futures_util::future;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::{Notify, broadcast};
 
-pub(super) use consumer::{EmbeddedAcker, EmbeddedConsumer};
-
-use crate::broker::{BrokerError, Exchange, Outgoing, Queue, Topology};
+use crate::broker::error::BrokerError;
+use crate::broker::interface::{Adapter, Consumer, Listener, Listening};
+use crate::broker::message::{Delivery, Outgoing};
+use crate::broker::topology::{Exchange, Queue, Topology};
 use crate::db::{Db, DbError};
+use consumer::EmbeddedConsumer;
+use shared::{Shared, unavailable};
 
 /// Events that a listener may be behind before it loses the oldest.
 const LISTENER_BUFFER: usize = 1_024;
@@ -24,26 +30,13 @@ pub struct Embedded {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    db: Db,
-    /// Events, to whoever listens in this process: all the roles are in one.
-    events: broadcast::Sender<Arc<[u8]>>,
-    /// One for each of [`Queue::ALL`].
-    wakes: [Notify; Queue::ALL.len()],
-}
-
-impl Shared {
-    fn wake(&self, queue: Queue) -> &Notify {
-        let place = Queue::ALL.iter().position(|other| *other == queue).unwrap_or_default();
-        &self.wakes[place]
-    }
-}
-
 impl Embedded {
     #[must_use]
     pub fn new(db: Db) -> Self {
         let (events, _) = broadcast::channel(LISTENER_BUFFER);
-        Self { shared: Arc::new(Shared { db, events, wakes: Default::default() }) }
+        Self {
+            shared: Arc::new(Shared { db, names: Topology::default(), events, wakes: Default::default() }),
+        }
     }
 
     /// Gives back what consumers hold that are gone. To be called when the process starts, before it
@@ -57,14 +50,13 @@ impl Embedded {
         Ok(())
     }
 
-    pub(super) async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
+    async fn publish_batch(&self, batch: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
         let mut answers = Vec::with_capacity(batch.len());
         let mut inserts = Vec::with_capacity(batch.len());
         for message in batch {
             let queues = bound(message);
             answers.push(if queues.is_empty() && message.mandatory {
-                // The names' default prefix: an embedded broker has no other.
-                let exchange = default_names().exchange(message.exchange);
+                let exchange = self.shared.names.exchange(message.exchange);
                 Err(BrokerError::Unroutable { exchange, routing_key: message.routing_key.clone() })
             } else {
                 Ok(())
@@ -89,10 +81,6 @@ impl Embedded {
         answers
     }
 
-    pub(super) fn listen(&self) -> broadcast::Receiver<Arc<[u8]>> {
-        self.shared.events.subscribe()
-    }
-
     /// Tells the events of a batch to whoever listens.
     fn tell(&self, batch: &[Outgoing]) {
         for message in batch.iter().filter(|message| message.exchange == Exchange::Events) {
@@ -101,15 +89,69 @@ impl Embedded {
         }
     }
 
-    pub(super) async fn consume(&self, queue: Queue, prefetch: u16) -> Result<EmbeddedConsumer, BrokerError> {
-        // Whether it can be read is told now and not at the first message.
-        self.depth(queue).await?;
-        Ok(EmbeddedConsumer::start(Arc::clone(&self.shared), queue, prefetch))
+    /// How many messages are ready: those that consumers hold are not counted.
+    async fn ready(&self, queue: Queue) -> Result<u64, BrokerError> {
+        self.shared.db.read(move |conn| rows::ready(conn, queue)).await.map_err(unavailable)
+    }
+}
+
+impl Adapter for Embedded {
+    fn topology(&self) -> &Topology {
+        &self.shared.names
     }
 
-    /// How many messages are ready: those that consumers hold are not counted.
-    pub(super) async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
-        self.shared.db.read(move |conn| rows::ready(conn, queue)).await.map_err(unavailable)
+    /// The queues of the embedded broker are rows: there is nothing to declare.
+    fn declare(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        future::ready(Ok(())).boxed()
+    }
+
+    fn is_from(&self, _: &Delivery, _: &[String]) -> bool {
+        true
+    }
+
+    fn publish<'a>(&'a self, batch: &'a [Outgoing]) -> BoxFuture<'a, Vec<Result<(), BrokerError>>> {
+        self.publish_batch(batch).boxed()
+    }
+
+    fn consume(&self, queue: Queue, prefetch: u16) -> BoxFuture<'_, Result<Consumer, BrokerError>> {
+        async move {
+            // Whether the queue can be read is told now and not at the first message.
+            self.ready(queue).await?;
+            Ok(Consumer::new(EmbeddedConsumer::start(Arc::clone(&self.shared), queue, prefetch)))
+        }
+        .boxed()
+    }
+
+    fn listen(&self) -> BoxFuture<'_, Result<Listener, BrokerError>> {
+        let listener = Listener::new(EmbeddedListener(self.shared.events.subscribe()));
+        future::ready(Ok(listener)).boxed()
+    }
+
+    fn checks_taken(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn depth(&self, queue: Queue) -> BoxFuture<'_, Result<u64, BrokerError>> {
+        self.ready(queue).boxed()
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        async move { self.ready(Queue::Jobs).await.map(drop) }.boxed()
+    }
+
+    /// There is no connection of its own to close.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        future::ready(()).boxed()
+    }
+}
+
+/// Receives the events that this process publishes.
+struct EmbeddedListener(broadcast::Receiver<Arc<[u8]>>);
+
+impl Listening for EmbeddedListener {
+    fn next(&mut self) -> BoxFuture<'_, Result<Arc<[u8]>, BrokerError>> {
+        async move { self.0.recv().await.map_err(|error| BrokerError::Unavailable(error.to_string())) }
+            .boxed()
     }
 }
 
@@ -117,13 +159,4 @@ impl Embedded {
 fn bound(message: &Outgoing) -> Vec<Queue> {
     let binding = (message.exchange, message.routing_key.as_str());
     Queue::ALL.into_iter().filter(|queue| queue.bindings().contains(&binding)).collect()
-}
-
-/// An embedded broker serves one installation, so its names never carry another prefix.
-pub(super) fn default_names() -> Topology {
-    Topology { prefix: "batchshare".to_owned() }
-}
-
-fn unavailable(error: DbError) -> BrokerError {
-    BrokerError::Unavailable(error.to_string())
 }

@@ -4,9 +4,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use serde_json::{Map, Value};
 
-use crate::broker::embedded::default_names;
-use crate::broker::topology::{HEADER_TRACEPARENT, KEY_DEAD};
-use crate::broker::{Death, Delivery, Exchange, Outgoing, Queue};
+use crate::broker::message::{Death, Delivery, Outgoing};
+use crate::broker::topology::{Exchange, HEADER_TRACEPARENT, KEY_DEAD, Queue, Topology};
 use crate::db::{Conn, DbError};
 
 /// How long a taken message stays with a consumer that gives no sign of life.
@@ -176,7 +175,7 @@ fn death(headers: &[(String, String)]) -> Option<Death> {
 
 /// Moves messages to the dead letters, with the headers that RabbitMQ gives its own.
 fn bury(conn: &mut Conn, queue: Queue, ids: &[i64]) -> Result<(), DbError> {
-    let names = default_names();
+    let names = Topology::default();
     let exchange = queue.bindings().first().map_or(Exchange::Jobs, |(exchange, _)| *exchange);
     diesel::sql_query(format!(
         "UPDATE queue_messages SET queue = $1, exchange = {}, routing_key = $2, holder = NULL, \

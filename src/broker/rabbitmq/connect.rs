@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_rs::traits::Reactor as _;
@@ -13,16 +14,16 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 use tokio::time::{Instant, timeout_at};
 
-use crate::broker::BrokerError;
-use crate::broker::rabbitmq::Inner;
+use crate::broker::error::BrokerError;
 use crate::broker::rabbitmq::frames::Frames;
-use crate::broker::rabbitmq::link::failed;
 use crate::broker::rabbitmq::place::{Host, Places};
-use crate::broker::rabbitmq::stream::{Handed, Mending};
+use crate::broker::rabbitmq::refusal::failed;
+use crate::broker::rabbitmq::server::Server;
+use crate::broker::rabbitmq::stream::{Handed, Mending, ServerStream};
 
 /// What all attempts of one call share.
 pub(super) struct Attempt<'a> {
-    pub(super) inner: &'a Inner,
+    pub(super) server: &'a Server,
     pub(super) places: &'a Places,
     /// The number of the host that comes first.
     pub(super) turn: usize,
@@ -85,10 +86,10 @@ impl Attempt<'_> {
         let cut = Cut::of(socket.get_ref()).map_err(broken)?;
         let mut stream = AsyncTcpStream::Plain(socket);
         if uri.scheme == AMQPScheme::AMQPS {
-            let tls = tls(self.inner).map_err(broken)?;
+            let tls = tls(self.server.options.ca_file.as_deref()).map_err(broken)?;
             stream = stream.into_tls(&host.name, tls.as_ref()).await.map_err(broken)?;
         }
-        let stream = Mending::new(stream, Frames::new(uri.query.frame_max, Arc::clone(&self.inner.mended)));
+        let stream = Mending::new(stream, Frames::new(uri.query.frame_max, Arc::clone(&self.server.mended)));
         let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
         let connection = handshake(uri, kit, stream, properties).await;
         let connection = connection.map_err(|error| failed(&host.to_string(), &error))?;
@@ -100,7 +101,7 @@ impl Attempt<'_> {
 async fn handshake(
     uri: AMQPUri,
     kit: Tokio,
-    stream: crate::broker::rabbitmq::stream::ServerStream,
+    stream: ServerStream,
     properties: ConnectionProperties,
 ) -> lapin::Result<Connection> {
     let runtime = Runtime::new(RuntimeParts::new(kit.clone(), Handed(kit)));
@@ -115,8 +116,7 @@ async fn handshake(
 
 /// Whom TLS trusts: the system's authorities, and those of the file that is set. Read each time, so that a file may be
 /// replaced.
-fn tls(inner: &Inner) -> io::Result<OwnedTLSConfig> {
-    let file = inner.options.ca_file.as_deref();
+pub(super) fn tls(file: Option<&Path>) -> io::Result<OwnedTLSConfig> {
     let cert_chain = file.map(|file| {
         std::fs::read_to_string(file)
             .map_err(|error| io::Error::other(format!("broker.ca_file {}: {error}", file.display())))

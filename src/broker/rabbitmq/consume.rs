@@ -5,15 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::broker::error::{BrokerError, within};
+use crate::broker::interface::{Acker, Acking, Listening, Taking};
+use crate::broker::message::{Death, Delivery};
 use crate::broker::rabbitmq::declare::short;
-use crate::broker::rabbitmq::link::{Link, failed};
-use crate::broker::{BrokerError, Death, Delivery, within};
+use crate::broker::rabbitmq::link::Link;
+use crate::broker::rabbitmq::refusal::failed;
 
 /// How often a silent consumer looks whether its channel is still there: lapin has had consumers that
 /// never ended.
@@ -23,7 +27,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const MOST_CHECKS: usize = 100;
 
 /// A consumer on a channel of its own.
-pub struct RabbitConsumer {
+pub(super) struct RabbitConsumer {
     stream: lapin::Consumer,
     acker: RabbitAcker,
     /// Where the ids of rejected checks go, if they are rejected.
@@ -34,7 +38,7 @@ pub struct RabbitConsumer {
 
 /// Acknowledges deliveries of one channel. Works for no other: tags are the channel's own.
 #[derive(Clone)]
-pub struct RabbitAcker {
+pub(super) struct RabbitAcker {
     channel: Channel,
     limit: Duration,
     /// Tags that were taken and are not acknowledged or requeued yet.
@@ -66,7 +70,7 @@ impl RabbitConsumer {
         self
     }
 
-    pub(in crate::broker) async fn next(&mut self) -> Result<Delivery, BrokerError> {
+    async fn next_delivery(&mut self) -> Result<Delivery, BrokerError> {
         loop {
             if let Some(ended) = &self.ended {
                 return Err(ended.clone());
@@ -90,9 +94,26 @@ impl RabbitConsumer {
             }
         }
     }
+}
 
-    pub(in crate::broker) fn acker(&self) -> RabbitAcker {
-        self.acker.clone()
+impl Taking for RabbitConsumer {
+    fn next(&mut self) -> BoxFuture<'_, Result<Delivery, BrokerError>> {
+        self.next_delivery().boxed()
+    }
+
+    fn acker(&self) -> Acker {
+        Acker::new(self.acker.clone())
+    }
+}
+
+impl Listening for RabbitConsumer {
+    fn next(&mut self) -> BoxFuture<'_, Result<Arc<[u8]>, BrokerError>> {
+        async move {
+            let delivery = self.next_delivery().await?;
+            self.acker.acknowledge(&[delivery.tag]).await?;
+            Ok(delivery.body.into())
+        }
+        .boxed()
     }
 }
 
@@ -125,7 +146,7 @@ impl Drop for RabbitConsumer {
 }
 
 impl RabbitAcker {
-    pub(in crate::broker) async fn ack(&self, tags: &[u64]) -> Result<(), BrokerError> {
+    async fn acknowledge(&self, tags: &[u64]) -> Result<(), BrokerError> {
         // Not lapin's own acker: that answers Ok(false) after the channel was lost. Ok means that the
         // bytes are sent: AMQP confirms no acknowledgement, and RabbitMQ's quorum queues were seen to
         // forget some of more than 32 under way when the channel closes. Those messages come again.
@@ -139,10 +160,6 @@ impl RabbitAcker {
             Ok(())
         })
         .await
-    }
-
-    pub(in crate::broker) async fn requeue(&self, tag: u64) -> Result<(), BrokerError> {
-        self.give_back(tag, true).await
     }
 
     /// Back to its queue, or to the dead letters.
@@ -160,6 +177,16 @@ impl RabbitAcker {
 
     fn held(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Acking for RabbitAcker {
+    fn ack<'a>(&'a self, tags: &'a [u64]) -> BoxFuture<'a, Result<(), BrokerError>> {
+        self.acknowledge(tags).boxed()
+    }
+
+    fn requeue(&self, tag: u64) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.give_back(tag, true).boxed()
     }
 }
 

@@ -4,9 +4,10 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ErrorKind, ExchangeKind};
 
-use crate::broker::rabbitmq::link::{Link, failed};
-use crate::broker::topology::{KEY_ALL_EVENTS, KEY_DEAD};
-use crate::broker::{BrokerError, Exchange, Queue, Topology};
+use crate::broker::error::BrokerError;
+use crate::broker::rabbitmq::link::Link;
+use crate::broker::rabbitmq::refusal::failed;
+use crate::broker::topology::{Exchange, KEY_ALL_EVENTS, KEY_DEAD, Queue, Topology};
 
 pub(super) async fn all(link: &Link, topology: &Topology) -> Result<(), BrokerError> {
     let channel = link.channel().await?;

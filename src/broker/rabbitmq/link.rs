@@ -1,4 +1,4 @@
-//! A connection, the cell it lives in, and what its errors mean to us.
+//! A connection, and the cell it lives in.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use lapin::options::ConfirmSelectOptions;
-use lapin::{Channel, Connection, ErrorKind, Event};
+use lapin::{Channel, Connection, Event};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::broker::BrokerError;
-use crate::broker::rabbitmq::Inner;
+use crate::broker::error::BrokerError;
 use crate::broker::rabbitmq::connect::Attempt;
+use crate::broker::rabbitmq::refusal::failed;
+use crate::broker::rabbitmq::server::Server;
 
 /// A place for one connection, made when needed and again after it was lost.
 pub(super) struct Cell {
+    server: Arc<Server>,
     /// What the connection is for.
     purpose: &'static str,
     /// Bytes of a frame, where the URL does not say; else the server's.
@@ -36,14 +38,15 @@ pub(super) struct Link {
 }
 
 impl Cell {
-    pub(super) fn new(purpose: &'static str, frame_max: Option<u32>) -> Self {
-        Self { purpose, frame_max, link: Mutex::new(None), turn: AtomicUsize::new(0) }
+    pub(super) fn new(server: Arc<Server>, purpose: &'static str, frame_max: Option<u32>) -> Self {
+        Self { server, purpose, frame_max, link: Mutex::new(None), turn: AtomicUsize::new(0) }
     }
 
     /// The connection there is, or a new one. Waits for the connect timeout at most.
-    pub(super) async fn get(&self, inner: &Inner) -> Result<Arc<Link>, BrokerError> {
-        let places = inner.places.as_ref().map_err(|form| BrokerError::Refused((*form).to_owned()))?;
-        let limit = places.connect_timeout().unwrap_or(inner.options.connect_timeout);
+    pub(super) async fn get(&self) -> Result<Arc<Link>, BrokerError> {
+        let server = &*self.server;
+        let places = server.places.as_ref().map_err(|form| BrokerError::Refused((*form).to_owned()))?;
+        let limit = places.connect_timeout().unwrap_or(server.options.connect_timeout);
         let deadline = Instant::now() + limit;
         let late = |_| BrokerError::Unavailable(format!("no answer from {places} within {limit:?}"));
         let mut link = timeout_at(deadline, self.link.lock()).await.map_err(late)?;
@@ -53,8 +56,8 @@ impl Cell {
         *link = None;
         // Each attempt begins at another host. Counted before: whoever waits for us may be gone before the end.
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{} {}", inner.options.name, self.purpose);
-        let attempt = Attempt { inner, places, turn, deadline, name, frame_max: self.frame_max };
+        let name = format!("{} {}", server.options.name, self.purpose);
+        let attempt = Attempt { server, places, turn, deadline, name, frame_max: self.frame_max };
         let connecting = attempt.first_that_answers();
         let (connection, host) = timeout_at(deadline, connecting).await.map_err(late)??;
         // The next one begins behind it: it is made because this host is gone.
@@ -63,6 +66,10 @@ impl Cell {
         let fresh = Arc::new(Link::new(connection, self.purpose));
         *link = Some(Arc::clone(&fresh));
         Ok(fresh)
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        &self.server
     }
 
     /// Drops a connection that failed, unless a newer one took its place.
@@ -160,19 +167,4 @@ impl Drop for Link {
 
 fn blocked(reason: &str) -> BrokerError {
     BrokerError::Unavailable(format!("blocked: {reason}"))
-}
-
-/// What an error of lapin's means. Its texts hold the user's name at most, never the password.
-pub(super) fn failed(what: &str, error: &lapin::Error) -> BrokerError {
-    let ErrorKind::ProtocolError(told) = error.kind() else {
-        return BrokerError::Unavailable(format!("{what}: {error}"));
-    };
-    let text = format!("{what}: {}", told.get_message());
-    match told.get_id() {
-        // RabbitMQ says NOT_ALLOWED, too, while a limit on connections is reached: that passes.
-        530 if text.contains("limit") => BrokerError::Unavailable(text),
-        // ACCESS_REFUSED: password, permission. NOT_ALLOWED: virtual host.
-        403 | 530 => BrokerError::Refused(text),
-        _ => BrokerError::Unavailable(text),
-    }
 }

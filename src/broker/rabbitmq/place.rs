@@ -93,6 +93,11 @@ impl Places {
         &self.uri.authority.userinfo.username
     }
 
+    /// The virtual host, decoded.
+    pub(super) fn vhost(&self) -> &str {
+        &self.uri.vhost
+    }
+
     /// How long connecting may take, where the URL says it (in milliseconds).
     pub(super) fn connect_timeout(&self) -> Option<Duration> {
         self.uri.query.connection_timeout.map(Duration::from_millis)
@@ -133,7 +138,7 @@ mod tests {
         ] {
             let places = Places::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
             assert_eq!(places.to_string(), hosts, "{url}");
-            assert_eq!((places.user(), places.uri.vhost.as_str()), (user, vhost), "{url}");
+            assert_eq!((places.user(), places.vhost()), (user, vhost), "{url}");
         }
     }
 

@@ -10,10 +10,12 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, ErrorKind};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::broker::rabbitmq::Inner;
-use crate::broker::rabbitmq::link::{Link, failed};
-use crate::broker::topology::{CONTENT_TYPE, HEADER_TRACEPARENT};
-use crate::broker::{BrokerError, Outgoing, Topology};
+use crate::broker::error::BrokerError;
+use crate::broker::message::Outgoing;
+use crate::broker::rabbitmq::link::{Cell, Link};
+use crate::broker::rabbitmq::refusal::failed;
+use crate::broker::rabbitmq::server::Server;
+use crate::broker::topology::{CONTENT_TYPE, HEADER_TRACEPARENT, Topology};
 
 /// Messages under way at once: enough that the wait for a confirm costs little, and few to send again
 /// when the connection breaks.
@@ -21,13 +23,13 @@ const WINDOW: usize = 256;
 
 /// Publishes a batch in one deadline. Where the connection fails, what is not confirmed yet and all
 /// that follows is `Unavailable`.
-pub(super) async fn batch(inner: &Inner, batch: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
-    let deadline = Instant::now() + inner.options.operation_timeout;
+pub(super) async fn batch(cell: &Cell, batch: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
+    let deadline = Instant::now() + cell.server().options.operation_timeout;
     let mut answers = Vec::with_capacity(batch.len());
     for window in batch.chunks(WINDOW) {
-        let (mut results, mut stopped) = one_window(inner, window, deadline).await;
+        let (mut results, mut stopped) = one_window(cell, window, deadline).await;
         if matches!(stopped, Some(BrokerError::Rejected(_))) {
-            stopped = one_by_one(inner, window, &mut results, deadline).await;
+            stopped = one_by_one(cell, window, &mut results, deadline).await;
         }
         answers.extend(results);
         if let Some(error) = stopped {
@@ -41,7 +43,7 @@ pub(super) async fn batch(inner: &Inner, batch: &[Outgoing]) -> Vec<Result<(), B
 /// One message has closed the channel of its window, and nobody knows which: each is sent by itself, so
 /// that only that one is rejected. Why no further window should follow, if so.
 async fn one_by_one(
-    inner: &Inner,
+    cell: &Cell,
     window: &[Outgoing],
     results: &mut [Result<(), BrokerError>],
     deadline: Instant,
@@ -55,7 +57,7 @@ async fn one_by_one(
             *result = Err(error.clone());
             continue;
         }
-        let (alone, error) = one_window(inner, std::slice::from_ref(message), deadline).await;
+        let (alone, error) = one_window(cell, std::slice::from_ref(message), deadline).await;
         if let Some(answer) = alone.into_iter().next().or(error.clone().map(Err)) {
             *result = answer;
         }
@@ -66,11 +68,11 @@ async fn one_by_one(
 
 /// The window's answers (none where nothing was sent), and why no further window should follow.
 async fn one_window(
-    inner: &Inner,
+    cell: &Cell,
     window: &[Outgoing],
     deadline: Instant,
 ) -> (Vec<Result<(), BrokerError>>, Option<BrokerError>) {
-    let link = match inner.publishing.get(inner).await {
+    let link = match cell.get().await {
         Ok(link) => link,
         Err(error) => return (Vec::new(), Some(error)),
     };
@@ -78,32 +80,32 @@ async fn one_window(
         return (Vec::new(), Some(error));
     }
     let late = || {
-        let limit = inner.options.operation_timeout;
+        let limit = cell.server().options.operation_timeout;
         BrokerError::Unavailable(format!("no confirm within {limit:?}"))
     };
     let channel = match timeout_at(deadline, link.confirming()).await {
         Ok(Ok(channel)) => channel,
         Ok(Err(error)) => return (Vec::new(), Some(error)),
         Err(_) => {
-            inner.publishing.forget(&link).await;
+            cell.forget(&link).await;
             return (Vec::new(), Some(late()));
         }
     };
-    let topology = &inner.options.topology;
+    let topology = &cell.server().options.topology;
     let stop = async {
         tokio::select! {
             error = link.when_blocked() => (error, false),
             () = sleep_until(deadline) => (late(), true),
         }
     };
-    let (outcomes, stopped) = confirms(&channel, inner, window, stop).await;
+    let (outcomes, stopped) = confirms(&channel, cell.server(), window, stop).await;
     let error = stopped.as_ref().map(|(error, _)| error.clone());
     let mut results = judged(topology, window, outcomes, error.as_ref());
     let is_closed = results.iter().filter_map(|result| result.as_ref().err()).any(closes_the_channel);
     if let Some((_, true)) = stopped {
         // Nobody answers: the next call connects anew. A blocked connection is kept, since a new one
         // would be blocked, too. Either way the channel is dropped with what it still waits for.
-        inner.publishing.forget(&link).await;
+        cell.forget(&link).await;
     } else if !is_closed {
         Link::give_back(&link, channel);
     } else {
@@ -123,7 +125,7 @@ fn closes_the_channel(error: &BrokerError) -> bool {
 /// Sends all and waits for all, until `stop` says why not to.
 async fn confirms<S>(
     channel: &Channel,
-    inner: &Inner,
+    server: &Server,
     window: &[Outgoing],
     stop: impl Future<Output = S>,
 ) -> (Vec<Option<Result<Confirmation, BrokerError>>>, Option<S>) {
@@ -131,7 +133,7 @@ async fn confirms<S>(
     let mut pending: FuturesUnordered<_> = window
         .iter()
         .enumerate()
-        .map(|(index, message)| async move { (index, one(channel, inner, message).await) })
+        .map(|(index, message)| async move { (index, one(channel, server, message).await) })
         .collect();
     tokio::pin!(stop);
     loop {
@@ -156,7 +158,7 @@ async fn confirms<S>(
     }
 }
 
-async fn one(channel: &Channel, inner: &Inner, message: &Outgoing) -> Result<Confirmation, BrokerError> {
+async fn one(channel: &Channel, server: &Server, message: &Outgoing) -> Result<Confirmation, BrokerError> {
     // lapin panics on longer names; the broker could not take them either.
     let short = |text: &str| ShortString::try_new(text).map_err(|_| BrokerError::NotTaken);
     let mut headers = FieldTable::default();
@@ -173,16 +175,16 @@ async fn one(channel: &Channel, inner: &Inner, message: &Outgoing) -> Result<Con
         .with_timestamp(u64::try_from(message.timestamp / 1_000).unwrap_or_default())
         .with_headers(headers);
     // The broker checks it against the connection: whoever reads it can rely on it.
-    if let Some(user) = inner.user() {
+    if let Some(user) = server.user() {
         properties = properties.with_user_id(short(user)?);
     }
-    let exchange = short(&inner.options.topology.exchange(message.exchange))?;
+    let exchange = short(&server.options.topology.exchange(message.exchange))?;
     let options = BasicPublishOptions { mandatory: message.mandatory, immediate: false };
     let key = short(&message.routing_key)?;
     let lost = |error: lapin::Error| match error.kind() {
         // NOT_FOUND: there is no such exchange.
         ErrorKind::ProtocolError(told) if told.get_id() == 404 => BrokerError::Unroutable {
-            exchange: inner.options.topology.exchange(message.exchange),
+            exchange: server.options.topology.exchange(message.exchange),
             routing_key: message.routing_key.clone(),
         },
         // CONTENT_TOO_LARGE, PRECONDITION_FAILED.

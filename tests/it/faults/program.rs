@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batchshare::broker::{Broker, Consumer, Embedded, Exchange, Faulty, Outgoing, Queue, Rabbit, topology};
+use batchshare::broker::{Broker, Consumer, Embedded, Exchange, Outgoing, Queue, Rabbit, topology};
 use batchshare::consume::take::Taken;
 use batchshare::contract;
 use batchshare::contract::JobRequested;
@@ -17,6 +17,7 @@ use batchshare::worker::Worker;
 use tokio::sync::mpsc;
 
 use super::injector::{How, Injector};
+use crate::faulty::faulty;
 use crate::support::Kind;
 use crate::world::*;
 
@@ -50,16 +51,16 @@ impl Program {
         let world = World::new(kind).await;
         world.secrets(ANA, 101..=108).await;
         let outside = match kind {
-            Kind::Sqlite => Broker::Embedded(Embedded::new(world.test.db.clone())),
-            Kind::Postgres => Broker::Rabbit(Rabbit::new(crate::broker::options())),
+            Kind::Sqlite => Broker::new(Embedded::new(world.test.db.clone())),
+            Kind::Postgres => Broker::new(Rabbit::new(crate::broker::options())),
         };
         outside.declare().await.expect("declared");
         let injector = Arc::new(Injector::default());
-        let broker = Broker::Faulty(Faulty::new(outside.clone(), injector.clone()));
+        let broker = faulty(outside.clone(), injector.clone());
         // A lease that is over at once: what could not be sent is sent in the next round.
         let lease = Duration::ZERO;
         let (committed, to_relay) = mpsc::channel(64);
-        let store = Store::with_relay(world.test.db.with_faults(injector.clone()), committed, lease);
+        let store = Store::with_relay(world.test.db.with_hook(injector.clone()), committed, lease);
         let (stopper, stop) = shutdown::channel();
         // A step goes on to its lane's end, so that it has several chunks.
         let worker = Worker::new(store.clone(), broker.clone(), worker_options(), stop);

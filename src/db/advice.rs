@@ -24,7 +24,7 @@ struct Server {
 /// Where the database cannot be asked.
 pub async fn advice(db: &Db) -> Result<Vec<String>, DbError> {
     db.read(|conn| {
-        if !conn.is_pg() {
+        if !conn.has_server() {
             return Ok(Vec::new());
         }
         // Everybody may count the rows of this view; what they say is for few. A base backup is no standby.

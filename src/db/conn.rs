@@ -21,26 +21,21 @@ diesel::define_sql_function! {
 }
 
 impl Conn {
-    /// Asks the server; says what its answer means for writing.
-    pub(super) fn is_read_only(&mut self) -> Result<bool, DbError> {
+    /// Asks the database whether it takes writes now.
+    pub(super) fn takes_no_writes(&mut self) -> Result<bool, DbError> {
         use diesel::RunQueryDsl as _;
         #[derive(diesel::QueryableByName)]
         struct Answer {
             #[diesel(sql_type = diesel::sql_types::Bool)]
-            read_only: bool,
+            yes: bool,
         }
-        let sql = if self.is_pg() {
-            "SELECT current_setting('transaction_read_only') = 'on' AS read_only"
-        } else {
-            "SELECT false AS read_only"
-        };
-        Ok(diesel::sql_query(sql).get_result::<Answer>(self)?.read_only)
+        Ok(diesel::sql_query(self.is_read_only()).get_result::<Answer>(self)?.yes)
     }
 
     /// Begins a transaction whose statements may run so long, and wait so long for a lock that others hold (none: as
     /// the session says): one round trip for all of it. SQLite's write transactions are alone, and have neither.
     pub(super) fn begin(&mut self, statements: Duration, locks: Option<Duration>) -> Result<(), DbError> {
-        if !self.is_pg() {
+        if !self.has_server() {
             // IMMEDIATE: a read that turns into a write fails at once on SQLite, whatever the timeout.
             return Ok(self.batch_execute("BEGIN IMMEDIATE")?);
         }
@@ -51,9 +46,9 @@ impl Conn {
         Ok(self.batch_execute(&sql)?)
     }
 
-    /// Whether the server is there still: the shortest round trip.
+    /// Asks the server whether it is still there, in the shortest round trip.
     pub(super) fn test(&mut self) -> Result<(), DbError> {
-        if self.is_pg() {
+        if self.has_server() {
             self.batch_execute("SELECT 1")?;
         }
         Ok(())

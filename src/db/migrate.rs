@@ -97,11 +97,7 @@ fn names<DB: Backend>(list: Vec<Box<dyn Migration<DB>>>) -> Vec<(String, String)
 }
 
 fn applied(conn: &mut Conn) -> Result<HashSet<String>, DbError> {
-    let there = if conn.is_pg() {
-        "SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS yes"
-    } else {
-        "SELECT COUNT(*) > 0 AS yes FROM sqlite_master WHERE name = '__diesel_schema_migrations'"
-    };
+    let there = conn.has_table("__diesel_schema_migrations");
     // Prepared by name, as nearly all statements are: where that cannot work, it is found out here.
     if !statement(there).get_result::<Answer>(conn)?.yes {
         return Ok(HashSet::new());
@@ -113,7 +109,7 @@ fn applied(conn: &mut Conn) -> Result<HashSet<String>, DbError> {
 
 /// Refuses what cannot keep every text: one that cannot be written would come back for ever.
 fn suitable(conn: &mut Conn) -> Result<(), DbError> {
-    if !conn.is_pg() {
+    if !conn.has_server() {
         return Ok(());
     }
     let sql = "SELECT current_setting('server_encoding') AS encoding, current_database()::text AS name";
@@ -221,7 +217,7 @@ struct Answer {
 /// Without the limits of everyday statements: a migration takes as long as it takes, and so does whoever
 /// migrates before us.
 fn lock(conn: &mut Conn) -> Result<(), DbError> {
-    if conn.is_pg() {
+    if conn.has_server() {
         conn.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")?;
         let free: Answer =
             diesel::sql_query(format!("SELECT pg_try_advisory_lock({LOCK}) AS yes")).get_result(conn)?;
@@ -234,7 +230,7 @@ fn lock(conn: &mut Conn) -> Result<(), DbError> {
 }
 
 fn unlock(conn: &mut Conn, limits: &str) -> Result<(), DbError> {
-    if conn.is_pg() {
+    if conn.has_server() {
         conn.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK}); {limits}"))?;
     }
     Ok(())

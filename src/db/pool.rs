@@ -165,7 +165,7 @@ impl Db {
     /// Why it does not.
     pub async fn ping(&self) -> Result<(), DbError> {
         self.read(|conn| {
-            if conn.is_read_only()? {
+            if conn.takes_no_writes()? {
                 let why = Box::new("the database is read-only".to_owned());
                 return Err(DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, why).into());
             }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use batchshare::broker::{Broker, Embedded, Exchange, Outgoing, Queue, topology};
-use batchshare::consume::take::{Handler, Outage, Taken, Takes, take};
-use batchshare::db::Db;
+use batchshare::consume::{Deliveries, Handler, Outage, Takes, take};
+use batchshare::db::{Db, DbError};
 use batchshare::shutdown;
 use batchshare::telemetry::metrics::Metrics;
 use tokio::sync::mpsc;
@@ -36,7 +36,7 @@ struct FullDisk {
 }
 
 impl Handler for FullDisk {
-    async fn handle(self: Arc<Self>, _: Taken) -> Result<(), Outage> {
+    async fn handle(self: Arc<Self>, _: Deliveries) -> Result<(), Outage> {
         use diesel::prelude::*;
         #[derive(diesel::QueryableByName)]
         struct Row {
@@ -56,7 +56,7 @@ impl Handler for FullDisk {
             let row = row.expect("sql");
             self.deliveries.send((row.least, row.most)).expect("the test waits");
         }
-        Err(Outage("no space left on device".to_owned()))
+        Err(DbError::Unsuitable("no space left on device".to_owned()).into())
     }
 }
 
@@ -105,7 +105,7 @@ impl Told {
 }
 
 impl Handler for Told {
-    async fn handle(self: Arc<Self>, taken: Taken) -> Result<(), Outage> {
+    async fn handle(self: Arc<Self>, taken: Deliveries) -> Result<(), Outage> {
         let ids: Vec<String> = taken.iter().filter_map(|of| of.message_id.clone()).collect();
         let bad = ids.iter().any(|id| id == "13") && self.panics.load(Ordering::SeqCst);
         self.says.send(ids).expect("the test listens");

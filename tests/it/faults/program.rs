@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batchshare::broker::{Broker, Consumer, Embedded, Exchange, Outgoing, Queue, Rabbit, topology};
-use batchshare::consume::take::Taken;
+use batchshare::consume::Deliveries;
 use batchshare::contract;
 use batchshare::contract::JobRequested;
 use batchshare::domain::{JobId, JobState, Limits};
@@ -194,7 +194,7 @@ impl Program {
                 Err(_) => return false,
             }
         }
-        let (taken, acker): (Taken, _) = (taken.into(), consumer.acker());
+        let (taken, acker): (Deliveries, _) = (taken.into(), consumer.acker());
         let tags: Vec<u64> = taken.iter().map(|delivery| delivery.tag).collect();
         let mut well = true;
         for _ in 0..if self.twice { 2 } else { 1 } {
@@ -212,7 +212,7 @@ impl Program {
         answer.is_ok()
     }
 
-    async fn handle(&self, queue: Queue, taken: Taken) -> bool {
+    async fn handle(&self, queue: Queue, taken: Deliveries) -> bool {
         match queue {
             Queue::Notices => notifier::handle(&self.store, &self.broker, &taken).await.is_ok(),
             _ => Arc::clone(&self.worker).handle(queue, taken).await.is_ok(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use batchshare::broker::{Broker, Delivery, Embedded, Exchange, Outgoing, Queue};
-use batchshare::consume::take::Taken;
+use batchshare::consume::Deliveries;
 use batchshare::db::{Clock, Db, Target};
 use batchshare::domain::Limits;
 use batchshare::relay::{Relay, RelayOptions};
@@ -328,7 +328,7 @@ impl Site {
             held.push(of);
             taken.push(delivery);
         }
-        let taken: Taken = taken.into();
+        let taken: Deliveries = taken.into();
         let forgives = self.options.mistake == Some(Mistake::ReportsTheBadOneAsDone) && taken.len() > 1;
         self.start(process, queue.suffix(), held, move |parts| async move {
             let handled = match queue {

@@ -15,6 +15,7 @@ mod broker_rabbitmq;
 mod chaos;
 mod cli;
 mod clock;
+mod constraints;
 mod contract;
 mod dead;
 mod dead_program;

@@ -170,18 +170,18 @@ pub enum LogFormat {
 }
 
 impl Settings {
-    /// The authorities of the broker's own, where a file is set.
+    /// The file with authorities of the broker's own, if one is set.
     #[must_use]
     pub fn broker_ca_file(&self) -> Option<PathBuf> {
         (!self.broker.ca_file.is_empty()).then(|| PathBuf::from(&self.broker.ca_file))
     }
 
-    /// The database's place.
+    /// The place of the database.
     ///
     /// # Errors
-    /// Where `database.url` is neither SQLite's nor PostgreSQL's.
+    /// `database.url` is not a URL of SQLite or PostgreSQL.
     pub fn target(&self) -> Result<Target, ConfigError> {
-        Target::parse(&self.database.url).map_err(ConfigError)
+        Target::parse(&self.database.url).map_err(|error| ConfigError(error.to_string()))
     }
 
     /// Whether the broker is the embedded one.
@@ -190,8 +190,8 @@ impl Settings {
         self.broker.url == "embedded:"
     }
 
-    /// Lanes of a large job. SQLite has one writer: a second lane would only write between the first one's
-    /// rows, where an index grows slower than at its end.
+    /// The number of lanes of a large job. It is 1 on SQLite, which has one writer: a second lane would only write
+    /// between the rows of the first, where an index grows slower than at its end.
     #[must_use]
     pub fn lanes(&self) -> u32 {
         if self.database.url.starts_with("sqlite:") { 1 } else { self.worker.lanes }
@@ -209,7 +209,7 @@ impl Settings {
             idle_in_transaction_timeout: Duration::from_millis(d.idle_in_transaction_timeout_ms),
             tcp_user_timeout: Duration::from_millis(d.tcp_user_timeout_ms),
             call_timeout: Duration::from_millis(d.call_timeout_ms),
-            // A year is for ever, and no clock overflows with it.
+            // A year is as good as for ever, and no clock overflows with it.
             max_lifetime: Duration::from_secs(d.max_lifetime_s.min(365 * 24 * 3_600)),
         }
     }
@@ -224,7 +224,7 @@ impl Settings {
         }
     }
 
-    /// The vault's key file, where one is set.
+    /// The vault's key file, if one is set.
     #[must_use]
     pub fn vault_key_file(&self) -> Option<PathBuf> {
         (!self.vault.key_file.is_empty()).then(|| PathBuf::from(&self.vault.key_file))

@@ -1,8 +1,8 @@
 //! The database: connections, transactions and migrations for PostgreSQL and SQLite.
 //!
-//! Below the store and the embedded broker, which share its connections; it knows no table. Diesel
-//! is synchronous, so every call runs on a blocking thread, behind a fair queue for connections.
-//! On SQLite all writes of a process go through one connection, reads through a few others (WAL).
+//! The store and the embedded broker are built on it and share its connections; it knows none of their tables. Diesel
+//! is synchronous, so every call runs on a thread for blocking work, behind a fair queue for connections. On SQLite
+//! all writes of a process go through one connection, and reads go through a few others, which WAL allows beside it.
 
 mod advice;
 pub mod backup;
@@ -34,4 +34,4 @@ pub use options::DbOptions;
 pub use pool::{Db, Flow};
 pub use statement::statement;
 pub use steps::{DataStep, FOLD_TEXTS};
-pub use target::Target;
+pub use target::{Target, TargetError};

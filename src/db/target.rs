@@ -3,35 +3,47 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where the database is. `Display` leaves the password out.
+/// The place of a database. `Display` leaves the password out.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Target {
     Postgres { url: String },
     Sqlite { path: PathBuf },
 }
 
+/// What is wrong with `database.url`. `Display` is a sentence without the text itself, which may hold a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    #[error("database.url must start with sqlite:// or postgres://")]
+    Scheme,
+    #[error(
+        "database.url must look like postgres://user:password@host:port/database; percent-encode what is special in \
+         user and password (/ as %2F, @ as %40)"
+    )]
+    Postgres,
+    #[error("database.url {0}: it must be sqlite://path/to/file.db")]
+    Sqlite(&'static str),
+}
+
 impl Target {
     /// Reads `postgres://…` or `sqlite://path/to/file.db`.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with the text, without the text (it may hold a password).
-    pub fn parse(url: &str) -> Result<Self, String> {
+    /// What is wrong with the text.
+    pub fn parse(url: &str) -> Result<Self, TargetError> {
         if let Some((_, rest)) =
             url.split_once("://").filter(|(name, _)| ["postgres", "postgresql"].contains(name))
         {
             return match is_plain(rest) {
                 true => Ok(Self::Postgres { url: url.to_owned() }),
-                false => Err("database.url must look like postgres://user:password@host:port/database; \
-                              percent-encode what is special in user and password (/ as %2F, @ as %40)"
-                    .to_owned()),
+                false => Err(TargetError::Postgres),
             };
         }
         match url.strip_prefix("sqlite://") {
             Some(path) => match is_file_path(path) {
                 Ok(()) => Ok(Self::Sqlite { path: PathBuf::from(path) }),
-                Err(why) => Err(format!("database.url {why}: it must be sqlite://path/to/file.db")),
+                Err(why) => Err(TargetError::Sqlite(why)),
             },
-            None => Err("database.url must start with sqlite:// or postgres://".to_owned()),
+            None => Err(TargetError::Scheme),
         }
     }
 
@@ -41,8 +53,8 @@ impl Target {
     }
 }
 
-/// Whether SQLite takes the text for the path of a file and for nothing else, and whether it is meant as it stands. A
-/// database in memory would be another one on each connection, and gone with it.
+/// Checks that SQLite takes the text for the path of a file and for nothing else, and that it is meant as it stands.
+/// A database in memory would be another one on each connection, and gone with the connection.
 fn is_file_path(path: &str) -> Result<(), &'static str> {
     let is_code =
         |after: &str| after.get(..2).is_some_and(|code| code.chars().all(|c| c.is_ascii_hexdigit()));
@@ -63,8 +75,9 @@ fn is_file_path(path: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Whether libpq can read what stands behind `postgres://` only as it was meant. It quotes what it cannot
-/// read, or asks for a host of that name: that could be a part of a password which is not encoded.
+/// Whether a `postgres://` URL can be read in one way only; `rest` is what follows the scheme. libpq quotes what it
+/// cannot read in its errors, or asks the network for a host of that name: it could be a part of a password that is
+/// not encoded.
 fn is_plain(rest: &str) -> bool {
     let (place, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let hosts = place.rsplit_once('@').map_or(place, |(_, hosts)| hosts);
@@ -148,7 +161,7 @@ mod tests {
             (".", "folder"),
             ("a/..", "folder"),
         ] {
-            let error = Target::parse(&format!("sqlite://{path}")).expect_err(path);
+            let error = Target::parse(&format!("sqlite://{path}")).expect_err(path).to_string();
             assert!(error.starts_with("database.url ") && error.contains(word), "{path}: {error}");
         }
     }
@@ -168,7 +181,7 @@ mod tests {
             "postgres://me:secr et@db/vault",
             "postgres://me@db/vault?secret",
         ] {
-            let error = Target::parse(url).expect_err(url);
+            let error = Target::parse(url).expect_err(url).to_string();
             assert!(error.contains("percent-encode") && !error.contains("secr"), "{error}");
         }
     }

@@ -5,22 +5,22 @@ use std::time::Duration;
 /// What can go wrong at the broker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
-    /// No connection, no answer in time, or a blocked connection: try again later.
+    /// There is no connection, no answer came in time, or the connection is blocked. The caller tries again later.
     #[error("the broker is not available: {0}")]
     Unavailable(String),
-    /// Wrong password, unknown vhost, no permission: a person has to act.
+    /// The password is wrong, the virtual host is unknown, or a permission is missing. A person has to act.
     #[error("the broker refuses: {0}")]
     Refused(String),
-    /// A queue or exchange is there with other arguments.
+    /// A queue or an exchange is there with other arguments than ours.
     #[error("the broker's topology contradicts: {0}")]
     Topology(String),
-    /// A mandatory message had nowhere to go.
+    /// No queue takes a mandatory message.
     #[error("no queue takes a message for {exchange} with key {routing_key}")]
     Unroutable { exchange: String, routing_key: String },
-    /// The broker closed the channel over the message: it is larger than it may be there.
+    /// The broker closed the channel because of the message: it is larger than the broker allows.
     #[error("the broker rejects the message: {0}")]
     Rejected(String),
-    /// The broker did not take the message (a negative confirm).
+    /// The broker did not take the message: it sent a negative confirm.
     #[error("the broker did not take the message")]
     NotTaken,
 }
@@ -40,7 +40,7 @@ impl BrokerError {
     }
 }
 
-/// Waits for a broker's answer, but not for ever.
+/// Waits for an answer of the broker, and no longer than `limit`.
 pub(crate) async fn within<T>(
     limit: Duration,
     what: &str,

@@ -1,9 +1,9 @@
-//! Messages: one small interface, two adapters (RabbitMQ and rows in the SQLite file).
+//! Messages: one small interface, and two adapters for it (RabbitMQ, and rows in the SQLite file).
 //!
-//! Both keep the same promises, held by one conformance suite: a publish that returned `Ok` is
-//! durable; an unroutable mandatory message is an error; what was taken and not acknowledged comes
-//! again after a lost connection or a crash. Every wait has a deadline. Reconnecting is the
-//! caller's: an operation fails with [`BrokerError::Unavailable`], the next one tries again.
+//! Both adapters keep the same promises, which one suite of tests holds: a publish that returned `Ok` is durable; a
+//! mandatory message that no queue takes is an error; what was taken and not acknowledged is delivered again after a
+//! lost connection or a crash. Every wait has a deadline. Reconnecting is up to the caller: an operation fails with
+//! [`BrokerError::Unavailable`], and the next one tries again.
 
 pub mod topology;
 

@@ -12,12 +12,13 @@ impl Settings {
     /// Reads defaults, file and the process's environment.
     ///
     /// # Errors
-    /// Which key is wrong, or which file cannot be read. Never what is in it: a password may stand anywhere.
+    /// Which key is wrong, or which file cannot be read. The text never says what is in a file, because a password
+    /// may be anywhere.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         Self::load_with(file, environment::settings(std::env::vars_os())?)
     }
 
-    /// As [`Settings::load`] with a given environment.
+    /// Does the same with the given environment.
     ///
     /// # Errors
     /// As [`Settings::load`].
@@ -31,7 +32,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Takes the URLs from files where such are named, as container platforms mount what holds a password.
+    /// Reads the URLs from files, if such are named: container platforms mount a file for what holds a password.
     fn read_url_files(&mut self) -> Result<(), ConfigError> {
         let (database, broker) = (&mut self.database, &mut self.broker);
         for (section, url, file) in [
@@ -80,7 +81,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Without TLS in the build, lapin would speak to an amqps:// server in the clear, password and all.
+    /// Refuses what needs TLS in a build without it: lapin would speak to an amqps:// server in the clear, with the
+    /// password.
     fn check_tls(&self) -> Result<(), ConfigError> {
         let bad = |text: String| Err(ConfigError(text));
         let has_tls = cfg!(feature = "tls");

@@ -1,4 +1,4 @@
-//! Configuration: default.toml (built in), a file, the environment, in this order.
+//! Configuration: the built-in default.toml, a file, and the environment. Each wins over those before it.
 
 mod check;
 mod environment;

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The clock behind SQLite's `now_ms()`. Tests move it; PostgreSQL uses its own.
+/// The clock behind SQLite's `now_ms()`. Tests move it; PostgreSQL uses its own clock.
 #[derive(Clone, Default)]
 pub struct Clock {
     ahead_ms: Arc<AtomicI64>,
-    /// A clock that stands still, but for what it is advanced.
+    /// Whether the clock stands still, except for what it is advanced.
     standing: bool,
 }
 
 impl Clock {
-    /// Stands at this time (milliseconds since 1970) until it is advanced.
+    /// A clock that stands at this time (milliseconds since 1970) until it is advanced.
     #[must_use]
     pub fn standing(at_ms: i64) -> Self {
         Self { ahead_ms: Arc::new(AtomicI64::new(at_ms)), standing: true }

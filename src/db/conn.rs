@@ -7,7 +7,7 @@ use diesel::{PgConnection, SqliteConnection};
 
 use crate::db::error::DbError;
 
-/// A connection to the production store (PostgreSQL) or the embedded one (SQLite).
+/// A connection to PostgreSQL, the store of production, or to SQLite, the embedded one.
 #[derive(diesel::MultiConnection)]
 pub enum Conn {
     Pg(PgConnection),
@@ -15,8 +15,8 @@ pub enum Conn {
 }
 
 diesel::define_sql_function! {
-    /// Milliseconds since 1970 by the database's clock. A function of ours on both databases (on
-    /// PostgreSQL a migration makes it), so that one text serves both.
+    /// Milliseconds since 1970 by the database's clock. Both databases have this function from us (on PostgreSQL a
+    /// migration makes it), so that one text serves both.
     fn now_ms() -> diesel::sql_types::BigInt;
 }
 
@@ -32,11 +32,12 @@ impl Conn {
         Ok(diesel::sql_query(self.is_read_only()).get_result::<Answer>(self)?.yes)
     }
 
-    /// Begins a transaction whose statements may run so long, and wait so long for a lock that others hold (none: as
-    /// the session says): one round trip for all of it. SQLite's write transactions are alone, and have neither.
+    /// Begins a transaction, in one round trip. Its statements may run as long as `statements` says, and wait as long
+    /// as `locks` says for a lock that others hold (`None`: as long as the session says). SQLite's write transactions
+    /// are alone, and have neither limit.
     pub(super) fn begin(&mut self, statements: Duration, locks: Option<Duration>) -> Result<(), DbError> {
         if !self.has_server() {
-            // IMMEDIATE: a read that turns into a write fails at once on SQLite, whatever the timeout.
+            // It is IMMEDIATE, because on SQLite a read that turns into a write fails at once, whatever the timeout.
             return Ok(self.batch_execute("BEGIN IMMEDIATE")?);
         }
         let mut sql = format!("BEGIN; SET LOCAL statement_timeout = {}", statements.as_millis());
@@ -58,7 +59,7 @@ impl Conn {
         self.batch_execute("COMMIT").map_err(DbError::Commit)
     }
 
-    /// Rolls back; whether that worked decides if the connection can be kept.
+    /// Rolls back. Whether that worked decides if the connection can be kept.
     pub(super) fn rollback(&mut self) -> bool {
         self.batch_execute("ROLLBACK").is_ok()
     }

@@ -25,19 +25,19 @@ pub(super) fn connect(target: &Target, options: &DbOptions, clock: &Clock) -> Re
                     options.idle_in_transaction_timeout.as_millis(),
                 ))
                 .map_err(|error| failed(error.to_string()))?;
-            // Where the role may not, the server's own language stays; `db::advice` says so at the start.
+            // If the role may not set it, the server's own language stays; `db::advice` tells so at the start.
             let _ = connection.batch_execute(ENGLISH);
             Ok(Conn::Pg(connection))
         }
         Target::Sqlite { path } => {
-            // SQLite would make a file in the place of one that is gone. Only a migration makes one.
+            // SQLite would make a new file in the place of one that is gone, and only a migration may make one.
             if !path.exists() {
                 return Err(failed("there is no such file".to_owned()));
             }
             let path = path.to_str().ok_or_else(|| failed("the path is not UTF-8".to_owned()))?;
             let mut connection =
                 SqliteConnection::establish(path).map_err(|error| failed(error.to_string()))?;
-            // FULL: what was answered with 202 must survive a power cut.
+            // It is FULL, because what was answered with 202 must survive a power cut.
             connection
                 .batch_execute(&format!(
                     "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; \
@@ -54,22 +54,21 @@ pub(super) fn connect(target: &Target, options: &DbOptions, clock: &Clock) -> Re
     }
 }
 
-/// What a session needs to be, whatever the database or the role has as its default. The protocol is made for READ
-/// COMMITTED: each statement sees what was committed before it, and none fails for having seen too little. Two of
-/// the settings are not known to every server. What a role has as `default_transaction_read_only` stays: that is
-/// how a database says that it takes no writes for now, and it is waited for.
+/// What a session must be set to, whatever the database or the role has as its default. The protocol is made for READ
+/// COMMITTED: each statement sees what was committed before it, and none fails because it saw too little. Not every
+/// server knows the last two settings. What a role has as `default_transaction_read_only` stays, because that is how
+/// a database says that it takes no writes for now, and it is waited for.
 const SESSION: &str = "SET default_transaction_isolation = 'read committed'; \
     SET default_transaction_deferrable = off; SET standard_conforming_strings = on; SET timezone = 'UTC'; \
     SET application_name = 'batchshare'; SELECT set_config(name, '0', false) FROM pg_settings \
     WHERE name IN ('transaction_timeout', 'idle_session_timeout')";
 
-/// Messages in the language whose words `db::error` knows, where the role may choose (a superuser, or by GRANT SET ON
-/// PARAMETER). In a block, so that a refusal is no line of the server's log.
+/// Sets the language of messages to the one whose words `db::error` knows, if the role may choose (a superuser may,
+/// or a role with GRANT SET ON PARAMETER). It is in a block, so that a refusal is no line in the server's log.
 const ENGLISH: &str = "DO $$ BEGIN PERFORM set_config('lc_messages', 'C', false); \
     EXCEPTION WHEN insufficient_privilege THEN NULL; END $$";
 
-/// Adds libpq's timeouts where the URL does not set them itself, so that no call waits for ever on a
-/// peer that is gone.
+/// Adds libpq's timeouts that the URL does not set itself, so that no call waits for ever for a peer that is gone.
 fn with_timeouts(url: &str, options: &DbOptions) -> String {
     let mut url = url.to_owned();
     let seconds = |duration: Duration| duration.as_secs().max(2);

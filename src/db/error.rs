@@ -2,13 +2,13 @@
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-/// How a failure of the database is treated (ARCHITECTURE.md, "Failures"). The third class, permanent, is
-/// of messages: `wire` and `worker/handle` find it, and no database tells it.
+/// How a failure of the database is treated (ARCHITECTURE.md, "Failures"). The third class, permanent, is about
+/// messages: `contract` and `worker/handle.rs` find it, and no database tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureClass {
-    /// The server is away or cannot work: wait for it, count no attempt.
+    /// The server is away or cannot work. It is waited for, and no attempt counts.
     Outage,
-    /// Worth another try: counted as an attempt.
+    /// Another try may work. The failure counts as an attempt.
     Transient,
 }
 
@@ -23,7 +23,7 @@ pub enum DbError {
     /// relies on the work being idempotent.
     #[error("the outcome of a commit is unknown: {0}")]
     Commit(DieselError),
-    /// What was asked may still happen: the caller acts as after [`DbError::Commit`].
+    /// What was asked for may still happen: the caller acts as after [`DbError::Commit`].
     #[error("the database did not answer within {0:?}")]
     Deadline(std::time::Duration),
     #[error("a database task panicked")]
@@ -31,7 +31,7 @@ pub enum DbError {
     /// What is stored cannot be read as what it should be.
     #[error("stored data is not valid: {0}")]
     Corrupt(String),
-    /// It answers, and this program cannot work with it until somebody changes that.
+    /// The database answers, and this program cannot work with it until somebody changes that.
     #[error("{0}")]
     Unsuitable(String),
 }
@@ -42,9 +42,9 @@ impl From<DieselError> for DbError {
     }
 }
 
-/// Words in the (English) texts of servers that mean an outage. Diesel does not hand out SQLSTATE
-/// codes, so the classes 53 and 57P01-57P03 and SQLite's result codes are told by their texts; a
-/// server that speaks another language is caught by [`DbError::connection_lost`] in most cases.
+/// Words in the texts of servers, in English, that mean an outage. Diesel does not hand out SQLSTATE codes, so the
+/// classes 53 and 57P01-57P03 and SQLite's result codes are recognised by their texts. For a server that speaks
+/// another language, [`DbError::connection_lost`] catches most cases.
 const OUTAGE_WORDS: &[&str] = &[
     // 53100, 53200, 53300, 53400
     "No space left on device",
@@ -72,10 +72,10 @@ const OUTAGE_WORDS: &[&str] = &[
 ];
 
 impl DbError {
-    /// The one decision between outage and transient. Anything unknown is transient, so that it is
-    /// counted and ends. But a commit without an answer is an outage whatever the reason: tried again
-    /// in place, a chunk that was committed would find its lane moved on, by itself, and be done with
-    /// as if somebody else were on it. As a redelivery it reads the lane anew and goes on.
+    /// The one decision between outage and transient. Anything unknown is transient, so that it is counted and ends.
+    /// But a commit without an answer is an outage, whatever the reason: if a chunk was committed and is tried again
+    /// in place, it finds that its own commit has moved the lane on, and stops as if another worker were working on
+    /// the lane. When the message is delivered again, the lane is read anew, and the work goes on.
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match self {
@@ -85,10 +85,11 @@ impl DbError {
         }
     }
 
-    /// The server is there and says no: a wrong password, an unknown database. Waiting is of no use.
+    /// Whether the server is there and refuses: the password is wrong, or there is no such database. Waiting is of no
+    /// use then.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        // libpq gives no code for these; the texts are PostgreSQL's in English.
+        // libpq gives no code for these failures. The texts are PostgreSQL's in English.
         const WORDS: &[&str] =
             &["authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry"];
         matches!(self, Self::Connect { message, .. } if WORDS.iter().any(|word| message.contains(word)))
@@ -100,7 +101,7 @@ impl DbError {
         matches!(self, Self::Panicked) || self.class() == FailureClass::Outage
     }
 
-    /// It is there and too busy: a lock, a deadlock, a time-out. The same may work in a moment.
+    /// Whether the database is there and too busy: a lock, a deadlock, a time-out. The same may work in a moment.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         const WORDS: &[&str] = &["deadlock detected", "canceling statement due to", "database is locked"];
@@ -113,8 +114,8 @@ impl DbError {
         }
     }
 
-    /// It gave up waiting, for a lock or for a statement to end. It has waited long enough: to try again at once
-    /// would only hold up what comes behind it.
+    /// Whether the statement has waited long enough, for a lock or for its own end. To try it again at once would
+    /// only hold up what waits behind it.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         const WORDS: &[&str] = &["canceling statement due to", "could not obtain lock"];
@@ -122,14 +123,15 @@ impl DbError {
             if WORDS.iter().any(|word| information.message().contains(word)))
     }
 
-    /// SQLite's one writer is somebody else's, and so nothing at all can be written: not one message's fault.
+    /// Whether somebody else has SQLite's one writer. Then nothing at all can be written, which is no single
+    /// message's fault.
     #[must_use]
     pub fn is_writer_taken(&self) -> bool {
         matches!(self, Self::Query(DieselError::DatabaseError(_, information))
             if information.message().contains("database is locked"))
     }
 
-    /// A unique key was violated.
+    /// Whether a unique key was violated.
     #[must_use]
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Query(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))

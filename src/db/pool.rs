@@ -1,8 +1,8 @@
 //! A fair pool of synchronous connections, used from async code.
 //!
-//! Why not r2d2: callers wait in a fair queue here (tokio's semaphore), a failed connect is told at
-//! once with its reason instead of after a time-out, and after an outage every idle connection is
-//! dropped together instead of failing one after the other.
+//! It takes the place of r2d2 for three reasons: callers wait in a fair queue (tokio's semaphore); if a connection
+//! fails, the caller learns at once why, and not after a time-out; and after an outage every idle connection is
+//! dropped together, instead of failing one after the other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,26 +18,26 @@ use crate::db::hook::CallHook;
 use crate::db::options::DbOptions;
 use crate::db::target::Target;
 
-/// How a transaction that did not fail ends.
+/// How a transaction ends that did not fail.
 pub enum Flow<T> {
     Commit(T),
     Rollback(T),
 }
 
-/// A handle on the database. Cheap to clone.
+/// A handle on the database. It is cheap to clone.
 #[derive(Clone)]
 pub struct Db {
     inner: Arc<Inner>,
-    /// Of this handle and its clones only.
+    /// It belongs to this handle and its clones only.
     hook: Option<Arc<dyn CallHook>>,
-    /// None for work that is long by nature.
+    /// `None` for work that is long by nature.
     deadline: Option<Duration>,
-    /// How long a transaction waits for somebody else's lock; none: as long as the options say.
+    /// How long a transaction waits for a lock that somebody else holds; `None`: as long as the options say.
     locks: Option<Duration>,
 }
 
 impl Db {
-    /// Connects nothing yet: the first use does.
+    /// Connects nothing yet: the first use connects.
     #[must_use]
     pub fn new(target: Target, options: DbOptions, clock: Clock) -> Self {
         let deadline = Some(options.call_timeout);
@@ -85,8 +85,8 @@ impl Db {
         self.inner.statements()
     }
 
-    /// Calls that were given up (see [`DbError::Deadline`]) and whose threads wait for their answer still, each
-    /// with a connection.
+    /// The number of calls that were given up (see [`DbError::Deadline`]) while their threads still wait for an
+    /// answer, each with a connection.
     #[must_use]
     pub fn abandoned(&self) -> u64 {
         self.inner.abandoned()
@@ -125,7 +125,7 @@ impl Db {
                 match work(conn) {
                     Ok(Flow::Commit(value)) => conn.commit().map(|()| value),
                     Ok(Flow::Rollback(value)) => Self::rolled_back(conn).map(|()| value),
-                    // The error that led here counts more than a rollback that fails after it.
+                    // The error that led here matters more than a rollback that fails after it.
                     Err(error) => Err(Self::rolled_back(conn).err().unwrap_or(error)),
                 }
             })

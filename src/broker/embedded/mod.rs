@@ -1,7 +1,8 @@
 //! The broker of one machine: queues are rows of the SQLite file, shared with the store's connection.
 //!
-//! A message is taken by putting its next visibility ahead (a lease, renewed while the consumer
-//! lives); polling is the truth, a wake-up within the process makes it quick.
+//! A message is taken by moving its time of visibility into the future: that is its lease, which is renewed while the
+//! consumer lives. The consumers poll the table, which alone decides what is there; a wake-up within the process only
+//! makes it quick.
 
 mod consumer;
 mod rows;
@@ -21,10 +22,10 @@ use crate::db::{Db, DbError};
 use consumer::EmbeddedConsumer;
 use shared::{Shared, unavailable};
 
-/// Events that a listener may be behind before it loses the oldest.
+/// A listener that is more events behind than this loses the oldest.
 const LISTENER_BUFFER: usize = 1_024;
 
-/// The embedded broker. Cheap to clone.
+/// The embedded broker. It is cheap to clone.
 #[derive(Clone)]
 pub struct Embedded {
     shared: Arc<Shared>,
@@ -39,11 +40,11 @@ impl Embedded {
         }
     }
 
-    /// Gives back what consumers hold that are gone. To be called when the process starts, before it
-    /// consumes: one process has the roles, so whoever holds a message then is gone.
+    /// Gives back what consumers hold that are gone. It is to be called when the process starts, before anything is
+    /// consumed: only one process has the roles, so whoever holds a message at that time is gone.
     ///
     /// # Errors
-    /// Where the database does not answer.
+    /// The database does not answer.
     pub async fn recover(&self) -> Result<(), DbError> {
         self.shared.db.write(rows::recover).await?;
         self.shared.wakes.iter().for_each(Notify::notify_waiters);
@@ -70,7 +71,7 @@ impl Embedded {
         let queues: Vec<Queue> = inserts.iter().map(|(queue, _)| *queue).collect();
         let written = self.shared.db.write(move |conn| rows::insert(conn, &inserts)).await;
         if let Err(error) = written.map_err(unavailable) {
-            // Nothing was written, or nobody knows.
+            // Either nothing was written, or nobody knows.
             answers.iter_mut().filter(|answer| answer.is_ok()).for_each(|a| *a = Err(error.clone()));
             return answers;
         }
@@ -81,7 +82,7 @@ impl Embedded {
         answers
     }
 
-    /// Tells the events of a batch to whoever listens.
+    /// Hands the events of a batch to whoever listens in this process.
     fn tell(&self, batch: &[Outgoing]) {
         for message in batch.iter().filter(|message| message.exchange == Exchange::Events) {
             // An error means that nobody listens.
@@ -89,7 +90,7 @@ impl Embedded {
         }
     }
 
-    /// How many messages are ready: those that consumers hold are not counted.
+    /// How many messages are ready. Those that consumers hold are not counted.
     async fn ready(&self, queue: Queue) -> Result<u64, BrokerError> {
         self.shared.db.read(move |conn| rows::ready(conn, queue)).await.map_err(unavailable)
     }
@@ -155,7 +156,7 @@ impl Listening for EmbeddedListener {
     }
 }
 
-/// The queues that take a message.
+/// The queues that are bound to the exchange and the key of a message.
 fn bound(message: &Outgoing) -> Vec<Queue> {
     let binding = (message.exchange, message.routing_key.as_str());
     Queue::ALL.into_iter().filter(|queue| queue.bindings().contains(&binding)).collect()

@@ -12,9 +12,9 @@ pub(super) struct Shared {
     pub(super) db: Db,
     /// What its exchanges and queues are called in errors and dead letters.
     pub(super) names: Topology,
-    /// Events, to whoever listens in this process: all the roles are in one.
+    /// The events, for whoever listens in this process, which has all the roles.
     pub(super) events: broadcast::Sender<Arc<[u8]>>,
-    /// One for each of [`Queue::ALL`].
+    /// Wakes the consumers of each queue, in the order of [`Queue::ALL`].
     pub(super) wakes: [Notify; Queue::ALL.len()],
 }
 

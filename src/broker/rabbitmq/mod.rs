@@ -1,9 +1,9 @@
 //! RabbitMQ, through lapin.
 //!
-//! Two connections, one to publish and one to consume, each made when it is first needed: a memory
-//! or disk alarm stops every write on a connection that publishes, acknowledgements included. lapin's
-//! own recovery is off: it gives up after a while and re-publishes nothing. A connection that failed
-//! is dropped here, the operation answers [`BrokerError::Unavailable`] and the next one connects.
+//! There are two connections, one to publish and one to consume, because a memory or disk alarm stops every write on
+//! a connection that publishes, and so its acknowledgements, too. Each is made when it is first needed. lapin's own
+//! recovery is off: it gives up after a while and publishes nothing again. A connection that failed is dropped here:
+//! the operation answers [`BrokerError::Unavailable`], and the next operation connects anew.
 
 mod connect;
 mod consume;
@@ -35,18 +35,18 @@ use server::Server;
 
 pub use server::RabbitOptions;
 
-/// Bytes of a frame on the connection that publishes. lapin keeps room for 32 frames each way, and uses it: with
-/// the server's 128 KiB that is 4 MiB at rest. The connection that consumes keeps the server's: a message's
-/// headers come in one frame, however large their publisher made them.
+/// The size of a frame on the connection that publishes, in bytes. lapin keeps room for 32 frames in each direction
+/// and uses it: with the server's 128 KiB that would be 4 MiB at rest. The connection that consumes keeps the
+/// server's size, because the headers of a message come in one frame, however large their publisher made them.
 const FRAME_BYTES: u32 = 32 * 1024;
 
-/// A message that has nowhere to go even then is not to declare everything again and again.
+/// A message that no queue takes even after that must not make us declare everything again and again.
 const HEAL_EVERY: Duration = Duration::from_secs(5);
 
-/// Events that a listener holds at most.
+/// A listener holds so many unacknowledged events at most.
 const LISTENER_PREFETCH: u16 = 100;
 
-/// A RabbitMQ server or cluster. Cheap to clone; clones share the two connections.
+/// A RabbitMQ server or cluster. It is cheap to clone, and clones share the two connections.
 #[derive(Clone)]
 pub struct Rabbit {
     inner: Arc<Inner>,
@@ -54,7 +54,7 @@ pub struct Rabbit {
 
 struct Inner {
     server: Arc<Server>,
-    /// Ids of checks that consumers have rejected.
+    /// The ids of the checks that consumers have rejected.
     checks: Arc<Mutex<Vec<String>>>,
     /// When the topology was last declared because a message had nowhere to go.
     healed: Mutex<Option<Instant>>,
@@ -63,7 +63,8 @@ struct Inner {
 }
 
 impl Inner {
-    /// Whether it is time to declare the topology because something of it is missing.
+    /// Whether enough time has passed to declare the topology again, because something of it is missing. If so, the
+    /// time is noted.
     fn may_heal(&self) -> bool {
         let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
         let may = healed.is_none_or(|healed| healed.elapsed() >= HEAL_EVERY);
@@ -75,7 +76,7 @@ impl Inner {
 }
 
 impl Rabbit {
-    /// Connects nothing yet: the first operation does.
+    /// Connects nothing yet: the first operation connects.
     #[must_use]
     pub fn new(options: RabbitOptions) -> Self {
         let server = Arc::new(Server::new(options));
@@ -85,10 +86,10 @@ impl Rabbit {
         Self { inner: Arc::new(Inner { server, checks, healed, publishing, consuming }) }
     }
 
-    /// Whether a URL can be read, before anything is done with it.
+    /// Checks whether a URL can be read, before anything is done with it.
     ///
     /// # Errors
-    /// What it must look like; never the URL, which holds a password.
+    /// What the URL must look like. The text never has the URL itself, which holds a password.
     pub fn check_url(url: &str) -> Result<(), &'static str> {
         Places::parse(url).map(drop)
     }
@@ -102,13 +103,13 @@ impl Rabbit {
     /// Declares the whole topology. It is safe to repeat.
     async fn declare_all(&self) -> Result<(), BrokerError> {
         let topology = &self.inner.server.options.topology;
-        // Not on the connection that publishes: an alarm blocks that one.
+        // This is not done on the connection that publishes, because an alarm blocks that one.
         self.on_link(&self.inner.consuming, "declaring", async |link| declare::all(link, topology).await)
             .await
     }
 
-    /// Publishes a batch. What has nowhere to go is sent once more after the topology was declared again: somebody
-    /// has deleted an exchange, a queue or a binding.
+    /// Publishes a batch. If messages have nowhere to go, somebody has deleted an exchange, a queue or a binding: the
+    /// topology is declared again, and they are sent once more.
     async fn publish_batch(&self, batch: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
         let mut answers = publish::batch(&self.inner.publishing, batch).await;
         let is_unroutable =
@@ -121,7 +122,7 @@ impl Rabbit {
             tracing::warn!(%error, "they could not be declared");
             return answers;
         }
-        // A missing exchange closes the channel, and with it all that was sent beside.
+        // A missing exchange closes the channel, and with it everything that was sent beside is lost.
         let lost: Vec<usize> = (0..batch.len()).filter(|at| answers[*at].is_err()).collect();
         let again: Vec<Outgoing> = lost.iter().map(|at| batch[*at].clone()).collect();
         for (at, answer) in lost.into_iter().zip(publish::batch(&self.inner.publishing, &again).await) {
@@ -151,11 +152,12 @@ impl Rabbit {
         .await
     }
 
-    /// How many messages are ready: those that consumers hold are not counted.
+    /// How many messages are ready. Those that consumers hold are not counted.
     async fn ready(&self, queue: Queue) -> Result<u64, BrokerError> {
         let name = self.inner.server.options.topology.queue(queue);
         self.on_link(&self.inner.consuming, "asking for a queue's depth", async |link| {
-            // A channel of its own: a queue that is not there closes the channel that asked.
+            // The question gets a channel of its own, because a queue that is not there closes the channel that
+            // asked.
             let channel = link.channel().await?;
             let passive = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
             let declared = channel.queue_declare(declare::short(&name)?, passive, FieldTable::default());
@@ -165,8 +167,8 @@ impl Rabbit {
         .await
     }
 
-    /// Runs an operation with a deadline. Without an answer the connection is taken for dead, so that
-    /// the next operation makes a new one.
+    /// Runs an operation with a deadline. If no answer comes, the connection is taken for dead, so that the next
+    /// operation makes a new one.
     async fn on_link<T>(
         &self,
         cell: &Cell,

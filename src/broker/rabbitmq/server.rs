@@ -13,21 +13,21 @@ use crate::telemetry::metrics::Metrics;
 /// Where the broker is and how long to wait for it.
 #[derive(Clone)]
 pub struct RabbitOptions {
-    /// `amqp://user:password@host:port/vhost`, where several hosts may stand with commas between them; what its
+    /// `amqp://user:password@host:port/vhost`. Several hosts may stand there with commas between them. What the URL's
     /// query sets wins over the fields here.
     pub url: String,
     pub topology: Topology,
-    /// Seconds. A peer that is gone is noticed after twice this.
+    /// In seconds. A peer that is gone is noticed after twice this time.
     pub heartbeat: u16,
-    /// For connecting: TCP, TLS and AMQP's handshake together.
+    /// How long connecting may take: TCP, TLS and the handshake of AMQP together.
     pub connect_timeout: Duration,
-    /// For everything else that the broker answers.
+    /// How long everything else that the broker answers may take.
     pub operation_timeout: Duration,
-    /// How the broker's own tools list the connections (with what each is for behind it).
+    /// The name under which the broker's own tools list the connections. What each is for stands behind it.
     pub name: String,
-    /// PEM: authorities that TLS trusts besides the system's.
+    /// A file (PEM) with authorities that TLS trusts besides the system's.
     pub ca_file: Option<PathBuf>,
-    /// Where messages are counted that had to be mended.
+    /// Where the messages are counted that had to be mended.
     pub metrics: Metrics,
 }
 
@@ -44,7 +44,7 @@ impl fmt::Debug for RabbitOptions {
 /// What the connections of a process have in common.
 pub(super) struct Server {
     pub(super) options: RabbitOptions,
-    /// What the URL must look like, where it could not be read: then every operation says so.
+    /// The hosts; or what the URL must look like, if it could not be read: then every operation says so.
     pub(super) places: Result<Places, &'static str>,
     pub(super) mended: Arc<Mended>,
 }
@@ -56,7 +56,7 @@ impl Server {
         Self { options, places, mended }
     }
 
-    /// The broker's user that this process is.
+    /// The user that this process is at the broker.
     pub(super) fn user(&self) -> Option<&str> {
         self.places.as_ref().ok().map(Places::user)
     }

@@ -44,7 +44,7 @@ impl Gathered {
         self.messages.len() >= together || self.bytes >= TOGETHER_BYTES
     }
 
-    /// Whether they should be handled now, if there is a handler for them.
+    /// Whether the messages should be handled now, if there is a handler for them.
     pub(super) fn is_time(&self, idle: bool, together: usize) -> bool {
         !self.messages.is_empty() && (idle || self.is_full(together) || self.until <= Instant::now())
     }

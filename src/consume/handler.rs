@@ -49,7 +49,7 @@ pub(super) async fn run<H: Handler>(
         messaging.message.id = taken.first().filter(|_| count == 1).and_then(|only| only.message_id.clone())
     );
     let began = std::time::Instant::now();
-    // In a task of its own, so that a panic in one message does not stop the others.
+    // The handler runs in a task of its own, so that a panic over one message does not stop the others.
     let handled = tokio::spawn(Arc::clone(handler).handle(taken).instrument(span)).await;
     let error = match &handled {
         Ok(Ok(())) => "",
@@ -84,7 +84,7 @@ pub(super) async fn give_back(acker: &Acker, delivery: &Delivery) -> Result<(), 
         traceparent = delivery.traceparent(),
         "a handler panicked; its message goes back to the queue"
     );
-    // Not at once: the broker counts deliveries, and a bug is rarely gone in a moment.
+    // Not at once, because the broker counts deliveries, and a bug is rarely gone in a moment.
     tokio::time::sleep(Duration::from_secs(1)).await;
     Ok(acker.requeue(delivery.tag).await?)
 }

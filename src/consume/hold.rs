@@ -41,7 +41,8 @@ pub(super) async fn one<H: Handler>(
             Ok(Err(outage)) => outage,
             Err(Panicked) => {
                 give_back(&consumer.acker(), &taken[0]).await?;
-                // It does not hold up the others: taken with them, it alone goes back again.
+                // The message does not hold up the others: when it is taken together with them again, it alone goes
+                // back.
                 health.handled(handler.queue);
                 return Ok(());
             }
@@ -55,10 +56,11 @@ pub(super) async fn one<H: Handler>(
             waited = stop.sleep(health.schedule.next_wait()) => if !waited {
                 return Ok(());
             },
-            // No other message comes: this tells that the consumer is gone, and the message with it.
+            // One message is held, so no other can come: an answer tells that the consumer is gone, and the message
+            // with it.
             Err(error) = consumer.next() => return Err(error.into()),
         }
-        // Where the database does not even answer, another worker may do better with the message.
+        // If the database does not even answer, another worker may do better with the message.
         db.ping().await?;
     }
 }

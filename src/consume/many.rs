@@ -33,7 +33,7 @@ pub(super) async fn many<H: Handler>(
             () = stop.wait() => break,
             taken = consumer.next(), if !gathered.is_full(takes.together) => {
                 let mut taken = Some(taken);
-                // All that is there already, without waiting for more.
+                // Everything that is there already is taken along, without waiting for more.
                 while let Some(Ok(delivery)) = taken {
                     gathered.add(delivery);
                     let more = !gathered.is_full(takes.together);
@@ -55,7 +55,7 @@ pub(super) async fn many<H: Handler>(
             },
         }
     }
-    // Work in hand is finished; its messages are acknowledged while the consumer is still there.
+    // Work in hand is finished, and its messages are acknowledged while the consumer is still there.
     while let Some(done) = tasks.join_next().await {
         result = result.and(finished(done));
     }
@@ -72,7 +72,7 @@ fn start<H: Handler>(
     tasks.spawn(async move {
         match run(&handler, Arc::clone(&taken)).await {
             Ok(handled) => handled?,
-            // It was one of them, and nobody knows which: only that one is to go back to the queue.
+            // One of the messages caused it, and nobody knows which: only that one is to go back to the queue.
             Err(Panicked) if taken.len() > 1 => {
                 for delivery in taken.iter() {
                     let alone: Deliveries = [delivery.clone()].into();

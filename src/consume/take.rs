@@ -54,7 +54,7 @@ async fn session<H: Handler>(
     health: &mut Health,
 ) -> Result<(), Outage> {
     db.ping().await?;
-    // A broker that lost its data, or a new one, has no queues: declaring is safe to repeat.
+    // A broker that lost its data, or a new one, has no queues. Declaring is safe to repeat.
     broker.declare().await?;
     let prefetch = if health.proven { takes.prefetch } else { 1 };
     let consumer = broker.consume(takes.queue, prefetch).await?;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run by the image of PostgreSQL when it makes its database: the roles of roles.sql, with the passwords of
-# the two secrets. A password goes through no argument, which other processes could read.
+# The image of PostgreSQL runs this when it makes its database. It makes the roles of roles.sql and gives them the
+# passwords of the two secrets. No password is an argument of a command, because other processes could read it there.
 set -eu
 
 psql -v ON_ERROR_STOP=1 --no-psqlrc --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<'SQL'

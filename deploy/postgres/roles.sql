@@ -1,25 +1,24 @@
--- The two roles that batchshare needs in its database, on PostgreSQL 15 or newer. Neither is a superuser and
--- neither may make databases or roles. Run once by a superuser, in the database of batchshare, before the
--- first `batchshare migrate`; then give each role a password: ALTER ROLE … PASSWORD '…'.
+-- The two roles that batchshare needs in its database, on PostgreSQL 15 or newer. Neither is a superuser, and
+-- neither may make databases or roles. A superuser runs this once, in the database of batchshare, before the
+-- first `batchshare migrate`, and then gives each role a password: ALTER ROLE … PASSWORD '…'.
 
--- Brings the database up to date, and owns what it makes. `batchshare migrate` runs as this role and nothing
--- else does.
+-- This role brings the database up to date, and owns the tables that it makes. Only `batchshare migrate` uses it.
 CREATE ROLE batchshare_owner LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION;
 
--- Serves, works and imports: reads and writes rows, and can neither make nor change nor drop a table.
+-- This role serves, works and imports. It reads and writes rows, and can neither make nor change nor drop a table.
 CREATE ROLE batchshare LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION;
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO batchshare_owner;
 GRANT USAGE ON SCHEMA public TO batchshare;
 
--- Of the tables that later migrations make, too.
+-- These privileges also hold for tables and sequences that later migrations make.
 ALTER DEFAULT PRIVILEGES FOR ROLE batchshare_owner IN SCHEMA public
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO batchshare;
 ALTER DEFAULT PRIVILEGES FOR ROLE batchshare_owner IN SCHEMA public
     GRANT USAGE ON SEQUENCES TO batchshare;
 
--- Nobody else connects. CREATE on the database is for extensions that PostgreSQL itself trusts.
+-- Nobody else may connect. The owner has CREATE on the database for extensions that PostgreSQL itself trusts.
 DO $$
 BEGIN
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());

@@ -6,6 +6,7 @@
 pub mod demo;
 mod host;
 mod key;
+mod policies;
 mod running;
 mod waiting;
 
@@ -40,6 +41,7 @@ use waiting::{Declared, Patience, declare_later};
 
 pub use host::{lock, lock_file};
 pub use key::sealer;
+pub use policies::policies;
 
 /// Why the program ends at once. `Display` is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +135,7 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
     };
     let target = settings.target()?;
     let lock = lock(&target, settings.is_embedded())?;
+    let policies = policies(settings)?;
     let key = if roles.serve { Some(key::Found::look(settings, &target, roles.demo)?) } else { None };
 
     let db = Db::new(target, settings.db_options(), Clock::default());
@@ -150,7 +153,7 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
         batch: settings.relay.batch,
     };
     let (sender, committed) = mpsc::channel(relay_options.batch * 4);
-    let store = Store::with_relay(db.clone(), sender, relay_options.lease).counting(metrics);
+    let store = Store::with_relay(db.clone(), sender, relay_options.lease).counting(metrics.clone());
     let mut running = Running {
         gateway: listener.as_ref().map(|(_, address, _)| *address),
         health: health.as_ref().and_then(|listener| listener.local_addr().ok()),
@@ -221,6 +224,10 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
     if let Some(patience) = away {
         let declaring = declare_later(broker.clone(), declared, patience, role_stop.clone());
         spawn(&mut running.roles, "declaring", declaring);
+    }
+    if let Some(policies) = policies {
+        let watch = policies::watch(policies, metrics, role_stop.clone());
+        spawn(&mut running.roles, "look for policies", watch);
     }
     let relaying = relay::run(store.clone(), broker.clone(), committed, relay_options, relay_stop);
     spawn(&mut running.relay, "relay", relaying);

@@ -17,5 +17,5 @@ pub use embedded::Embedded;
 pub use error::BrokerError;
 pub use interface::{Acker, Acking, Adapter, Broker, Consumer, Listener, Listening, Taking};
 pub use message::{Death, Delivery, Outgoing};
-pub use rabbitmq::{Rabbit, RabbitOptions};
+pub use rabbitmq::{Rabbit, RabbitOptions, management};
 pub use topology::{Exchange, Queue, Topology};

@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 
 use crate::app;
 use crate::app::AppError;
+use crate::broker::management::Policies;
 use crate::broker::topology::{Exchange, Queue, Topology};
 use crate::broker::{BrokerError, Rabbit};
 use crate::cli::{Code, Failure, open, out};
 use crate::config::Settings;
 use crate::consume::schedule::Schedule;
+
+/// RabbitMQ tells of a new queue within ten seconds.
+const LOOK_PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -25,6 +29,9 @@ pub(super) async fn run(args: Args, settings: Settings) -> Result<Code, Failure>
         }
         declare(&settings).await?;
         out::message("declared");
+        if let Some(policies) = app::policies(&settings)? {
+            look(&policies).await;
+        }
         return Ok(Code::Done);
     }
     let topology = Topology { prefix: settings.broker.prefix.clone() };
@@ -47,6 +54,39 @@ async fn declare(settings: &Settings) -> Result<(), Failure> {
             return Err(open::unreachable(&error.to_string()));
         }
         tokio::time::sleep(wait).await;
+    }
+}
+
+/// Tells which policies take messages out of the queues. RabbitMQ knows it of a new queue after some seconds. What cannot be
+/// looked at is no failure: the topology is declared.
+async fn look(policies: &Policies) {
+    let start = Instant::now();
+    let look = loop {
+        match policies.look().await {
+            Ok(look) if !look.unknown.is_empty() && start.elapsed() < LOOK_PATIENCE => {}
+            other => break other,
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    match look {
+        Ok(look) => {
+            for found in &look.findings {
+                let (kind, name) = (found.source.kind(), found.source.short_name());
+                out::message(&format!(
+                    "warning: the {kind} \"{name}\" takes messages out of {} that were confirmed: {}",
+                    found.queue_name,
+                    found.text()
+                ));
+            }
+            if !look.unknown.is_empty() {
+                out::message(
+                    "RabbitMQ's management API does not tell yet which policies apply to each queue",
+                );
+            }
+        }
+        Err(error) => {
+            out::message(&format!("cannot look for policies (broker.management_url): {error}"));
+        }
     }
 }
 

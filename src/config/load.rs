@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::config::error::ConfigError;
+use crate::config::management::WITHOUT_TLS;
 use crate::config::settings::Settings;
 use crate::config::{environment, layers};
 use crate::files;
@@ -35,22 +36,23 @@ impl Settings {
     /// Reads the URLs from files, if such are named: container platforms mount a file for what holds a password.
     fn read_url_files(&mut self) -> Result<(), ConfigError> {
         let (database, broker) = (&mut self.database, &mut self.broker);
-        for (section, url, file) in [
-            ("database", &mut database.url, &database.url_file),
-            ("broker", &mut broker.url, &broker.url_file),
+        for (section, key, url, file) in [
+            ("database", "url", &mut database.url, &database.url_file),
+            ("broker", "url", &mut broker.url, &broker.url_file),
+            ("broker", "management_url", &mut broker.management_url, &broker.management_url_file),
         ] {
             if file.is_empty() {
                 continue;
             }
-            if *url != layers::default_text(section, "url")? {
+            if *url != layers::default_text(section, key)? {
                 return Err(ConfigError(format!(
-                    "{section}.url and {section}.url_file are both set; only one of them can count"
+                    "{section}.{key} and {section}.{key}_file are both set; only one of them can count"
                 )));
             }
             let bytes = files::read_secret(Path::new(file), Links::Follow)
-                .map_err(|error| ConfigError(format!("{section}.url_file: {error}")))?;
+                .map_err(|error| ConfigError(format!("{section}.{key}_file: {error}")))?;
             let text = std::str::from_utf8(&bytes)
-                .map_err(|_| ConfigError(format!("{section}.url_file {file} is not UTF-8")))?;
+                .map_err(|_| ConfigError(format!("{section}.{key}_file {file} is not UTF-8")))?;
             let text = text.strip_suffix('\n').unwrap_or(text);
             text.strip_suffix('\r').unwrap_or(text).clone_into(url);
         }
@@ -69,6 +71,7 @@ impl Settings {
         if !self.is_embedded() && !schemes.iter().any(|scheme| self.broker.url.starts_with(scheme)) {
             return bad("broker.url must be embedded: or start with amqp:// (amqps:// in a build with TLS)");
         }
+        self.management_url()?;
         self.check_tls()?;
         if self.broker.prefix.is_empty()
             || !self.broker.prefix.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
@@ -86,8 +89,7 @@ impl Settings {
     fn check_tls(&self) -> Result<(), ConfigError> {
         let bad = |text: String| Err(ConfigError(text));
         let has_tls = cfg!(feature = "tls");
-        let without =
-            "this program is built without TLS (build it with `cargo build --release --features tls`)";
+        let without = WITHOUT_TLS;
         let is_amqps = self.broker.url.starts_with("amqps://");
         if is_amqps && !has_tls {
             return bad(format!("broker.url is amqps://, and {without}"));
@@ -104,8 +106,9 @@ impl Settings {
         if self.broker.ca_file.is_empty() {
             return Ok(());
         }
-        if !is_amqps {
-            return bad("broker.ca_file is for an amqps:// broker.url".to_owned());
+        if !is_amqps && self.management_url()?.is_none_or(|url| url.scheme() != "https") {
+            return bad("broker.ca_file is for an amqps:// broker.url or an https:// broker.management_url"
+                .to_owned());
         }
         match std::fs::read_to_string(&self.broker.ca_file) {
             Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => Ok(()),

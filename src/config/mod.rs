@@ -5,6 +5,7 @@ mod environment;
 mod error;
 mod layers;
 mod load;
+mod management;
 mod settings;
 
 pub use error::ConfigError;

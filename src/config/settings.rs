@@ -53,6 +53,8 @@ pub struct Broker {
     pub prefetch: u16,
     pub ca_file: String,
     pub check_interval_ms: u64,
+    pub management_url: String,
+    pub management_url_file: String,
 }
 
 // The URLs hold passwords: Debug leaves them out.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::layers::DEFAULTS;
 use super::*;
 
-fn load(environment: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+pub(super) fn load(environment: &[(&str, &str)]) -> Result<Settings, ConfigError> {
     let environment =
         environment.iter().map(|(name, value)| (format!("BATCHSHARE__{name}"), (*value).to_owned()));
     Settings::load_with(None, environment.collect())
@@ -96,6 +96,8 @@ fn no_error_repeats_a_value() {
         "database.url_file",
         "broker.url",
         "broker.url_file",
+        "broker.management_url",
+        "broker.management_url_file",
         "broker.prefix",
         "gateway.hosts",
         "auth.mode",
@@ -183,6 +185,14 @@ fn urls_come_from_files_like_other_secrets() {
     assert_eq!(settings.database.url, "postgres://me:hunter2@db/vault");
     assert_eq!(settings.broker.url, "amqp://me:hunter2@mq/");
     assert!(!format!("{settings:?}").contains("hunter2"));
+
+    let management = secret_file("http://me:hunter2@mq:15672\n");
+    let third = ("BROKER__MANAGEMENT_URL_FILE", &*name(&management));
+    let settings = load(&[files[0], files[1], third]).expect("all from files");
+    assert_eq!(settings.broker.management_url, "http://me:hunter2@mq:15672");
+    let twice = [files[0], files[1], third, ("BROKER__MANAGEMENT_URL", "http://me:other@mq:15672")];
+    let error = load(&twice).expect_err("twice").to_string();
+    assert!(error.contains("broker.management_url_file") && !error.contains("other@"), "{error}");
 
     let both = [files[0], files[1], ("BROKER__URL", "amqp://me:other@mq/")];
     let error = load(&both).expect_err("twice").to_string();

@@ -8,16 +8,23 @@ use diesel::{Connection as _, PgConnection, SqliteConnection};
 use crate::db::clock::Clock;
 use crate::db::conn::{self, Conn};
 use crate::db::error::DbError;
+use crate::db::limit::Limit;
 use crate::db::options::DbOptions;
+use crate::db::refusal;
 use crate::db::target::Target;
 
-/// Opens one connection and sets its session up.
-pub(super) fn connect(target: &Target, options: &DbOptions, clock: &Clock) -> Result<Conn, DbError> {
+/// Opens one connection and sets its session up. SQLite's statements will look at `limit`.
+pub(super) fn connect(
+    target: &Target,
+    options: &DbOptions,
+    clock: &Clock,
+    limit: &Limit,
+) -> Result<Conn, DbError> {
     let failed = |message: String| DbError::Connect { target: target.to_string(), message };
     match target {
         Target::Postgres { url } => {
             let mut connection = PgConnection::establish(&with_timeouts(url, options))
-                .map_err(|error| failed(error.to_string().trim().replace('\n', "; ")))?;
+                .map_err(|error| refusal::of(target, url, &error.to_string()))?;
             connection
                 .batch_execute(&format!(
                     "{}; SET idle_in_transaction_session_timeout = {}; {SESSION}",
@@ -48,6 +55,7 @@ pub(super) fn connect(target: &Target, options: &DbOptions, clock: &Clock) -> Re
                 .map_err(|error| failed(error.to_string()))?;
             let clock = clock.clone();
             conn::now_ms_utils::register_nondeterministic_impl(&connection, move || clock.now_ms())
+                .and_then(|()| limit.register(&connection))
                 .map_err(|error| failed(error.to_string()))?;
             Ok(Conn::Sqlite(connection))
         }

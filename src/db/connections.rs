@@ -13,6 +13,7 @@ use crate::db::clock::Clock;
 use crate::db::conn::Conn;
 use crate::db::connect::connect;
 use crate::db::error::DbError;
+use crate::db::limit::Limit;
 use crate::db::options::DbOptions;
 use crate::db::target::Target;
 
@@ -64,6 +65,8 @@ impl Drop for Waiting<'_> {
 /// A connection and what tells whether it may be used again.
 struct Kept {
     conn: Conn,
+    /// How long a statement may run on SQLite.
+    limit: Limit,
     generation: u64,
     /// The connection is closed after this time.
     ends: Instant,
@@ -254,14 +257,16 @@ impl Inner {
 
     fn connect(&self) -> Result<Kept, DbError> {
         let generation = self.generation.load(Ordering::Relaxed);
-        let mut conn = connect(&self.target, &self.options, &self.clock)?;
+        let limit = Limit::new();
+        let mut conn = connect(&self.target, &self.options, &self.clock, &limit)?;
         if let Some(file) = self.file_now() {
             self.file.get_or_init(|| file);
         }
-        let statements = Arc::clone(&self.statements);
+        let (statements, of_each) = (Arc::clone(&self.statements), limit.clone());
         conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
             if matches!(event, InstrumentationEvent::StartQuery { .. }) {
                 statements.fetch_add(1, Ordering::Relaxed);
+                of_each.begin();
             }
         });
         // A connection to SQLite lasts as long as the process, because opening the file anew would change nothing.
@@ -269,7 +274,7 @@ impl Inner {
             true => FOR_EVER,
             false => self.options.max_lifetime.mul_f64(rand::random_range(0.875..1.125)),
         };
-        Ok(Kept { conn, generation, ends: Instant::now() + lifetime, idle_since: None })
+        Ok(Kept { conn, limit, generation, ends: Instant::now() + lifetime, idle_since: None })
     }
 
     fn give_back(&self, way: Way, mut kept: Kept, failure: Option<&DbError>) {
@@ -310,6 +315,10 @@ const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 impl Kept {
     fn prepare(&mut self, way: Way, options: &DbOptions) -> Result<(), DbError> {
+        self.limit.set(match way {
+            Way::Read => options.read_timeout,
+            Way::Transaction { .. } | Way::OnWriter => options.statement_timeout,
+        });
         match way {
             Way::Transaction { locks } => self.conn.begin(options.statement_timeout, locks),
             Way::Read | Way::OnWriter => {

@@ -95,6 +95,13 @@ impl Conn {
         if self.is_pg() { "strpos" } else { "instr" }
     }
 
+    /// A condition that is true as long as the statement has time, for statements that look at many rows. PostgreSQL
+    /// stops a statement by itself; SQLite has to be asked at each row.
+    #[must_use]
+    pub fn in_time(&self) -> &'static str {
+        if self.is_pg() { "true" } else { "in_time()" }
+    }
+
     /// A line break, as an expression.
     #[must_use]
     pub fn line_break(&self) -> &'static str {

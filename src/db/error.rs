@@ -17,6 +17,9 @@ pub enum FailureClass {
 pub enum DbError {
     #[error("cannot connect to the database {target}: {message}")]
     Connect { target: String, message: String },
+    /// The server is there and refuses what the settings ask for, with this code (a SQLSTATE).
+    #[error("the database {target} refuses the connection: {reason} (SQLSTATE {code}): {message}")]
+    Refused { target: String, reason: &'static str, code: String, message: String },
     #[error("database error: {0}")]
     Query(DieselError),
     /// The commit was sent and its answer is unknown. The caller acts as if nothing had happened and
@@ -79,7 +82,9 @@ impl DbError {
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match self {
-            Self::Connect { .. } | Self::Deadline(_) | Self::Commit(_) => FailureClass::Outage,
+            Self::Connect { .. } | Self::Refused { .. } | Self::Deadline(_) | Self::Commit(_) => {
+                FailureClass::Outage
+            }
             Self::Query(error) => class_of(error),
             Self::Panicked | Self::Corrupt(_) | Self::Unsuitable(_) => FailureClass::Transient,
         }
@@ -89,10 +94,24 @@ impl DbError {
     /// use then.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        // libpq gives no code for these failures. The texts are PostgreSQL's in English.
+        match self {
+            Self::Refused { .. } => true,
+            Self::Connect { message, .. } => Self::knows_refusal(message),
+            _ => false,
+        }
+    }
+
+    /// Whether a server's words at connecting are PostgreSQL's for an outage, in English.
+    pub(super) fn knows_outage(said: &str) -> bool {
+        // libpq itself says this one, and says it of each host.
+        OUTAGE_WORDS.iter().any(|word| *word != "connection to server" && said.contains(word))
+    }
+
+    /// Whether a text of libpq's tells a refusal without a code: libpq's own words, or PostgreSQL's in English.
+    pub(super) fn knows_refusal(text: &str) -> bool {
         const WORDS: &[&str] =
             &["authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry"];
-        matches!(self, Self::Connect { message, .. } if WORDS.iter().any(|word| message.contains(word)))
+        WORDS.iter().any(|word| text.contains(word))
     }
 
     /// Whether the connection must not be used again after this error.

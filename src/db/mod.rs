@@ -13,12 +13,16 @@ mod connections;
 mod dialect;
 mod error;
 mod hook;
+mod limit;
 mod migrate;
 mod options;
 mod pool;
+mod refusal;
 mod statement;
 mod steps;
 mod target;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use advice::advice;
 pub use clock::Clock;

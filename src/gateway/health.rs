@@ -26,15 +26,21 @@ pub(super) async fn live() -> Json<Value> {
 /// Ready while the database answers. A missing broker is said and is no reason to turn requests
 /// away: jobs wait in the outbox.
 pub(super) async fn ready(State(state): State<GatewayState>) -> Response {
-    answer(&state.startup, look(&state.store, &state.broker).await, false, &[])
+    answer(
+        &state.startup,
+        look(&state.store, &state.broker).await,
+        false,
+        &Advice { stuck: Vec::new(), policies: state.store.metrics().policy_queues() },
+    )
 }
 
 /// `/healthz`, `/readyz` and `/metrics` of a worker, which needs both servers.
 pub fn worker_health(store: Store, broker: BrokerCheck, startup: Startup) -> Router {
     let scrape = Scrape::new(store.clone(), Arc::clone(&broker), startup.clone());
     let ready = async move || {
-        let stuck = store.metrics().stuck_queues();
-        answer(&startup, look(&store, &broker).await, true, &stuck)
+        let metrics = store.metrics();
+        let advice = Advice { stuck: metrics.stuck_queues(), policies: metrics.policy_queues() };
+        answer(&startup, look(&store, &broker).await, true, &advice)
     };
     Router::new()
         .route("/healthz", get(live))
@@ -60,17 +66,24 @@ pub(super) async fn look(store: &Store, broker: &BrokerCheck) -> (bool, bool) {
     (matches!(database, Ok(Ok(()))), broker.unwrap_or(false))
 }
 
-/// `stuck`: queues whose dead letters do not come. Work goes on, and a person has to look.
+/// What a person has to look at, while work goes on.
+struct Advice {
+    /// Queues whose dead letters do not come.
+    stuck: Vec<String>,
+    /// Queues that a policy of the broker takes messages out of.
+    policies: Vec<String>,
+}
+
 fn answer(
     startup: &Startup,
     (database, broker): (bool, bool),
     needs_broker: bool,
-    stuck: &[String],
+    Advice { stuck, policies }: &Advice,
 ) -> Response {
     let missing = if needs_broker { "unavailable" } else { "degraded" };
     let (code, status) = match (database, broker) {
         _ if !startup.is_over() => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
-        (true, true) if stuck.is_empty() => (StatusCode::OK, "ok"),
+        (true, true) if stuck.is_empty() && policies.is_empty() => (StatusCode::OK, "ok"),
         (true, true) => (StatusCode::OK, "degraded"),
         (true, false) if !needs_broker => (StatusCode::OK, "degraded"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
@@ -89,6 +102,9 @@ fn answer(
     };
     if !stuck.is_empty() {
         body["dead_letters"] = json!({"status": "stuck", "queues": stuck});
+    }
+    if !policies.is_empty() {
+        body["policies"] = json!({"status": "take messages", "queues": policies});
     }
     if let Some(waiting_for) = waiting_for {
         body["waiting_for"] = waiting_for.into();

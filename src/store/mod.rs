@@ -44,3 +44,4 @@ pub use vault::filter::{OwnedBy, SecretCursor, SecretFilter, SecretItem, SecretS
 pub use vault::holders::GrantItem;
 pub use vault::secret::{Edited, Sealed, SecretDetail};
 pub use vault::secrets::Selectable;
+pub use vault::selected::Selected;

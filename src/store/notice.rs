@@ -166,8 +166,12 @@ impl Store {
     ) -> Result<(Vec<Notice>, Option<i64>), DbError> {
         self.db
             .read(move |conn| {
-                let mut query =
-                    of(user.get()).filter(notices::dismissed_at.is_not_null().eq(dismissed)).into_boxed();
+                let query = of(user.get()).into_boxed();
+                // In these words, since the index of the open ones is told by them.
+                let mut query = match dismissed {
+                    true => query.filter(notices::dismissed_at.is_not_null()),
+                    false => query.filter(notices::dismissed_at.is_null()),
+                };
                 if let Some(before) = before {
                     query = query.filter(notices::id.lt(before));
                 }

@@ -15,6 +15,7 @@ pub(in crate::store) fn found(conn: &Conn, table: &str, parameter: &str, words: 
         }
     });
     // A parameter has to stand in the text, also where there is no word.
-    let all: Vec<String> = [format!("{parameter} <> ' '")].into_iter().chain(each).collect();
+    let first = format!("{parameter} <> ' ' AND {}", conn.in_time());
+    let all: Vec<String> = [first].into_iter().chain(each).collect();
     all.join(" AND ")
 }

@@ -8,14 +8,14 @@ use crate::process::{Env, Program, file, http, run, until};
 use crate::support::{Kind, TestDb, admin_sql, server, unique, with_database};
 
 /// The production shape with a key, on a migrated database.
-struct Site {
+pub struct Site {
     db: TestDb,
-    env: Env,
+    pub env: Env,
     folder: tempfile::TempDir,
 }
 
 impl Site {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let db = TestDb::new(Kind::Postgres).await;
         let folder = tempfile::tempdir().expect("a folder");
         let (_, key, _) = run(&["keygen"], &Vec::new());
@@ -32,7 +32,7 @@ impl Site {
         Self { db, env, folder }
     }
 
-    fn with(&self, name: &'static str, value: impl Into<String>) -> Env {
+    pub fn with(&self, name: &'static str, value: impl Into<String>) -> Env {
         let mut env = self.env.clone();
         env.retain(|(found, _)| *found != name);
         env.push((name, value.into()));
@@ -41,7 +41,7 @@ impl Site {
 }
 
 /// Ends at once with one line that has these words, and none of the others.
-fn ends(args: &[&str], env: &Env, words: &[&str], never: &[&str]) -> i32 {
+pub fn ends(args: &[&str], env: &Env, words: &[&str], never: &[&str]) -> i32 {
     let mut program = Program::start(args, env);
     let code = program.wait();
     // What it wrote last may be read a moment after it has ended.

@@ -79,6 +79,22 @@ fn spelled(text: &str, rng: &mut StdRng) -> String {
     words.join(*["\u{20}", "  ", "\u{a0}", "\u{3000}"].choose(rng).expect("some"))
 }
 
+/// What "select all" takes, in parts of at most so many.
+async fn selected(world: &World, filter: &SecretFilter, limit: usize) -> Vec<i64> {
+    let (mut ids, mut after) = (Vec::new(), None);
+    loop {
+        let part = world.store.selectable_secrets(principal(ANA), filter.clone(), after, limit);
+        let part = part.await.expect("a part");
+        after = part.more_after;
+        let these: Vec<i64> = part.map(|one| one.id.get()).collect();
+        assert!(these.len() == limit || (these.len() < limit && after.is_none()));
+        ids.extend(these);
+        if after.is_none() {
+            return ids;
+        }
+    }
+}
+
 struct Row {
     id: i64,
     name: String,
@@ -199,8 +215,9 @@ on_both_stores! {
             for search in [text.clone(), spelled(&text, &mut rng), spelled(&text, &mut rng)] {
                 let filter = searching(&search);
                 assert_eq!(listed(&world, &filter).await, ids, "{search:?} for {text:?}");
-                let selected = world.store.selectable_secrets(principal(ANA), filter).await.expect("ids");
-                assert_eq!(selected.iter().map(|one| one.id.get()).collect::<Vec<_>>(), ids);
+                // In parts, whatever their size: each once, in order.
+                let limit = *[1, 2, 7, ids.len(), 1_000].choose(&mut rng).expect("some");
+                assert_eq!(selected(&world, &filter, limit).await, ids, "{search:?} by {limit}");
             }
             let search = Some(spelled(&text, &mut rng));
             assert_eq!(shared(&world, AllFilter { search, ..AllFilter::default() }).await, ids, "{text:?}");

@@ -10,6 +10,7 @@ mod consume;
 mod declare;
 mod frames;
 mod link;
+pub mod management;
 mod mend;
 mod place;
 mod publish;

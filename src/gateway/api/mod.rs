@@ -1,5 +1,6 @@
 //! The resources of the HTTP API, one file each.
 
+mod array;
 pub(super) mod input;
 pub(super) mod me;
 pub(super) mod notices;

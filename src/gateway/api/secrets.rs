@@ -1,29 +1,27 @@
 //! The secrets that I own or can reach: listed, read, changed, and who else has access.
 
-use std::convert::Infallible;
-use std::fmt::Write as _;
-
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::unfold;
+use futures_util::stream::try_unfold;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::contract::{decode_secret_patch, rfc3339, write_cursor, write_secret_cursor};
+use crate::db::DbError;
 use crate::domain::{PrincipalId, SecretId, SecretPatch, text};
 use crate::gateway::GatewayState;
+use crate::gateway::api::array::Array;
 use crate::gateway::api::input::{JsonBody, Params, PathIds};
 use crate::gateway::auth::Me;
 use crate::gateway::limits::turns::{Changing, Reading};
 use crate::gateway::problem::Problem;
 use crate::store::{
     Edited, GrantItem, OwnedBy, Sealed, SecretCursor, SecretDetail, SecretFilter, SecretItem, SecretSort,
-    Selectable,
 };
 
 /// A page of grants. Larger than others: whoever looks wants to see everybody.
@@ -63,45 +61,19 @@ pub(in crate::gateway) async fn list(
     Ok(Json(json!({"items": items, "next_cursor": next.map(|next| write_secret_cursor(next.id, &next.key))})))
 }
 
-/// Those that match now, all of them: a plain array, for "select all". It is written piece by piece as it is
-/// read: as one text it would be several times its list.
+/// Those that match now, all of them: a plain array, for "select all". It is read in parts and written piece by
+/// piece: whoever reads slowly keeps a part waiting, and no connection to the database.
 pub(in crate::gateway) async fn ids(
     State(state): State<GatewayState>,
     Reading(me, turn): Reading,
     params: Params,
 ) -> Result<Response, Problem> {
-    let found = state.store.selectable_secrets(me.id, filter(&params)?).await?;
-    let pieces = unfold((0, found, turn), |(at, found, turn)| async move {
-        let piece = piece(&found, at)?;
-        Some((Ok::<_, Infallible>(piece), (at + PIECE, found, turn)))
+    let array = Array::begin(state.store.clone(), me.id, filter(&params)?).await?;
+    // An error in the middle cuts the connection: what was written is no array, and nobody takes it for one.
+    let pieces = try_unfold((array, turn), |(mut array, turn)| async move {
+        Ok::<_, DbError>(array.next().await?.map(|piece| (piece, (array, turn))))
     });
     Ok(([(CONTENT_TYPE, "application/json")], Body::from_stream(pieces)).into_response())
-}
-
-/// Secrets in one piece of the answer.
-const PIECE: usize = 1_000;
-
-/// The part of the array that begins with the secret at `at`; none after the last.
-fn piece(found: &[Selectable], at: usize) -> Option<String> {
-    let items = match found.get(at..found.len().min(at + PIECE)) {
-        Some(items) if at == 0 || !items.is_empty() => items,
-        _ => return None,
-    };
-    let mut text = String::with_capacity(items.len() * 48 + 2);
-    for (place, item) in items.iter().enumerate() {
-        text.push(if at + place == 0 { '[' } else { ',' });
-        let shareable = item.reason.is_none();
-        let line = json!({"id": item.id, "shareable": shareable, "reason": item.reason});
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{line}");
-    }
-    if found.is_empty() {
-        text.push('[');
-    }
-    if at + items.len() == found.len() {
-        text.push(']');
-    }
-    Some(text)
 }
 
 /// The tags of those that match, as a plain array: what a filter can offer.
@@ -258,28 +230,4 @@ fn grant_json(grant: &GrantItem) -> Value {
         "job_id": grant.job,
         "granted_at": rfc3339(grant.granted_at),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_are_one_array_whatever_their_number() {
-        for count in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
-            let secret = |id: usize| Selectable {
-                id: SecretId::try_from(id as i64).expect("an id"),
-                reason: id.is_multiple_of(3).then_some(crate::domain::RejectReason::Disabled),
-            };
-            let found: Vec<Selectable> = (1..=count).map(secret).collect();
-            let pieces = (0..).map(|number| piece(&found, number * PIECE)).map_while(|piece| piece);
-            let text: String = pieces.collect();
-            let items: Vec<Value> = serde_json::from_str(&text).expect("an array");
-            assert_eq!(items.len(), count);
-            for (item, secret) in items.iter().zip(&found) {
-                let shareable = secret.reason.is_none();
-                assert_eq!(*item, json!({"id": secret.id, "shareable": shareable, "reason": secret.reason}));
-            }
-        }
-    }
 }

@@ -8,3 +8,4 @@ pub(super) mod keys;
 pub(super) mod reach;
 pub(super) mod secret;
 pub(super) mod secrets;
+pub(super) mod selected;

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use diesel::connection::DefaultLoadingMode;
+use diesel::pg::PgRowByRowLoadingMode;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
@@ -32,13 +34,18 @@ pub(in crate::store) fn secret_id(id: i64) -> Result<SecretId, DbError> {
 /// The tables and conditions of every listing: `s` a secret in reach of `$1`, `r.level` how (1 view,
 /// 2 edit, 3 owner). `$2` is the list of words, `$3` the tag: [`Wanted`] has them.
 ///
-/// CROSS JOIN keeps SQLite's planner from reading all grants first.
-fn in_reach(conn: &Conn, filter: &SecretFilter, wanted: &Wanted) -> (String, String) {
+/// Only those behind the id `after`, where there is one. CROSS JOIN keeps SQLite's planner from reading all
+/// grants first.
+fn in_reach(conn: &Conn, filter: &SecretFilter, wanted: &Wanted, after: Option<i64>) -> (String, String) {
+    // A number, and no parameter: SQLite counts those by where they stand first.
+    let behind = |id: &str| after.map_or_else(String::new, |after| format!("AND {id} > {after}"));
     let with = format!(
         "WITH acting AS ({acting}), reach AS (SELECT secret_id, MAX(level) AS level FROM (\
-         SELECT id AS secret_id, 3 AS level FROM secrets WHERE owner_id = $1 UNION ALL \
+         SELECT id AS secret_id, 3 AS level FROM secrets WHERE owner_id = $1 {} UNION ALL \
          SELECT g.secret_id, g.permission AS level FROM acting a CROSS JOIN grants g \
-         WHERE g.principal_id = a.principal_id) ways GROUP BY secret_id)",
+         WHERE g.principal_id = a.principal_id {}) ways GROUP BY secret_id)",
+        behind("id"),
+        behind("g.secret_id"),
         acting = acting_as("$1"),
     );
     let shared = match filter.shared {
@@ -95,21 +102,34 @@ pub(in crate::store) struct MatchRow {
     pub(in crate::store) disabled: bool,
 }
 
-/// Every secret in reach that matches, by id.
-pub(in crate::store) fn matching(
+/// Hands on every secret in reach that matches, by id: at most `limit` of those behind the id `after`. Row by row,
+/// so that the answer is nowhere whole.
+pub(in crate::store) fn each_match(
     conn: &mut Conn,
     user: PrincipalId,
     filter: &SecretFilter,
-) -> Result<Vec<MatchRow>, DbError> {
+    after: i64,
+    limit: usize,
+    mut take: impl FnMut(MatchRow) -> Result<(), DbError>,
+) -> Result<(), DbError> {
     let wanted = Wanted::of(conn, filter);
-    let (with, from) = in_reach(conn, filter, &wanted);
-    let sql =
-        format!("{with} SELECT s.id, CAST(r.level AS BIGINT) AS level, s.disabled {from} ORDER BY s.id");
-    Ok(diesel::sql_query(sql)
+    let (with, from) = in_reach(conn, filter, &wanted, Some(after));
+    let sql = format!(
+        "{with} SELECT s.id, CAST(r.level AS BIGINT) AS level, s.disabled {from} ORDER BY s.id LIMIT $4"
+    );
+    let query = diesel::sql_query(sql)
         .bind::<BigInt, _>(user.get())
         .bind::<Text, _>(wanted.list)
         .bind::<Text, _>(wanted.tag)
-        .load(conn)?)
+        .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX));
+    match conn {
+        Conn::Pg(conn) => {
+            query.load_iter::<MatchRow, PgRowByRowLoadingMode>(conn)?.try_for_each(|row| take(row?))
+        }
+        Conn::Sqlite(conn) => {
+            query.load_iter::<MatchRow, DefaultLoadingMode>(conn)?.try_for_each(|row| take(row?))
+        }
+    }
 }
 
 #[derive(QueryableByName)]
@@ -126,7 +146,7 @@ pub(in crate::store) fn tags_in_reach(
     filter: &SecretFilter,
 ) -> Result<Vec<String>, DbError> {
     let wanted = Wanted::of(conn, filter);
-    let (with, from) = in_reach(conn, filter, &wanted);
+    let (with, from) = in_reach(conn, filter, &wanted, None);
     let sql = format!(
         "{with} SELECT DISTINCT own.tag FROM secret_tags own WHERE own.secret_id IN (SELECT s.id {from})"
     );
@@ -165,7 +185,7 @@ pub(in crate::store) fn page(
     let key = format!("{key} {}", conn.collation());
     let (compare, direction) = if sort.descending() { ("<", "DESC") } else { (">", "ASC") };
     let wanted = Wanted::of(conn, filter);
-    let (with, from) = in_reach(conn, filter, &wanted);
+    let (with, from) = in_reach(conn, filter, &wanted, None);
     let sql = format!(
         "{with} SELECT s.id, {key} AS sort_key, CAST(r.level AS BIGINT) AS level {from} \
          AND ($4 = 0 OR ({key}, s.id) {compare} ($5, $4)) \

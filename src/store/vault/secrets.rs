@@ -15,7 +15,7 @@ use crate::store::vault::filter::SecretCursor;
 use crate::store::vault::filter::SecretFilter;
 use crate::store::vault::filter::SecretItem;
 use crate::store::vault::filter::SecretSort;
-use crate::store::vault::reach::{NameRow, items, matching, page, reach, secret_id, tags_in_reach};
+use crate::store::vault::reach::{NameRow, each_match, items, page, reach, secret_id, tags_in_reach};
 
 /// A secret of a "select all".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,33 +48,6 @@ impl Store {
                     .filter(|_| more)
                     .map(|last| SecretCursor { id: last.id, key: last.sort_key.clone() });
                 Ok((items(conn, user, &page)?, next))
-            })
-            .await
-    }
-
-    /// Every secret in reach that matches, by id, and whether it can be shared.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn selectable_secrets(
-        &self,
-        user: PrincipalId,
-        filter: SecretFilter,
-    ) -> Result<Vec<Selectable>, DbError> {
-        self.db
-            .read(move |conn| {
-                matching(conn, user, &filter)?
-                    .into_iter()
-                    .map(|row| {
-                        // The order of the reasons is that of a job's report.
-                        let reason = if !reach(row.level)?.may_edit() {
-                            Some(RejectReason::NotAllowed)
-                        } else {
-                            row.disabled.then_some(RejectReason::Disabled)
-                        };
-                        Ok(Selectable { id: secret_id(row.id)?, reason })
-                    })
-                    .collect()
             })
             .await
     }
@@ -128,11 +101,12 @@ pub(in crate::store) fn shareable_ids(
         ..SecretFilter::default()
     };
     let mut ids = Vec::new();
-    for row in matching(conn, user, &matched)? {
+    each_match(conn, user, &matched, 0, usize::MAX, |row| {
         let id = secret_id(row.id)?;
         if reach(row.level)?.may_edit() && filter.except.binary_search(&id).is_err() {
             ids.push(id);
         }
-    }
+        Ok(())
+    })?;
     Ok(ids)
 }

@@ -74,6 +74,8 @@ struct Inner {
     mended: Counter,
     /// Of the queues that are checked, those whose dead letters do not come.
     stuck: Mutex<BTreeMap<&'static str, bool>>,
+    /// Queues that a policy takes messages out of, of those that were looked at.
+    policies: Mutex<BTreeMap<&'static str, bool>>,
     operation_duration: Histogram,
     process_duration: Histogram,
     http_duration: Histogram,
@@ -114,6 +116,7 @@ impl Metrics {
                 "Messages whose properties or headers could only be read after they were mended.",
             ),
             stuck: Mutex::default(),
+            policies: Mutex::default(),
             operation_duration: Histogram::new(
                 "messaging_client_operation_duration_seconds",
                 "Waiting for the broker, for messages published or acknowledged together.",
@@ -199,6 +202,18 @@ impl Metrics {
         stuck.iter().filter(|of| *of.1).map(|of| self.full_name(of.0)).collect()
     }
 
+    /// Notes whether a policy of RabbitMQ takes messages out of a queue (its name's suffix).
+    pub fn policy(&self, queue: &'static str, takes: bool) {
+        self.0.policies.lock().unwrap_or_else(PoisonError::into_inner).insert(queue, takes);
+    }
+
+    /// The names of queues that a policy takes messages out of.
+    #[must_use]
+    pub fn policy_queues(&self) -> Vec<String> {
+        let policies = self.0.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        policies.iter().filter(|of| *of.1).map(|of| self.full_name(of.0)).collect()
+    }
+
     /// Counts a message that could only be read after it was mended.
     pub fn mended(&self) {
         self.0.mended.add(Vec::new(), 1);
@@ -247,18 +262,32 @@ impl Metrics {
         m.consumed.write(text);
         m.sent.write(text);
         m.mended.write(text);
-        let stuck = m.stuck.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = "batchshare_dead_lettering_stuck";
         // Only a worker checks them.
-        if !stuck.is_empty() {
-            text.family(name, "gauge", "Whether RabbitMQ moves no dead letters out of the queue.");
-        }
-        for (queue, is_stuck) in stuck.iter() {
-            let queue = self.full_name(queue);
-            text.sample(name, &[("messaging_destination_name", queue.as_str())], u8::from(*is_stuck));
-        }
+        let stuck = "Whether RabbitMQ moves no dead letters out of the queue.";
+        self.write_queues(text, "batchshare_dead_lettering_stuck", stuck, &m.stuck);
+        // Only if a management API is set.
+        let policies = "Whether a policy of RabbitMQ takes messages out of the queue that were confirmed.";
+        self.write_queues(text, "batchshare_queue_policy_takes_messages", policies, &m.policies);
         m.operation_duration.write(text);
         m.process_duration.write(text);
         m.http_duration.write(text);
+    }
+
+    /// Which queues something is true of; nothing where none was looked at.
+    fn write_queues(
+        &self,
+        text: &mut Text,
+        name: &str,
+        help: &str,
+        queues: &Mutex<BTreeMap<&'static str, bool>>,
+    ) {
+        let queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if !queues.is_empty() {
+            text.family(name, "gauge", help);
+        }
+        for (queue, is_so) in queues.iter() {
+            let queue = self.full_name(queue);
+            text.sample(name, &[("messaging_destination_name", queue.as_str())], u8::from(*is_so));
+        }
     }
 }

@@ -196,6 +196,17 @@ on_both_stores! {
         assert_eq!(app.get("ana", "/secrets/ids?shared=2").await.problem(400), "shared");
     }
 
+    /// It is written in pieces of a thousand.
+    async fn select_all_is_one_array_whatever_its_size(kind: Kind) {
+        for count in [0, 1, 999, 1_000, 1_001, 3_000] {
+            let app = App::start(kind, Fixture::new().user(1, "ana").secrets(1, 1..=count)).await;
+            let answer = app.get("ana", "/secrets/ids").await;
+            let items = (1..=count).map(|id| format!(r#"{{"id":{id},"reason":null,"shareable":true}}"#));
+            assert_eq!(answer.text, format!("[{}]", items.collect::<Vec<_>>().join(",")));
+            assert_eq!(answer.header("content-type"), "application/json");
+        }
+    }
+
     async fn details_have_everything_but_the_client_secret(kind: Kind) {
         let app = App::start(kind, vaults()).await;
         let answer = app.get("ana", "/secrets/101").await;

@@ -3,12 +3,14 @@
 
 mod bodies;
 mod doubled;
-mod frames;
+pub mod frames;
 pub mod host;
 mod letters;
 mod names;
+mod others;
 mod person;
 pub mod raw;
+mod selecting;
 mod stuck;
 
 use std::time::{Duration, Instant};

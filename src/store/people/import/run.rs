@@ -74,7 +74,7 @@ impl Store {
 
 #[derive(diesel::QueryableByName)]
 struct AnyId {
-    #[diesel(sql_type = BigInt)]
+    #[diesel(sql_type = BigInt, column_name = id)]
     _id: i64,
 }
 

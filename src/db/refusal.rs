@@ -65,6 +65,10 @@ fn reason(code: &str) -> Option<&'static str> {
 }
 
 /// The code of the server's answer to one more connection; `None` where it lets us in, or where nobody can tell.
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(clippy::clone_on_copy, reason = "only in a build without TLS can it be copied")
+)]
 fn sqlstate(url: &str) -> Option<String> {
     let config = config(url)?;
     #[cfg(not(feature = "tls"))]

@@ -20,13 +20,13 @@ use url::{Host, Position, Url};
 use crate::broker::rabbitmq::connect::tls;
 use crate::broker::rabbitmq::management::stream::HttpStream;
 
-/// Bytes of an answer. What is asked for here has a few hundred.
+/// The largest answer that is read, in bytes. What is asked for here has a few hundred.
 const LARGEST_ANSWER: usize = 256 * 1024;
 
-/// What stands in a path as it is.
+/// The characters that stay as they are in a path.
 const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// Why the management API told nothing. `Display` has no password and nothing of what was answered.
+/// Why the management API told nothing. `Display` has no password, and nothing of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManagementError {
     #[error("{0}")]
@@ -61,17 +61,18 @@ pub(super) struct Api {
     is_tls: bool,
     /// What the header `Host` says.
     authority: String,
-    /// Of an API below a path (`management.path_prefix`): empty, or from `/` on and without one at its end.
+    /// The path below which the API is (`management.path_prefix`). It is empty, or begins with `/` and does not end
+    /// with one.
     path: String,
     authorization: HeaderValue,
     ca_file: Option<PathBuf>,
 }
 
 impl Api {
-    /// Reads `http(s)://user:password@host:port`, perhaps with a path. The settings have checked it before.
+    /// Reads `http(s)://user:password@host:port`, perhaps with a path. The settings have checked the URL before.
     ///
     /// # Errors
-    /// Where it has no host, or a user that no header can have.
+    /// The URL has no host, or a user that no header can hold.
     pub(super) fn new(url: &Url, ca_file: Option<PathBuf>) -> Result<Self, ManagementError> {
         let unread = || ManagementError::Unavailable("broker.management_url cannot be read".to_owned());
         let host = match url.host().ok_or_else(unread)? {
@@ -96,8 +97,8 @@ impl Api {
         })
     }
 
-    /// The JSON of one resource below `/api/`, or none where there is no such thing. Its parts may have any characters.
-    /// Whoever asks has a deadline.
+    /// The JSON of one resource below `/api/`, or `None` if there is no such resource. The parts of its path may have
+    /// any characters. The caller sets the deadline.
     pub(super) async fn get(&self, parts: &[&str], query: &str) -> Result<Option<Value>, ManagementError> {
         let mut path = format!("{}/api", self.path);
         for part in parts {
@@ -114,7 +115,7 @@ impl Api {
         let stream = self.connect().await.map_err(|error| self.away(&error))?;
         let (mut sender, connection) =
             http1::handshake(HttpStream(stream)).await.map_err(|error| self.broken(&error))?;
-        // It drives the connection, and ends with this call.
+        // This task drives the connection, and ends with the call.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let answer = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
@@ -135,7 +136,7 @@ impl Api {
         serde_json::from_slice(&body.to_bytes()).map(Some).map_err(|_| ManagementError::Other)
     }
 
-    /// To the first of its addresses that takes a connection.
+    /// Connects to the first address of the host that takes a connection.
     async fn connect(&self) -> io::Result<AsyncTcpStream<<Tokio as Reactor>::TcpStream>> {
         let kit = Tokio::current();
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
@@ -156,7 +157,7 @@ impl Api {
         ManagementError::Unavailable(format!("{}: {reason}", self.authority))
     }
 
-    /// An answer that is no HTTP comes from something else.
+    /// An answer that is not HTTP comes from another kind of server.
     fn broken(&self, error: &hyper::Error) -> ManagementError {
         if error.is_parse() { ManagementError::Other } else { self.away(error) }
     }

@@ -1,10 +1,10 @@
-//! The notifier: from the event of a job's end to the requester's notice, once.
+//! The notifier makes the requester's notice, once, from the event of a job's end.
 
 use std::sync::Arc;
 
 use crate::broker::{Broker, Delivery, Queue};
 use crate::consume::bury::{Burial, bury};
-use crate::consume::take::{Handler, Outage, Taken, Takes, in_place, outage_or_own, take};
+use crate::consume::{Deliveries, Handler, Outage, Takes, in_place, outage_or_own, take};
 use crate::contract;
 use crate::domain::DeadReason;
 use crate::shutdown::Stop;
@@ -24,7 +24,7 @@ struct Notices {
 }
 
 impl Handler for Notices {
-    async fn handle(self: Arc<Self>, taken: Taken) -> Result<(), Outage> {
+    async fn handle(self: Arc<Self>, taken: Deliveries) -> Result<(), Outage> {
         handle(&self.store, &self.broker, &taken).await
     }
 }
@@ -32,7 +32,7 @@ impl Handler for Notices {
 /// Handles messages of the queue of notices.
 ///
 /// # Errors
-/// A server is away: the messages are not done with.
+/// A server is away. The messages stay unacknowledged and will be delivered again.
 pub async fn handle(store: &Store, broker: &Broker, taken: &[Delivery]) -> Result<(), Outage> {
     let (mut ended, mut dead) = (Vec::new(), Vec::new());
     for delivery in taken {
@@ -45,22 +45,23 @@ pub async fn handle(store: &Store, broker: &Broker, taken: &[Delivery]) -> Resul
             }
         }
     }
-    // An event is a hint: the notice is built from the job's row. If making it fails, the event comes
-    // again; if it dies, due work makes the notice.
+    // An event is only a hint: the notice is made from the job's row. If making it fails, the event comes again; if
+    // the event becomes a dead letter, due work makes the notice.
     if let Err(error) = in_place(|| store.make_notices(ended.clone())).await {
         let error = outage_or_own(error)?;
         tracing::debug!(%error, jobs = ended.len(), "each notice is made by itself");
         for (job, run) in ended {
             if let Err(error) = store.make_notices(vec![(job, run)]).await {
-                // Somebody holds the job's row: nobody else's notice waits for that.
+                // Somebody holds the job's row. Nobody else's notice waits for that.
                 let error = outage_or_own(error)?;
                 tracing::warn!(job_id = %job, %error, "a notice is left to due work");
             }
         }
     }
-    // Last: to make a notice twice does nothing. What the broker gave us it takes back as a dead letter.
+    // This comes last, because to make a notice twice does nothing. The broker gave us these messages, so it also
+    // takes them back as dead letters.
     match bury(broker, store.metrics(), Queue::Notices, &dead).await?.first() {
         None => Ok(()),
-        Some(_) => Err(Outage("the broker rejects a dead letter of its own size".to_owned())),
+        Some(_) => Err(Outage::DeadLetterRejected),
     }
 }

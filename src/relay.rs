@@ -1,9 +1,10 @@
-//! The relay: from the outbox to the broker. Publish, confirm, delete.
+//! The relay sends messages from the outbox to the broker: it publishes them, waits for the confirms, and deletes the
+//! rows.
 //!
-//! Rows of this process come through a channel right after their commit; the table is the truth for
-//! everything else (a crash, a full channel, a broker that was away, another process's rows whose
-//! lease ran out). A row is deleted only after the broker has confirmed it, so a message may be sent
-//! twice, with the same id, and never not at all.
+//! Rows of this process come through a channel right after their commit. For everything else the table decides: after
+//! a crash, if the channel was full, if the broker was away, and for another process's rows whose lease has run out.
+//! A row is deleted only after the broker has confirmed its message. So a message may be sent twice, with the same
+//! id, but it is always sent.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -21,17 +22,17 @@ use crate::domain::event::EventKind;
 use crate::shutdown::Stop;
 use crate::store::{Committed, Letter, OUTBOX_TRIES, OutboxRow, Store};
 
-/// What a relay needs of the configuration.
+/// The settings of a relay.
 #[derive(Debug, Clone, Copy)]
 pub struct RelayOptions {
     pub lease: Duration,
     /// How often the table is searched.
     pub interval: Duration,
-    /// Messages published and confirmed together.
+    /// So many messages are published and confirmed together.
     pub batch: usize,
 }
 
-/// Relays until `stop`; then sends what is at hand and returns.
+/// Relays until `stop`, then sends what is at hand and returns.
 pub async fn run(
     store: Store,
     broker: Broker,
@@ -44,8 +45,8 @@ pub async fn run(
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            // In this order: the table has its turn however much is committed meanwhile (a tick comes
-            // twice a second at most), then what was just committed.
+            // The order matters. The table has its turn however much is committed meanwhile (there are two ticks a
+            // second at most), and then comes what was just committed.
             biased;
             _ = tick.tick() => relay.sweep().await,
             Some(first) = committed.recv() => {
@@ -67,12 +68,12 @@ pub async fn run(
     relay.sweep().await;
 }
 
-/// A relay, step by step.
+/// A relay whose steps are called one by one.
 pub struct Relay {
     store: Store,
     broker: Broker,
     options: RelayOptions,
-    /// The broker was away at the last try: told once, not at every try.
+    /// The broker was away at the last try. That is logged once, and not at every try.
     away: bool,
 }
 
@@ -82,7 +83,7 @@ impl Relay {
         Self { store, broker, options, away: false }
     }
 
-    /// Sends what was just committed. Whether all that was handed over was sent.
+    /// Sends what was just committed. Returns whether everything that was handed over was sent.
     pub async fn take(&mut self, committed: Vec<Committed>) -> bool {
         let taken = committed.len();
         let rows: Vec<OutboxRow> = committed
@@ -102,7 +103,8 @@ impl Relay {
 
     /// Sends everything in the table that nobody else is about to send.
     pub async fn sweep(&mut self) {
-        // While the broker is away, rows stay where they are instead of being leased and released.
+        // While the broker is away, the rows stay where they are, instead of being leased and released again and
+        // again.
         if self.away && self.broker.ping().await.is_err() {
             return;
         }
@@ -139,7 +141,7 @@ impl Relay {
             self.store.metrics().sent(message.exchange.suffix(), error);
             match result {
                 Ok(()) => sent.push(*id),
-                // What others are not to wait for keeps its lease.
+                // Others must not wait for this message, so it keeps its lease.
                 Err(error) if is_its_own(&error) => {
                     not_taken.insert(*id, (place, error));
                 }
@@ -153,7 +155,7 @@ impl Relay {
             }
         }
         let all = kept.is_empty() && not_taken.is_empty();
-        // An answer about one message says that the broker is there.
+        // An answer about one message shows that the broker is there.
         if kept.is_empty() && self.away {
             tracing::info!("messages leave the outbox again");
             self.away = false;
@@ -161,15 +163,15 @@ impl Relay {
         self.count_tries(&batch, not_taken).await;
         for outcome in [self.store.remove_sent(sent).await, self.store.release_unsent(kept).await] {
             if let Err(error) = outcome {
-                // Leases run out by themselves; a message that was sent is sent again with its id.
+                // Leases run out by themselves. A message that was sent is then sent again with the same id.
                 tracing::debug!(%error, "could not update the outbox");
             }
         }
         all
     }
 
-    /// Counts one more try of what the broker did not take. Each message is told of twice: at its first try, and when
-    /// it is kept aside.
+    /// Counts one more try of the messages that the broker did not take. Each message is logged twice: at its first
+    /// try, and when it is kept aside.
     async fn count_tries(&self, batch: &[Outgoing], not_taken: HashMap<i64, (usize, BrokerError)>) {
         let tried = match self.store.not_taken(not_taken.keys().copied().collect(), HOLD).await {
             Ok(tried) => tried,
@@ -190,16 +192,16 @@ impl Relay {
     }
 }
 
-/// How long a message that the broker has refused many times waits for its next try: an operator may have made room
-/// for it, or bound a queue, meanwhile.
+/// How long a message that the broker has refused many times waits for its next try. Meanwhile an operator may have
+/// made room for it, or bound a queue.
 const HOLD: Duration = Duration::from_secs(5 * 60);
 
-/// Whether others may be sent where this message was not.
+/// Whether the failure is this message's own, so that other messages may still be sent.
 fn is_its_own(error: &BrokerError) -> bool {
     matches!(error, BrokerError::Unroutable { .. } | BrokerError::NotTaken | BrokerError::Rejected(_))
 }
 
-/// The job that a message is of, for the log. A request may be a stranger's, of any size: its body is not read.
+/// The job of a message, for the log. A request may be a stranger's, of any size, so its body is not read.
 fn job_of(message: &Outgoing) -> Option<String> {
     let id = &message.message_id;
     let job: Option<JobId> = match message.exchange {
@@ -210,7 +212,7 @@ fn job_of(message: &Outgoing) -> Option<String> {
     job.map(|job| job.to_string())
 }
 
-/// Where each message goes.
+/// Where each message goes, and what it is called there.
 fn outgoing(row: OutboxRow) -> Outgoing {
     let (exchange, key, kind, mandatory) = match row.letter {
         Letter::Request => (Exchange::Jobs, KEY_REQUESTED, contract::REQUEST_TYPE, true),
@@ -223,7 +225,7 @@ fn outgoing(row: OutboxRow) -> Outgoing {
                 EventKind::Failed => KEY_FAILED,
                 EventKind::Cancelled => KEY_CANCELLED,
             };
-            // Nobody may be listening to progress; the end of a job has the notices' queue.
+            // Perhaps nobody is listening to progress. The end of a job always has the queue of notices.
             (Exchange::Events, key, contract::event_type(event), event.is_terminal())
         }
     };

@@ -1,22 +1,22 @@
-//! Stopping: a signal that is passed as an argument to whoever takes work.
+//! How the program stops: a signal that is passed as an argument to whoever takes work.
 
 use std::convert::Infallible;
 
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 
-/// Tells that it is time to stop. Only *taking* work is raced with it; work in hand is finished.
+/// Tells when it is time to stop. Only *taking* work is raced with it; work in hand is finished.
 #[derive(Clone)]
 pub struct Stop {
     receiver: watch::Receiver<bool>,
 }
 
-/// Gives the signal. Dropping it gives it too.
+/// Gives the signal. Dropping it gives the signal, too.
 pub struct Stopper {
     sender: watch::Sender<bool>,
 }
 
-/// A signal that has not been given, and who can give it.
+/// A signal that has not been given, and the handle that gives it.
 #[must_use]
 pub fn channel() -> (Stopper, Stop) {
     let (sender, receiver) = watch::channel(false);
@@ -38,11 +38,11 @@ impl Stop {
 
     /// Returns when the signal is given. Safe to cancel.
     pub async fn wait(&self) {
-        // An error means that the stopper is gone, which is the signal too.
+        // An error means that the stopper is gone, and that is the signal, too.
         let _ = self.receiver.clone().wait_for(|stop| *stop).await;
     }
 
-    /// Sleeps, but not beyond the signal. False where the signal ended it.
+    /// Sleeps, but not beyond the signal. Returns false if the signal ended the sleep.
     pub async fn sleep(&self, duration: std::time::Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(duration) => true,
@@ -51,11 +51,11 @@ impl Stop {
     }
 }
 
-/// The signals of this process, from when it is made to its end: none between is missed.
+/// The signals of this process, from when this is made: none is missed after that.
 ///
-/// SIGTERM and SIGINT stop. SIGHUP, SIGUSR1 and SIGUSR2 would end a process that does not listen to them, at
-/// once and with work in hand; other programs read their settings or open their logs anew when they get one.
-/// Here they mean nothing.
+/// SIGTERM and SIGINT stop the program. SIGHUP, SIGUSR1 and SIGUSR2 would end a process that does not listen to them,
+/// at once and with work in hand. Other programs read their settings again or reopen their logs when they get one;
+/// here they do nothing.
 pub struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
@@ -65,10 +65,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on.
+    /// Starts to listen.
     ///
     /// # Errors
-    /// Where the signals cannot be listened to.
+    /// The system does not let us listen to the signals.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: unix::signal(SignalKind::terminate())?,
@@ -79,7 +79,7 @@ impl Signals {
         })
     }
 
-    /// Returns at the next one that stops. Safe to cancel.
+    /// Returns at the next signal that stops the program. It is safe to cancel.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -91,7 +91,7 @@ impl Signals {
     }
 }
 
-/// A signal that is told once and does nothing.
+/// A signal that is logged once and has no other effect.
 struct Ignored {
     name: &'static str,
     signal: unix::Signal,
@@ -103,7 +103,7 @@ impl Ignored {
         Ok(Self { name, signal: unix::signal(kind)?, told: false })
     }
 
-    /// Never returns. Safe to cancel.
+    /// Never returns. It is safe to cancel.
     async fn ignore(&mut self) -> Infallible {
         while self.signal.recv().await.is_some() {
             if !std::mem::replace(&mut self.told, true) {

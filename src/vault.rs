@@ -1,7 +1,7 @@
-//! Client secrets at rest: sealed with one key, each for the secret that it belongs to.
+//! Client secrets at rest: each is sealed with one key for the secret that it belongs to.
 //!
-//! Nothing here prints a key or a client secret; both are wiped when they are dropped. The worker
-//! never needs this module.
+//! Nothing here prints a key or a client secret, and both are wiped when they are dropped. The worker never needs
+//! this module.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ use crate::files::{FileError, Links};
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
 
-/// Why a client secret cannot be sealed or opened, or a key not be read. Never holds a value.
+/// Why a client secret cannot be sealed or opened, or why a key cannot be read. It never holds a value.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     #[error("there is no vault key file {}; `batchshare keygen` prints a key", path.display())]
@@ -31,10 +31,10 @@ pub enum VaultError {
     KeyFile(FileError),
     #[error("the system gives no random bytes")]
     NoRandomness,
-    /// Another key sealed it.
+    /// The client secret was sealed with another key.
     #[error("sealed with the vault key {sealed_with}, while the key in use is {in_use}")]
     WrongKey { sealed_with: String, in_use: String },
-    /// The key is right and the data is not: another secret's, or changed.
+    /// The key is right and the data is not: it belongs to another secret, or was changed.
     #[error("the sealed client secret does not belong to secret {secret}, or was changed")]
     NotAuthentic { secret: SecretId },
     #[error("the client secret is too long to be sealed")]
@@ -55,20 +55,20 @@ impl std::fmt::Debug for VaultKey {
 }
 
 impl VaultKey {
-    /// Reads a key file that the operator named: 32 bytes as base64, readable by nobody else
+    /// Reads a key file that the operator named: 32 bytes as base64, which nobody else can read
     /// ([`files::read_secret`] has the rule).
     ///
     /// # Errors
-    /// It is missing, open to others, theirs, or holds something else.
+    /// The file is missing, open to others, or theirs, or it holds something else.
     pub fn from_file(path: &Path) -> Result<Self, VaultError> {
         Self::read(path, Links::Follow)
     }
 
-    /// Reads a key file that the program made, or makes it. Of two processes that make it at once, both have the key
-    /// of the first. The file is on disk when this returns: what is sealed with a lost key is lost.
+    /// Reads a key file that the program made, or makes it. If two processes make it at once, both get the key of the
+    /// first. The file is on disk when this returns, because what is sealed with a lost key is lost.
     ///
     /// # Errors
-    /// As [`VaultKey::from_file`], and where it cannot be written.
+    /// As [`VaultKey::from_file`]; or the file cannot be written.
     pub fn kept_in(path: &Path) -> Result<Self, VaultError> {
         match Self::read(path, Links::Refuse) {
             Err(VaultError::KeyMissing { .. }) => {}
@@ -80,7 +80,7 @@ impl VaultKey {
         }
     }
 
-    /// A new key, kept nowhere yet.
+    /// A new key, which is not stored anywhere yet.
     ///
     /// # Errors
     /// The system gives no random bytes.
@@ -89,10 +89,10 @@ impl VaultKey {
         Ok(Self::of(Zeroizing::new(bytes)))
     }
 
-    /// Writes the key to a file where none is, with mode 0600 and to disk.
+    /// Writes the key to disk, into a file with mode 0600 that must not be there yet.
     ///
     /// # Errors
-    /// Something is there, or it cannot be written.
+    /// Something is there already, or the file cannot be written.
     pub fn keep_in(&self, path: &Path) -> Result<(), VaultError> {
         let mut text = Zeroizing::new(STANDARD.encode(self.bytes.as_slice()));
         text.push('\n');
@@ -101,7 +101,7 @@ impl VaultKey {
         Ok(())
     }
 
-    /// Reads a key file that the program made; `None` where there is none.
+    /// Reads a key file that the program made; `None` if there is no file.
     ///
     /// # Errors
     /// As [`VaultKey::from_file`].
@@ -120,7 +120,7 @@ impl VaultKey {
         Self::from_base64(&text).ok_or_else(|| VaultError::KeyFormat { path: path.to_owned() })
     }
 
-    /// A new key as a key file holds it.
+    /// A new key, as it is written in a key file.
     ///
     /// # Errors
     /// The system gives no random bytes.
@@ -129,7 +129,7 @@ impl VaultKey {
         Ok(Zeroizing::new(STANDARD.encode(Zeroizing::new(bytes))))
     }
 
-    /// The first 8 hex digits of the key's SHA-256: tells keys apart and tells nothing of the key.
+    /// The first 8 hex digits of the key's SHA-256. They tell keys apart, and tell nothing about the key.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -138,7 +138,7 @@ impl VaultKey {
     /// Seals a client secret for one secret. Returns nonce and ciphertext, and the key's id.
     ///
     /// # Errors
-    /// No random bytes, or a client secret of many gigabytes.
+    /// The system gives no random bytes, or the client secret has many gigabytes.
     pub fn seal(&self, secret: SecretId, value: &SecretString) -> Result<(Vec<u8>, String), VaultError> {
         let nonce = XNonce::try_generate().map_err(|_| VaultError::NoRandomness)?;
         let aad = secret.get().to_be_bytes();
@@ -152,7 +152,7 @@ impl VaultKey {
     /// Opens what [`VaultKey::seal`] made for the same secret.
     ///
     /// # Errors
-    /// Another key sealed it, it was sealed for another secret, or it was changed.
+    /// It was sealed with another key or for another secret, or it was changed.
     pub fn open(&self, secret: SecretId, sealed: &[u8], key_id: &str) -> Result<SecretString, VaultError> {
         if key_id != self.id {
             return Err(VaultError::WrongKey { sealed_with: key_id.to_owned(), in_use: self.id.clone() });

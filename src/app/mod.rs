@@ -204,9 +204,9 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
         Ok(())
     };
     let ((), away) = tokio::try_join!(database, ready_broker(&broker, &declared))?;
-    if let Broker::Embedded(embedded) = &broker {
-        // What a process that is gone held comes again.
-        recover(embedded, &db).await?;
+    if settings.is_embedded() {
+        // What a process that is gone held comes again. Nothing consumes yet, so another handle on the rows will do.
+        recover(&Embedded::new(db.clone()), &db).await?;
     }
     if let Some(found) = &key {
         found.settle(&store).await?;
@@ -253,10 +253,10 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
 #[must_use]
 pub fn broker(settings: &Settings, db: &Db, metrics: Metrics) -> Broker {
     if settings.is_embedded() {
-        return Broker::Embedded(Embedded::new(db.clone()));
+        return Broker::new(Embedded::new(db.clone()));
     }
     let b = &settings.broker;
-    Broker::Rabbit(Rabbit::new(RabbitOptions {
+    Broker::new(Rabbit::new(RabbitOptions {
         url: b.url.clone(),
         topology: Topology { prefix: b.prefix.clone() },
         heartbeat: b.heartbeat_s,

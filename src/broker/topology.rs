@@ -1,13 +1,13 @@
 //! Every name at the broker, in one place: exchanges, queues, routing keys, headers.
 
-/// An exchange. The number is what the embedded broker keeps.
+/// An exchange. The embedded broker stores its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exchange {
-    /// Direct: requests, from any UI.
+    /// A direct exchange for requests. Any UI publishes here.
     Jobs,
-    /// Direct: steps and dead letters, ours alone.
+    /// A direct exchange for steps and dead letters. Only batchshare publishes here.
     Internal,
-    /// Topic: events, for everybody.
+    /// A topic exchange for events. Everybody may listen.
     Events,
 }
 
@@ -38,7 +38,7 @@ impl Exchange {
     }
 }
 
-/// A shared queue: quorum on RabbitMQ.
+/// A queue that several consumers share. On RabbitMQ it is a quorum queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Queue {
     Jobs,
@@ -60,8 +60,8 @@ impl Queue {
         }
     }
 
-    /// Redeliveries after which the broker gives up. Explicit and positive on every queue: 3.10 has
-    /// no default, 4.x has 20, and -1 means zero on 3.10.
+    /// After so many redeliveries the broker gives a message up. The limit is explicit and positive on every queue,
+    /// because the default differs: 3.10 has none, 4.x has 20, and -1 means zero on 3.10.
     #[must_use]
     pub fn delivery_limit(self) -> i32 {
         match self {
@@ -70,13 +70,13 @@ impl Queue {
         }
     }
 
-    /// Whether the broker sends what it gives up on to the dead letters.
+    /// Whether the broker moves the messages that it gives up to the dead letters.
     #[must_use]
     pub fn dead_letters(self) -> bool {
         self != Self::Dead
     }
 
-    /// What the queue is bound to.
+    /// The exchanges and routing keys whose messages the queue takes.
     #[must_use]
     pub fn bindings(self) -> &'static [(Exchange, &'static str)] {
         match self {
@@ -94,47 +94,56 @@ impl Queue {
 
 pub const KEY_REQUESTED: &str = "job.requested";
 pub const KEY_STEP: &str = "job.step";
-/// What the broker gives up. Whoever may publish to the jobs can have a message come with this key (it expires
-/// there), with any header: of such a message only what the broker wrote itself is believed.
+/// The key of the messages that the broker gives up. Whoever may publish to the jobs can have a message come with
+/// this key, by letting it expire there, and with any header: of such a message only what the broker wrote itself is
+/// believed.
 pub const KEY_DEAD: &str = "dead";
-/// What we send to the dead letters ourselves. It takes the right to write on the internal exchange, and the
-/// broker's own dead letters never have it: their key is an argument of our queues.
+/// The key of the dead letters that we publish ourselves. Publishing with it takes the right to write on the internal
+/// exchange, and the broker's own dead letters never have it, because their key is an argument of our queues.
 pub const KEY_DEAD_OWN: &str = "dead.own";
 pub const KEY_ACCEPTED: &str = "job.accepted";
 pub const KEY_PROGRESS: &str = "job.progress";
 pub const KEY_COMPLETED: &str = "job.completed";
 pub const KEY_FAILED: &str = "job.failed";
 pub const KEY_CANCELLED: &str = "job.cancelled";
-/// Every event of every job.
+/// The pattern that matches every event of every job.
 pub const KEY_ALL_EVENTS: &str = "job.#";
 
-/// Headers of a dead letter that we publish ourselves, believed only with [`KEY_DEAD_OWN`].
+/// The headers of a dead letter that we publish ourselves. They are believed only together with [`KEY_DEAD_OWN`].
 pub const HEADER_DEAD_ID: &str = "x-batchshare-dead-id";
 pub const HEADER_DEAD_REASON: &str = "x-batchshare-dead-reason";
 pub const HEADER_DEAD_DETAIL: &str = "x-batchshare-dead-detail";
-/// The suffix of the queue that it came from.
+/// The suffix of the queue that the message came from.
 pub const HEADER_DEAD_QUEUE: &str = "x-batchshare-dead-queue";
-/// Who had published it, as the broker said.
+/// The user who had published it, as the broker said.
 pub const HEADER_DEAD_USER: &str = "x-batchshare-dead-user";
-/// The headers that its sender had set: an object of texts. In one header, so that none passes for ours.
+/// The headers that its sender had set, as one JSON object of texts. They are in one header, so that none of them
+/// passes for ours.
 pub const HEADER_DEAD_HEADERS: &str = "x-batchshare-dead-headers";
-/// How often a request was put aside before (see `worker/aside`).
+/// How often a request was put aside before (see `worker/aside.rs`).
 pub const HEADER_ASIDES: &str = "x-batchshare-asides";
 /// The W3C trace header of every message.
 pub const HEADER_TRACEPARENT: &str = "traceparent";
 
-/// A message that is sent to become a dead letter, to see that it does (see worker/checks.rs): how its id begins,
-/// and its whole body.
+/// A check is a message that is sent only to become a dead letter, so that we see whether it does (see
+/// `worker/checks.rs`). This is how its id begins, and its whole body.
 pub const CHECK_ID: &str = "check/";
 pub const CHECK_BODY: &[u8] = b"batchshare check";
 
-/// What every message of ours is.
+/// The content type of every message of ours.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
-/// The names under one prefix.
+/// The names of exchanges and queues under one prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     pub prefix: String,
+}
+
+impl Default for Topology {
+    /// The names under the prefix `batchshare`. The embedded broker serves one installation and has no others.
+    fn default() -> Self {
+        Self { prefix: "batchshare".to_owned() }
+    }
 }
 
 impl Topology {
@@ -148,7 +157,7 @@ impl Topology {
         format!("{}.{}", self.prefix, queue.suffix())
     }
 
-    /// A listener's own queue on the events, gone with its connection.
+    /// The name of a listener's own queue for events. The queue is gone with its connection.
     #[must_use]
     pub fn listener(&self, unique: &str) -> String {
         format!("{}.listener.{unique}", self.prefix)

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::app;
 use crate::app::AppError;
-use crate::broker::BrokerError;
 use crate::broker::management::Policies;
 use crate::broker::topology::{Exchange, Queue, Topology};
+use crate::broker::{BrokerError, Rabbit};
 use crate::cli::{Code, Failure, open, out};
 use crate::config::Settings;
 use crate::consume::schedule::Schedule;
@@ -166,23 +166,9 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// The vhost of an AMQP URL, percent-decoded; "/" where it names none.
+/// The virtual host that the URL names; "/" where it names none.
 fn vhost(url: &str) -> String {
-    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-    let path = rest.split(['?', '#']).next().unwrap_or_default().split_once('/').map_or("", |(_, path)| path);
-    let mut bytes = Vec::new();
-    let mut parts = path.split('%');
-    bytes.extend(parts.next().unwrap_or_default().bytes());
-    for part in parts {
-        match part.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                bytes.extend(part[2..].bytes());
-            }
-            None => bytes.extend(format!("%{part}").bytes()),
-        }
-    }
-    if bytes.is_empty() { "/".to_owned() } else { String::from_utf8_lossy(&bytes).into_owned() }
+    Rabbit::vhost(url).filter(|name| !name.is_empty()).unwrap_or_else(|| "/".to_owned())
 }
 
 #[cfg(test)]

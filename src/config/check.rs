@@ -1,25 +1,25 @@
-//! Whether numbers and words can work, each by itself and together. Texts that are more than a word (URLs, files,
-//! addresses) are checked where they are read.
+//! Checks whether numbers and words can work, each by itself and together. Texts that are more than a word (URLs,
+//! files, addresses) are checked where they are read.
 
 use toml::{Table, Value};
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 
 const WEEK_MS: i64 = 7 * 24 * 3_600 * 1_000;
 const YEAR_S: i64 = 365 * 24 * 3_600;
-/// RabbitMQ takes no larger message.
+/// RabbitMQ accepts no larger message.
 const LARGEST_MESSAGE: i64 = 512 * 1024 * 1024;
-/// Of what is counted: it stays a number for databases, JSON and arithmetic alike.
+/// The largest of what is counted. It is a number that databases, JSON and arithmetic all keep.
 const LARGEST: i64 = 1_000_000_000;
 
-/// More than any person can ask for in an hour, and far from where sums overflow.
+/// This is more than any person can ask for in an hour, and far from where sums overflow.
 const LARGEST_PER_HOUR: i64 = 10_000_000_000;
 
-/// Numbers with bounds of their own. Every other one has those of its unit, from 1 on: 0 is no time and no place to
-/// work in, and to some servers it means "without a limit".
+/// Numbers with bounds of their own. Every other number has the bounds of its unit, from 1 on, because 0 is no time
+/// and no place to work in, and to some servers it means that there is no limit.
 const BOUNDS: &[(&str, i64, i64)] = &[
     ("database.pool_size", 1, 10_000),
-    // The types that AMQP has for these two.
+    // The bounds are those of the types that AMQP has for these two.
     ("broker.heartbeat_s", 1, 3_600),
     ("broker.prefetch", 1, 65_535),
     // 0 switches these off.
@@ -30,11 +30,11 @@ const BOUNDS: &[(&str, i64, i64)] = &[
     ("worker.together", 1, 65_535),
     ("worker.request_concurrency", 1, 10_000),
     ("worker.step_concurrency", 1, 10_000),
-    // Four of them wait in memory.
+    // Four batches wait in memory.
     ("relay.batch", 1, 100_000),
 ];
 
-/// The first must be at most the second, because …
+/// The first must be at most the second; the third says what is wrong otherwise.
 const AT_MOST: &[(&str, &str, &str)] = &[
     (
         "database.lock_timeout_ms",
@@ -57,10 +57,10 @@ const AT_MOST: &[(&str, &str, &str)] = &[
 
 const WORDS: &[(&str, &[&str])] = &[("auth.mode", &["demo", "proxy"]), ("log.format", &["text", "json"])];
 
-/// Numbers and words of all sections.
+/// Checks the numbers and words of all sections.
 ///
 /// # Errors
-/// One line that names the key, or both, and no value of theirs.
+/// One line that names the key, or both keys, and no value.
 pub(super) fn check(settings: &Table) -> Result<(), ConfigError> {
     for (section, keys) in settings {
         check_section(section, keys)?;

@@ -1,15 +1,14 @@
-//! The environment of the process, as far as settings stand in it.
+//! The settings that are in the environment of the process.
 //!
-//! Names and values of an environment are bytes, and need not be text. Whatever others put there is theirs
-//! and is not looked at; what is meant for us and cannot be read is an error that names the variable and
-//! never repeats its value.
+//! Names and values of an environment are bytes, and need not be text. What others have put there is not looked at.
+//! What is meant for us and cannot be read is an error, which names the variable and never repeats its value.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 
-/// How the names of our variables begin, in any case: the library that reads them ignores it.
+/// The beginning of the names of our variables. It may be in any case, because case does not matter in these names.
 const PREFIX: &[u8] = b"BATCHSHARE__";
 
 /// The variables that set something.

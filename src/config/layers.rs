@@ -1,7 +1,7 @@
-//! The layers of the settings, laid over each other: the defaults, a file, the environment.
+//! Lays the layers of the settings over each other: the defaults, a file, the environment.
 //!
-//! Every key is in the defaults, and its default says its type. So what is wrong is told by the key alone: an error
-//! never repeats a value, since a password under the wrong key is a value, too.
+//! Every key is in the defaults, and its default shows its type. So an error needs the key only, and never repeats a
+//! value, since a password under a wrong key is a value, too.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,12 +9,15 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use crate::config::check::check;
-use crate::config::{ConfigError, DEFAULTS, Settings};
+use crate::config::error::ConfigError;
+use crate::config::settings::Settings;
 
-/// What names a setting in the environment: BATCHSHARE__SECTION__KEY.
+pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+/// How the name of a variable begins that sets something: BATCHSHARE__SECTION__KEY.
 const PREFIX: &str = "batchshare__";
 
-/// Defaults, file and environment as settings, not yet checked.
+/// Reads defaults, file and environment as settings, with their numbers and words checked.
 pub(super) fn read(
     file: Option<&Path>,
     environment: &HashMap<String, String>,
@@ -25,7 +28,7 @@ pub(super) fn read(
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError(format!("cannot read {name}: {error}")))?;
-        // A byte order mark, as some editors write it, is no part of the text.
+        // Some editors write a byte order mark, which is not a part of the text.
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         lay(&mut settings, &defaults, parse(text, &name)?, &name, "")?;
     }
@@ -38,18 +41,19 @@ pub(super) fn read(
         }
     }
     check(&settings)?;
-    // Nothing is left to be wrong; and if it were, serde's text would quote a value.
+    // Nothing is left that could be wrong. If there were something, serde's text would quote a value, so it is not
+    // passed on.
     settings.try_into().map_err(|_| ConfigError("a value is of a wrong type or out of range".to_owned()))
 }
 
-/// The default of a text.
+/// The default of a setting that is a text.
 pub(super) fn default_text(section: &str, key: &str) -> Result<String, ConfigError> {
     let defaults = parse(DEFAULTS, "config/default.toml")?;
     let found = defaults.get(section).and_then(|section| section.get(key)).and_then(Value::as_str);
     Ok(found.unwrap_or_default().to_owned())
 }
 
-/// The parser's own texts quote the line: only its place is told.
+/// Reads TOML. The parser's own texts quote the line, so only the number of the line is told.
 fn parse(text: &str, name: &str) -> Result<Table, ConfigError> {
     text.parse().map_err(|error: toml::de::Error| {
         let at = error.span().map_or(0, |span| span.start.min(text.len()));
@@ -62,7 +66,7 @@ fn parse(text: &str, name: &str) -> Result<Table, ConfigError> {
     })
 }
 
-/// Lays `over` over `settings`, where both the key and its type are known.
+/// Lays `over` over `settings`. Both the key and its type must be known.
 fn lay(
     settings: &mut Table,
     known: &Table,
@@ -92,7 +96,7 @@ fn lay(
     Ok(())
 }
 
-/// A key that looks like the one that was written.
+/// Suggests a key that looks like the one that was written.
 fn meant(known: &Table, key: &str) -> String {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
     let same = known.keys().find(|other| plain(other) == plain(key));
@@ -109,7 +113,7 @@ fn fits(default: &Value, value: &Value) -> bool {
     }
 }
 
-/// What a list's items are like: like those of its default, and texts where that is empty.
+/// An example of a list's items: the first of its default, or a text if the default is empty.
 fn item(default: &[Value]) -> Value {
     default.first().cloned().unwrap_or_else(|| Value::String(String::new()))
 }

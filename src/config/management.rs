@@ -1,19 +1,25 @@
-//! `broker.management_url`: where RabbitMQ's management API is. It is optional, and never on the way of a message.
+//! The setting `broker.management_url` says where RabbitMQ's management API is. It is optional, and no message
+//! depends on it.
 
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::{ConfigError, Settings};
+use crate::config::error::ConfigError;
+use crate::config::settings::Settings;
 
-/// Never with the URL, which holds a password.
+/// What is said of a setting that needs TLS, in a build without it.
+pub(super) const WITHOUT_TLS: &str =
+    "this program is built without TLS (build it with `cargo build --release --features tls`)";
+
+/// What the URL must look like. The text never has the URL, which holds a password.
 const FORM: &str = "broker.management_url must look like http://user:password@host:15672 (https:// in a build with TLS); \
                     percent-encode what is special in user and password";
 
 impl Settings {
-    /// Where RabbitMQ's management API is, where one is set. It holds a password: it is not for a log.
+    /// Where RabbitMQ's management API is, if the setting has it. The URL holds a password, so it must not be logged.
     ///
     /// # Errors
-    /// What is wrong with it, without its value.
+    /// What is wrong with the URL, without its value.
     pub fn management_url(&self) -> Result<Option<Url>, ConfigError> {
         let bad = |text: &str| Err(ConfigError(text.to_owned()));
         let text = &self.broker.management_url;
@@ -24,13 +30,13 @@ impl Settings {
             return bad("broker.management_url is RabbitMQ's, and broker.url is embedded:");
         }
         let Ok(url) = text.parse::<Url>() else { return bad(FORM) };
-        // A header of the protocol keeps the two apart by the first colon.
+        // In the header, the first colon separates the user from the password.
         let is_user =
             !url.username().is_empty() && !percent_decode_str(url.username()).any(|byte| byte == b':');
         let is_whole = url.has_host() && url.query().is_none() && url.fragment().is_none();
         match url.scheme() {
             "https" if !cfg!(feature = "tls") => {
-                bad(&format!("broker.management_url is https://, and {}", super::WITHOUT_TLS))
+                bad(&format!("broker.management_url is https://, and {}", WITHOUT_TLS))
             }
             "http" | "https" if is_whole && is_user && url.password().is_some() => Ok(Some(url)),
             _ => bad(FORM),

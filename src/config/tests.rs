@@ -2,6 +2,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
+use super::layers::DEFAULTS;
 use super::*;
 
 pub(super) fn load(environment: &[(&str, &str)]) -> Result<Settings, ConfigError> {

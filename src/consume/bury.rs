@@ -1,5 +1,5 @@
-//! How a message that can never be handled leaves its queue: published to the dead letters,
-//! confirmed, and only then acknowledged by whoever took it.
+//! How a message that can never be handled leaves its queue: it is published to the dead letters and confirmed, and
+//! only then whoever took it acknowledges it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use crate::broker::topology::{
     HEADER_DEAD_USER, KEY_DEAD_OWN,
 };
 use crate::broker::{Broker, BrokerError, Delivery, Exchange, Outgoing, Queue};
-use crate::consume::take::Outage;
+use crate::consume::outage::Outage;
 use crate::domain::{DeadReason, JobId};
 use crate::telemetry::metrics::Metrics;
 
@@ -18,18 +18,18 @@ use crate::telemetry::metrics::Metrics;
 pub struct Burial<'a> {
     pub delivery: &'a Delivery,
     pub reason: DeadReason,
-    /// What is wrong and where; never a value.
+    /// What is wrong and where. It never has a value of the message.
     pub detail: String,
-    /// The job that it asks for, as far as it tells.
+    /// The job that it asks for, if it tells one.
     pub job: Option<JobId>,
 }
 
-/// Sends copies of messages to the dead letters, with the reasons. They themselves stay unacknowledged.
-/// Returns those that the broker will never take (larger than it allows by now): they are to be kept without
-/// it.
+/// Sends copies of messages to the dead letters, with the reasons. The messages themselves stay unacknowledged.
+/// Returns the copies that the broker will never take, because it allows less than when the messages came: they are
+/// to be stored without it.
 ///
 /// # Errors
-/// The broker did not take all: they come again.
+/// The broker did not take all of them. The messages will be delivered again.
 pub async fn bury(
     broker: &Broker,
     metrics: &Metrics,
@@ -44,7 +44,7 @@ pub async fn bury(
         match answer {
             Ok(()) => {}
             Err(BrokerError::Rejected(_)) => rejected.push(letter),
-            Err(error) => outage = Some(Outage(error.to_string())),
+            Err(error) => outage = Some(error.into()),
         }
     }
     outage.map_or(Ok(rejected), Err)
@@ -71,6 +71,8 @@ fn letter(from: Queue, Burial { delivery, reason, detail, job }: &Burial<'_>) ->
         (HEADER_DEAD_HEADERS, &senders),
     ];
     headers.extend(delivery.user_id.as_deref().map(|user| (HEADER_DEAD_USER, user)));
+    // AMQP's timestamp is for people who look at the queue, so this process's own clock will do: no transaction is open
+    // here that would bring the database's. Whoever stores the letter notes the database's time.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Outgoing {
         exchange: Exchange::Internal,
@@ -85,11 +87,11 @@ fn letter(from: Queue, Burial { delivery, reason, detail, job }: &Burial<'_>) ->
     }
 }
 
-/// Bytes of a sender's headers, as JSON, that are kept with a dead letter. They travel in one header, and all the
-/// headers of a message must fit one frame of AMQP: 128 KiB.
+/// So many bytes of a sender's headers, as JSON, are kept with a dead letter. They travel in one header, and all
+/// headers of a message must fit into one frame of AMQP, which has 128 KiB.
 const HEADERS_KEPT: usize = 64 * 1024;
 
-/// The name under which it is told how many headers were too large to be kept.
+/// The name of the header that says how many headers were too large to be kept.
 const LEFT_OUT: &str = "x-batchshare-headers-left-out";
 
 /// A sender's headers as an object of texts, as many as fit into [`HEADERS_KEPT`].

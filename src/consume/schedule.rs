@@ -1,7 +1,7 @@
-//! Waiting before another try: exponential backoff with full jitter.
+//! How long to wait before another try: exponential backoff with full jitter.
 //!
-//! The only file that knows the crate `backoff` (unmaintained, RUSTSEC-2025-0012): it gives the
-//! schedule, tokio sleeps. Whoever replaces it touches this file alone.
+//! This is the only file that knows the crate `backoff` (unmaintained, RUSTSEC-2025-0012). The crate gives the
+//! schedule, and tokio sleeps. Whoever replaces it changes this file alone.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Grows from `first` to `longest`, doubling.
+    /// The waits grow from `first` to `longest`, doubling. Each is drawn at random from zero to twice its size.
     #[must_use]
     pub fn new(first: Duration, longest: Duration) -> Self {
         let inner = ExponentialBackoff {
@@ -22,22 +22,22 @@ impl Schedule {
             initial_interval: first,
             multiplier: 2.0,
             max_interval: longest,
-            // Full jitter: each wait is anything from nothing to twice the interval.
+            // With full jitter, each wait is anything from nothing to twice the interval.
             randomization_factor: 1.0,
-            // Without this, the crate's default gives up after 15 minutes.
+            // Without this, the crate gives up after 15 minutes.
             max_elapsed_time: None,
             ..ExponentialBackoff::default()
         };
         Self { inner }
     }
 
-    /// For a server that is away: from 100 ms to 3 s.
+    /// For a server that is away: waits that grow from 100 ms to 3 s on average.
     #[must_use]
     pub fn reconnect() -> Self {
         Self::new(Duration::from_millis(100), Duration::from_secs(3))
     }
 
-    /// For a statement that may work at once: from 10 ms to 200 ms.
+    /// For a statement that may work in a moment: waits that grow from 10 ms to 200 ms on average.
     #[must_use]
     pub fn in_place() -> Self {
         Self::new(Duration::from_millis(10), Duration::from_millis(200))

@@ -1,4 +1,4 @@
-//! What an operator should know of a database before anything goes wrong with it.
+//! Tells an operator what to know about a database before anything goes wrong with it.
 
 use diesel::RunQueryDsl as _;
 use diesel::sql_types::{BigInt, Text};
@@ -18,16 +18,17 @@ struct Server {
     standbys: i64,
 }
 
-/// Sentences to warn with at the start, none where all is well. Nothing here keeps the program from working.
+/// Sentences to warn with at the start; none if all is well. Nothing that they tell keeps the program from working.
 ///
 /// # Errors
-/// Where the database cannot be asked.
+/// The database cannot be asked.
 pub async fn advice(db: &Db) -> Result<Vec<String>, DbError> {
     db.read(|conn| {
-        if !conn.is_pg() {
+        if !conn.has_server() {
             return Ok(Vec::new());
         }
-        // Everybody may count the rows of this view; what they say is for few. A base backup is no standby.
+        // Everybody may count the rows of this view, though only few may read what they say. A base backup is not a
+        // standby.
         let sql = "SELECT current_setting('synchronous_commit') AS synchronous_commit, \
                    current_setting('synchronous_standby_names') AS names, \
                    current_setting('lc_messages') AS language, \

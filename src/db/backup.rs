@@ -1,4 +1,4 @@
-//! Copies of an embedded database: taken beside a running process, and looked at before they are put in place.
+//! Copies of an embedded database, which are taken while a process runs, and checked before they are put in place.
 
 use std::path::Path;
 
@@ -6,9 +6,11 @@ use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, RunQueryDsl as _, sql_query};
 
-use crate::db::conn::Target;
+use crate::db::clock::Clock;
 use crate::db::error::DbError;
-use crate::db::pool::{Clock, Db, DbOptions};
+use crate::db::options::DbOptions;
+use crate::db::pool::Db;
+use crate::db::target::Target;
 
 #[derive(QueryableByName)]
 struct Told {
@@ -22,11 +24,11 @@ struct Count {
     n: i64,
 }
 
-/// Writes all that is committed now to `file`, which is empty or not there; others go on writing meanwhile. The copy is
-/// one file, with nothing beside it.
+/// Writes all that is committed now to `file`, which must be empty or not there. Others go on writing meanwhile. The
+/// copy is one file, with nothing beside it.
 ///
 /// # Errors
-/// The database's, or the disk's; then there may be a part of a file.
+/// The database or the disk fails. There may be a part of a file then.
 pub async fn copy_to(db: &Db, file: &Path) -> Result<(), DbError> {
     let name = file.to_str().map(ToOwned::to_owned);
     let name = name.ok_or_else(|| DbError::Corrupt("the path of a copy must be UTF-8".to_owned()))?;
@@ -38,7 +40,7 @@ pub async fn copy_to(db: &Db, file: &Path) -> Result<(), DbError> {
         .await
 }
 
-/// Whether a file is a whole database of ours. What stands in a `-wal` beside it is in the file afterwards.
+/// Checks that a file is a whole database of ours. What is in a `-wal` file beside it is in the file afterwards.
 ///
 /// # Errors
 /// What is wrong with it.

@@ -1,4 +1,4 @@
-//! The connections below [`super::Db`]: made, tested, lent to a call, kept idle, closed.
+//! The connections below [`super::Db`]: how they are made, tested, lent to a call, kept while idle, and closed.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,26 +9,40 @@ use diesel::connection::{Connection as _, InstrumentationEvent};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::db::conn::{Conn, Target};
+use crate::db::clock::Clock;
+use crate::db::conn::Conn;
+use crate::db::connect::connect;
 use crate::db::error::DbError;
 use crate::db::limit::Limit;
-use crate::db::pool::{Clock, Connections, DbOptions};
+use crate::db::options::DbOptions;
+use crate::db::target::Target;
 
-/// What every handle on one database shares.
+/// How many connections there are and what they do. For SQLite, its writer and its readers are counted together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Connections {
+    pub in_use: usize,
+    pub idle: usize,
+    /// There are at most so many at a time.
+    pub size: usize,
+    /// The number of calls that wait for one.
+    pub waiting: usize,
+}
+
+/// What all handles on one database share.
 pub(super) struct Inner {
     pub(super) target: Target,
     pub(super) options: DbOptions,
     pub(super) clock: Clock,
     writers: Pool,
-    /// SQLite only: with PostgreSQL, reads take a connection of `writers`.
+    /// Only SQLite has these. With PostgreSQL, reads take a connection of `writers`.
     readers: Option<Pool>,
-    /// Statements sent, those of transactions included.
+    /// The number of statements that were sent, including those of transactions.
     statements: Arc<AtomicU64>,
-    /// Goes up with each outage; older idle connections are dropped unused.
+    /// It goes up with each outage. Idle connections that are older are dropped unused.
     generation: AtomicU64,
-    /// Calls that were given up and whose threads have a connection still.
+    /// The number of calls that were given up while their threads still have a connection.
     abandoned: AtomicU64,
-    /// SQLite only: device and inode of the file that is open.
+    /// Only for SQLite: device and inode of the file that is open.
     file: OnceLock<(u64, u64)>,
 }
 
@@ -51,17 +65,17 @@ impl Drop for Waiting<'_> {
 /// A connection and what tells whether it may be used again.
 struct Kept {
     conn: Conn,
-    /// SQLite's time for a statement.
+    /// How long a statement may run on SQLite.
     limit: Limit,
     generation: u64,
-    /// It is closed after this.
+    /// The connection is closed after this time.
     ends: Instant,
-    /// When it was given back; none for one that was just made.
+    /// When it was given back; `None` for one that was just made.
     idle_since: Option<Instant>,
 }
 
-/// A connection that was idle for longer is tested before it reads: balancers cut what is idle, and a statement
-/// that was sent is not sent again. (What writes is tested by its BEGIN.)
+/// A connection that was idle for longer than this is tested before it reads, because load balancers cut idle
+/// connections, and a statement that was sent is not sent again. (A write is tested by its BEGIN.)
 const TEST_AFTER: Duration = Duration::from_secs(1);
 
 impl Pool {
@@ -81,15 +95,15 @@ impl Pool {
 #[derive(Clone, Copy)]
 pub(super) enum Way {
     Read,
-    /// A write transaction.
+    /// A write transaction, which waits for a lock as long as `locks` says.
     Transaction {
         locks: Option<Duration>,
     },
-    /// Without a transaction of ours, on a connection that may write.
+    /// Work without a transaction of ours, on a connection that may write.
     OnWriter,
 }
 
-/// A place in a pool, which a call has until it ends or is given up.
+/// A place in a pool. A call has it until it ends or is given up.
 pub(super) struct Place {
     inner: Arc<Inner>,
     state: Mutex<PlaceState>,
@@ -107,7 +121,7 @@ impl Place {
         Arc::new(Self { inner: Arc::clone(inner), state: Mutex::new(state) })
     }
 
-    /// Nobody waits for the call any more.
+    /// Notes that nobody waits for the call any more.
     pub(super) fn give_up(&self) {
         let mut state = locked(&self.state);
         if state.ended {
@@ -115,8 +129,8 @@ impl Place {
         }
         state.given_up = true;
         self.inner.abandoned.fetch_add(1, Ordering::Relaxed);
-        // A server that is silent for ever must not keep a place in the pool for ever. SQLite has no
-        // silent server, and its one writer must stay one.
+        // A server that is silent for ever must not keep a place in the pool for ever. SQLite has no silent server,
+        // and its one writer must stay one.
         if !self.inner.target.is_sqlite() {
             self.inner.generation.fetch_add(1, Ordering::Relaxed);
             drop(state.permit.take());
@@ -124,7 +138,7 @@ impl Place {
     }
 }
 
-/// Ends the call of a place when it is dropped, by a panic too.
+/// When this is dropped, also by a panic, the call of its place has ended.
 struct Ending(Arc<Place>);
 
 impl Drop for Ending {
@@ -186,8 +200,8 @@ impl Inner {
         place: Arc<Place>,
         work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        // If the caller is gone, the work still ends and the connection comes back; the place goes with the
-        // end of the work, whoever looks.
+        // If the caller is gone, the work still ends and the connection comes back. The end of the work frees the
+        // place, whoever is still looking.
         tokio::task::spawn_blocking(move || {
             let ending = Ending(place);
             if locked(&ending.0.state).given_up {
@@ -207,8 +221,8 @@ impl Inner {
         self.readers.as_ref().filter(|_| matches!(way, Way::Read)).unwrap_or(&self.writers)
     }
 
-    /// A connection that is there, in a transaction where one is wanted. Where an idle one turns out to be dead,
-    /// nothing was done yet: all idle ones are dropped, and a new one is made, once.
+    /// A connection that works, in a transaction if one is wanted. If an idle connection turns out to be dead,
+    /// nothing was done with it yet: all idle ones are dropped, and a new one is made, once.
     fn ready(&self, way: Way) -> Result<Kept, DbError> {
         let mut kept = self.take(way)?;
         let Err(error) = kept.prepare(way, &self.options) else { return Ok(kept) };
@@ -236,7 +250,7 @@ impl Inner {
             idle.extract_if(.., |kept| kept.generation != generation || kept.ends <= now).collect();
         let found = idle.pop();
         drop(idle);
-        // Closed while nobody waits for the list.
+        // They are closed here, while nobody waits for the list.
         drop(old);
         found.map_or_else(|| self.connect(), Ok)
     }
@@ -244,7 +258,7 @@ impl Inner {
     fn connect(&self) -> Result<Kept, DbError> {
         let generation = self.generation.load(Ordering::Relaxed);
         let limit = Limit::new();
-        let mut conn = self.target.connect(&self.options, &self.clock, &limit)?;
+        let mut conn = connect(&self.target, &self.options, &self.clock, &limit)?;
         if let Some(file) = self.file_now() {
             self.file.get_or_init(|| file);
         }
@@ -255,7 +269,7 @@ impl Inner {
                 of_each.begin();
             }
         });
-        // SQLite's last as long as the process: opening the file anew would change nothing.
+        // A connection to SQLite lasts as long as the process, because opening the file anew would change nothing.
         let lifetime = match self.target.is_sqlite() {
             true => FOR_EVER,
             false => self.options.max_lifetime.mul_f64(rand::random_range(0.875..1.125)),
@@ -269,20 +283,21 @@ impl Inner {
             return;
         }
         let now = Instant::now();
-        // One of before an outage is dropped here: it may be one too many.
+        // A connection from before an outage is dropped here: it could be one too many.
         if kept.generation == self.generation.load(Ordering::Relaxed) && kept.ends > now {
             kept.idle_since = Some(now);
             locked(&self.pool(way).idle).push(kept);
         }
     }
 
-    /// What SQLite's file is now: another one after it was moved away or replaced.
+    /// Which file SQLite's path names now. It is another one after the file was moved away or replaced.
     fn file_now(&self) -> Option<(u64, u64)> {
         let Target::Sqlite { path } = &self.target else { return None };
         std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
     }
 
-    /// A file that is removed or replaced while it is open takes what is written with it, and nobody would know.
+    /// Checks that the file was not removed or replaced while it is open: it would still take what is written, and
+    /// nobody would find it.
     fn same_file(&self) -> Result<(), DbError> {
         match self.file.get() {
             Some(opened) if self.file_now() != Some(*opened) => Err(DbError::Connect {
@@ -295,7 +310,7 @@ impl Inner {
     }
 }
 
-/// Longer than any process runs.
+/// It is longer than any process runs.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 impl Kept {

@@ -2,13 +2,13 @@
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-/// How a failure of the database is treated (ARCHITECTURE.md, "Failures"). The third class, permanent, is
-/// of messages: `wire` and `worker/handle` find it, and no database tells it.
+/// How a failure of the database is treated (ARCHITECTURE.md, "Failures"). The third class, permanent, is about
+/// messages: `contract` and `worker/handle.rs` find it, and no database tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureClass {
-    /// The server is away or cannot work: wait for it, count no attempt.
+    /// The server is away or cannot work. It is waited for, and no attempt counts.
     Outage,
-    /// Worth another try: counted as an attempt.
+    /// Another try may work. The failure counts as an attempt.
     Transient,
 }
 
@@ -17,7 +17,7 @@ pub enum FailureClass {
 pub enum DbError {
     #[error("cannot connect to the database {target}: {message}")]
     Connect { target: String, message: String },
-    /// The server is there and says no, by this code (a SQLSTATE), to what the settings ask for.
+    /// The server is there and refuses what the settings ask for, with this code (a SQLSTATE).
     #[error("the database {target} refuses the connection: {reason} (SQLSTATE {code}): {message}")]
     Refused { target: String, reason: &'static str, code: String, message: String },
     #[error("database error: {0}")]
@@ -26,7 +26,7 @@ pub enum DbError {
     /// relies on the work being idempotent.
     #[error("the outcome of a commit is unknown: {0}")]
     Commit(DieselError),
-    /// What was asked may still happen: the caller acts as after [`DbError::Commit`].
+    /// What was asked for may still happen: the caller acts as after [`DbError::Commit`].
     #[error("the database did not answer within {0:?}")]
     Deadline(std::time::Duration),
     #[error("a database task panicked")]
@@ -34,7 +34,7 @@ pub enum DbError {
     /// What is stored cannot be read as what it should be.
     #[error("stored data is not valid: {0}")]
     Corrupt(String),
-    /// It answers, and this program cannot work with it until somebody changes that.
+    /// The database answers, and this program cannot work with it until somebody changes that.
     #[error("{0}")]
     Unsuitable(String),
 }
@@ -45,9 +45,9 @@ impl From<DieselError> for DbError {
     }
 }
 
-/// Words in the (English) texts of servers that mean an outage. Diesel does not hand out SQLSTATE
-/// codes, so the classes 53 and 57P01-57P03 and SQLite's result codes are told by their texts; a
-/// server that speaks another language is caught by [`DbError::connection_lost`] in most cases.
+/// Words in the texts of servers, in English, that mean an outage. Diesel does not hand out SQLSTATE codes, so the
+/// classes 53 and 57P01-57P03 and SQLite's result codes are recognised by their texts. For a server that speaks
+/// another language, [`DbError::connection_lost`] catches most cases.
 const OUTAGE_WORDS: &[&str] = &[
     // 53100, 53200, 53300, 53400
     "No space left on device",
@@ -75,10 +75,10 @@ const OUTAGE_WORDS: &[&str] = &[
 ];
 
 impl DbError {
-    /// The one decision between outage and transient. Anything unknown is transient, so that it is
-    /// counted and ends. But a commit without an answer is an outage whatever the reason: tried again
-    /// in place, a chunk that was committed would find its lane moved on, by itself, and be done with
-    /// as if somebody else were on it. As a redelivery it reads the lane anew and goes on.
+    /// The one decision between outage and transient. Anything unknown is transient, so that it is counted and ends.
+    /// But a commit without an answer is an outage, whatever the reason: if a chunk was committed and is tried again
+    /// in place, it finds that its own commit has moved the lane on, and stops as if another worker were working on
+    /// the lane. When the message is delivered again, the lane is read anew, and the work goes on.
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match self {
@@ -90,7 +90,8 @@ impl DbError {
         }
     }
 
-    /// The server is there and says no: a wrong password, an unknown database. Waiting is of no use.
+    /// Whether the server is there and refuses: the password is wrong, or there is no such database. Waiting is of no
+    /// use then.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
@@ -100,13 +101,13 @@ impl DbError {
         }
     }
 
-    /// Whether a server's words at connecting are PostgreSQL's, in English, of an outage.
+    /// Whether a server's words at connecting are PostgreSQL's for an outage, in English.
     pub(super) fn knows_outage(said: &str) -> bool {
-        // This one libpq says itself, and of each host.
+        // libpq itself says this one, and says it of each host.
         OUTAGE_WORDS.iter().any(|word| *word != "connection to server" && said.contains(word))
     }
 
-    /// Whether a text of libpq is one of a refusal that needs no code to be told: its own, or PostgreSQL's in English.
+    /// Whether a text of libpq's tells a refusal without a code: libpq's own words, or PostgreSQL's in English.
     pub(super) fn knows_refusal(text: &str) -> bool {
         const WORDS: &[&str] =
             &["authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry"];
@@ -119,7 +120,7 @@ impl DbError {
         matches!(self, Self::Panicked) || self.class() == FailureClass::Outage
     }
 
-    /// It is there and too busy: a lock, a deadlock, a time-out. The same may work in a moment.
+    /// Whether the database is there and too busy: a lock, a deadlock, a time-out. The same may work in a moment.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         const WORDS: &[&str] = &["deadlock detected", "canceling statement due to", "database is locked"];
@@ -132,8 +133,8 @@ impl DbError {
         }
     }
 
-    /// It gave up waiting, for a lock or for a statement to end. It has waited long enough: to try again at once
-    /// would only hold up what comes behind it.
+    /// Whether the statement has waited long enough, for a lock or for its own end. To try it again at once would
+    /// only hold up what waits behind it.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         const WORDS: &[&str] = &["canceling statement due to", "could not obtain lock"];
@@ -141,14 +142,15 @@ impl DbError {
             if WORDS.iter().any(|word| information.message().contains(word)))
     }
 
-    /// SQLite's one writer is somebody else's, and so nothing at all can be written: not one message's fault.
+    /// Whether somebody else has SQLite's one writer. Then nothing at all can be written, which is no single
+    /// message's fault.
     #[must_use]
     pub fn is_writer_taken(&self) -> bool {
         matches!(self, Self::Query(DieselError::DatabaseError(_, information))
             if information.message().contains("database is locked"))
     }
 
-    /// A unique key was violated.
+    /// Whether a unique key was violated.
     #[must_use]
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Query(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))

@@ -1,6 +1,6 @@
 //! Migrations: two folders with the same names, built into the binary.
 //!
-//! They only add, so that a binary works with a database one release newer.
+//! They only add, so that a program still works with the database of the next release.
 
 use std::collections::HashSet;
 
@@ -13,18 +13,19 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sqlite::Sqlite;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::db::conn::{Conn, Target};
+use crate::db::conn::Conn;
 use crate::db::error::DbError;
 use crate::db::pool::Db;
 use crate::db::statement::statement;
 use crate::db::steps;
 use crate::db::steps::DataStep;
+use crate::db::target::Target;
 use crate::files;
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
-/// How the database stands to this binary.
+/// Whether the database has everything that this program needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MigrationState {
     Current,
@@ -32,11 +33,11 @@ pub enum MigrationState {
     Pending(Vec<String>),
 }
 
-/// Keeps what tells the class: a server that stops meanwhile, or is a replica still, is waited for.
+/// Keeps the error from which the class is told: a server that stops meanwhile, or is still a replica, is waited for.
 fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> DbError {
     DbError::Query(match error.downcast::<DieselError>() {
         Ok(error) => *error,
-        // The type of what fails within a migration is private: its text tells.
+        // The type of an error within a migration is private, so only its text tells.
         Err(error) => {
             let text = format!("a migration failed: {error}");
             DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(text))
@@ -47,7 +48,7 @@ fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> DbError {
 /// What is still to be applied.
 ///
 /// # Errors
-/// Where the database cannot be asked.
+/// The database cannot be asked.
 pub async fn state(db: &Db) -> Result<MigrationState, DbError> {
     if let Target::Sqlite { path } = db.target()
         && !path.exists()
@@ -72,8 +73,8 @@ struct Version {
     version: String,
 }
 
-/// The names of what is not applied. Reads only: Diesel's own look makes its table wherever it looks, which needs
-/// a right that only whoever migrates should have.
+/// The names of the migrations that are not applied. It only reads. Diesel's own function makes its table when it
+/// looks, which needs a right that only whoever migrates should have.
 fn pending(conn: &mut Conn) -> Result<Vec<String>, DbError> {
     let known = match conn {
         Conn::Pg(_) => MigrationSource::<Pg>::migrations(&POSTGRES).map(names),
@@ -96,12 +97,8 @@ fn names<DB: Backend>(list: Vec<Box<dyn Migration<DB>>>) -> Vec<(String, String)
 }
 
 fn applied(conn: &mut Conn) -> Result<HashSet<String>, DbError> {
-    let there = if conn.is_pg() {
-        "SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS yes"
-    } else {
-        "SELECT COUNT(*) > 0 AS yes FROM sqlite_master WHERE name = '__diesel_schema_migrations'"
-    };
-    // Prepared by name, as nearly all statements are: where that cannot work, it is found out here.
+    let there = conn.has_table("__diesel_schema_migrations");
+    // The statement is prepared by name, as nearly all statements are. If that cannot work, it is found out here.
     if !statement(there).get_result::<Answer>(conn)?.yes {
         return Ok(HashSet::new());
     }
@@ -110,9 +107,10 @@ fn applied(conn: &mut Conn) -> Result<HashSet<String>, DbError> {
     Ok(rows.into_iter().map(|row| row.version).collect())
 }
 
-/// Refuses what cannot keep every text: one that cannot be written would come back for ever.
+/// Refuses a database that cannot store every text: a message with a text that cannot be written would come back for
+/// ever.
 fn suitable(conn: &mut Conn) -> Result<(), DbError> {
-    if !conn.is_pg() {
+    if !conn.has_server() {
         return Ok(());
     }
     let sql = "SELECT current_setting('server_encoding') AS encoding, current_database()::text AS name";
@@ -134,7 +132,8 @@ struct Encoding {
     name: String,
 }
 
-/// A pooler that hands the next transaction to another session loses what a session is prepared with.
+/// Explains an error that comes from a pooler in transaction mode: it hands each transaction to another session, and
+/// so loses the statements that a session has prepared.
 fn explained(error: DbError) -> DbError {
     let text = error.to_string();
     if text.contains("prepared statement") && (text.contains("exist")) {
@@ -146,29 +145,29 @@ fn explained(error: DbError) -> DbError {
     error
 }
 
-/// Makes the file of an embedded database where there is none. It is nobody else's to read from the first moment.
+/// Makes the file of an embedded database if there is none. From the first moment nobody else can read it.
 ///
 /// # Errors
-/// Where it cannot be made.
+/// The file cannot be made.
 pub fn create_file(db: &Db) -> Result<(), DbError> {
     let Target::Sqlite { path } = db.target() else { return Ok(()) };
     files::create_database(path)
         .map_err(|error| DbError::Connect { target: db.target().to_string(), message: error.to_string() })
 }
 
-/// Applies what is pending and returns the names. Safe to run from several processes at once. Steps that SQL
-/// cannot do are left: a database with rows needs [`apply_with`].
+/// Applies what is pending and returns the names. It is safe to run from several processes at once. Steps that SQL
+/// cannot do are left: a database that has rows needs [`apply_with`].
 ///
 /// # Errors
-/// Where a migration fails; what was applied before it stays.
+/// A migration fails. What was applied before it stays.
 pub async fn apply(db: &Db) -> Result<Vec<String>, DbError> {
     apply_with(db, &[]).await
 }
 
-/// Likewise, with these steps after the migrations.
+/// Does the same, and these steps after the migrations.
 ///
 /// # Errors
-/// Where a migration or a step fails; what was done before it stays.
+/// A migration or a step fails. What was done before it stays.
 pub async fn apply_with(db: &Db, steps: &'static [DataStep]) -> Result<Vec<String>, DbError> {
     create_file(db)?;
     let limits = db.options().limits();
@@ -193,10 +192,10 @@ pub async fn apply_with(db: &Db, steps: &'static [DataStep]) -> Result<Vec<Strin
     .map_err(explained)
 }
 
-/// Takes every migration back, newest first. For tests.
+/// Takes every migration back, the newest first. This is for tests.
 ///
 /// # Errors
-/// Where a `down.sql` fails.
+/// A `down.sql` fails.
 pub async fn revert_all(db: &Db) -> Result<(), DbError> {
     db.read_on_writer(|conn| {
         match conn {
@@ -217,10 +216,10 @@ struct Answer {
     yes: bool,
 }
 
-/// Without the limits of everyday statements: a migration takes as long as it takes, and so does whoever
-/// migrates before us.
+/// Takes the lock without the limits of everyday statements: a migration takes as long as it takes, and so does
+/// another process that migrates before us.
 fn lock(conn: &mut Conn) -> Result<(), DbError> {
-    if conn.is_pg() {
+    if conn.has_server() {
         conn.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")?;
         let free: Answer =
             diesel::sql_query(format!("SELECT pg_try_advisory_lock({LOCK}) AS yes")).get_result(conn)?;
@@ -233,7 +232,7 @@ fn lock(conn: &mut Conn) -> Result<(), DbError> {
 }
 
 fn unlock(conn: &mut Conn, limits: &str) -> Result<(), DbError> {
-    if conn.is_pg() {
+    if conn.has_server() {
         conn.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK}); {limits}"))?;
     }
     Ok(())

@@ -1,126 +1,48 @@
 //! A fair pool of synchronous connections, used from async code.
 //!
-//! Why not r2d2: callers wait in a fair queue here (tokio's semaphore), a failed connect is told at
-//! once with its reason instead of after a time-out, and after an outage every idle connection is
-//! dropped together instead of failing one after the other.
+//! It takes the place of r2d2 for three reasons: callers wait in a fair queue (tokio's semaphore); if a connection
+//! fails, the caller learns at once why, and not after a time-out; and after an outage every idle connection is
+//! dropped together, instead of failing one after the other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
-use crate::db::conn::{Conn, Target};
-use crate::db::connections::{Inner, Place, Way};
+use crate::db::clock::Clock;
+use crate::db::conn::Conn;
+use crate::db::connections::{Connections, Inner, Place, Way};
 use crate::db::error::DbError;
+use crate::db::hook::CallHook;
+use crate::db::options::DbOptions;
+use crate::db::target::Target;
 
-/// The clock behind SQLite's `now_ms()`. Tests move it; PostgreSQL uses its own.
-#[derive(Clone, Default)]
-pub struct Clock {
-    ahead_ms: Arc<AtomicI64>,
-    /// A clock that stands still, but for what it is advanced.
-    standing: bool,
-}
-
-impl Clock {
-    /// Stands at this time (milliseconds since 1970) until it is advanced.
-    #[must_use]
-    pub fn standing(at_ms: i64) -> Self {
-        Self { ahead_ms: Arc::new(AtomicI64::new(at_ms)), standing: true }
-    }
-
-    /// Milliseconds since 1970.
-    #[must_use]
-    pub fn now_ms(&self) -> i64 {
-        let ahead = self.ahead_ms.load(Ordering::Relaxed);
-        if self.standing {
-            return ahead;
-        }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX) + ahead
-    }
-
-    /// Moves this clock ahead of the machine's.
-    pub fn advance(&self, by: Duration) {
-        self.ahead_ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(0), Ordering::Relaxed);
-    }
-}
-
-/// Sizes and deadlines of the connections.
-#[derive(Debug, Clone)]
-pub struct DbOptions {
-    /// Connections to PostgreSQL, or readers of SQLite (which has one writer besides).
-    pub pool_size: usize,
-    pub connect_timeout: Duration,
-    /// Of a statement in a transaction.
-    pub statement_timeout: Duration,
-    /// Of a statement that only reads: less, since a person waits for it and others wait for its connection.
-    pub read_timeout: Duration,
-    pub lock_timeout: Duration,
-    pub idle_in_transaction_timeout: Duration,
-    pub tcp_user_timeout: Duration,
-    /// The longest wait for an answer, whatever the reason: a peer that accepts and never answers
-    /// is found out by nothing else.
-    pub call_timeout: Duration,
-    /// A connection to PostgreSQL is closed at this age, give or take an eighth (so that not all are at once).
-    pub max_lifetime: Duration,
-}
-
-impl DbOptions {
-    /// SQL that sets the limits of everyday statements (PostgreSQL). A session's are those of reads; a
-    /// transaction takes its own as it begins, in the same round trip.
-    pub(super) fn limits(&self) -> String {
-        let (statement, lock) = (self.read_timeout.as_millis(), self.lock_timeout.as_millis());
-        format!("SET statement_timeout = {statement}; SET lock_timeout = {lock}")
-    }
-}
-
-/// How a transaction that did not fail ends.
+/// How a transaction ends that did not fail.
 pub enum Flow<T> {
     Commit(T),
     Rollback(T),
 }
 
-/// Lets a test fail, hold up or put in order the calls to the database; nobody else sets it.
-pub trait Faults: Send + Sync {
-    /// Awaited before a call, without a connection. `Err`: nothing was done.
-    fn before(&self, writing: bool) -> BoxFuture<'_, Result<(), DbError>>;
-    /// Awaited after a write transaction. `Err`: it took effect, and the caller hears that it failed.
-    fn after(&self) -> BoxFuture<'_, Result<(), DbError>>;
-}
-
-/// A handle on the database. Cheap to clone.
+/// A handle on the database. It is cheap to clone.
 #[derive(Clone)]
 pub struct Db {
     inner: Arc<Inner>,
-    /// Of this handle and its clones only.
-    faults: Option<Arc<dyn Faults>>,
-    /// None for work that is long by nature.
+    /// It belongs to this handle and its clones only.
+    hook: Option<Arc<dyn CallHook>>,
+    /// `None` for work that is long by nature.
     deadline: Option<Duration>,
-    /// How long a transaction waits for somebody else's lock; none: as long as the options say.
+    /// How long a transaction waits for a lock that somebody else holds; `None`: as long as the options say.
     locks: Option<Duration>,
 }
 
-/// How many connections there are, and what they do. Of SQLite, its writer's and its readers' together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Connections {
-    pub in_use: usize,
-    pub idle: usize,
-    /// At most so many at a time.
-    pub size: usize,
-    /// Calls that wait for one.
-    pub waiting: usize,
-}
-
 impl Db {
-    /// Connects nothing yet: the first use does.
+    /// Connects nothing yet: the first use connects.
     #[must_use]
     pub fn new(target: Target, options: DbOptions, clock: Clock) -> Self {
         let deadline = Some(options.call_timeout);
         let inner = Inner::new(target, options, clock);
-        Self { inner: Arc::new(inner), deadline, locks: None, faults: None }
+        Self { inner: Arc::new(inner), deadline, locks: None, hook: None }
     }
 
     /// The same database without a deadline on each call, for work that is long by nature (an import,
@@ -137,10 +59,10 @@ impl Db {
         Self { locks: Some(at_most), ..self.clone() }
     }
 
-    /// A handle on the same connections whose calls pass through `faults`: for tests.
+    /// A handle on the same connections whose calls pass through this hook. The tests use it, and nobody else does.
     #[must_use]
-    pub fn with_faults(&self, faults: Arc<dyn Faults>) -> Self {
-        Self { faults: Some(faults), ..self.clone() }
+    pub fn with_hook(&self, hook: Arc<dyn CallHook>) -> Self {
+        Self { hook: Some(hook), ..self.clone() }
     }
 
     #[must_use]
@@ -163,8 +85,8 @@ impl Db {
         self.inner.statements()
     }
 
-    /// Calls that were given up (see [`DbError::Deadline`]) and whose threads wait for their answer still, each
-    /// with a connection.
+    /// The number of calls that were given up (see [`DbError::Deadline`]) while their threads still wait for an
+    /// answer, each with a connection.
     #[must_use]
     pub fn abandoned(&self) -> u64 {
         self.inner.abandoned()
@@ -195,21 +117,21 @@ impl Db {
         &self,
         work: impl FnOnce(&mut Conn) -> Result<Flow<T>, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        if let Some(faults) = &self.faults {
-            faults.before(true).await?;
+        if let Some(hook) = &self.hook {
+            hook.before_call(true).await?;
         }
         let value = self
             .on_connection(Way::Transaction { locks: self.locks }, |conn| {
                 match work(conn) {
                     Ok(Flow::Commit(value)) => conn.commit().map(|()| value),
                     Ok(Flow::Rollback(value)) => Self::rolled_back(conn).map(|()| value),
-                    // The error that led here counts more than a rollback that fails after it.
+                    // The error that led here matters more than a rollback that fails after it.
                     Err(error) => Err(Self::rolled_back(conn).err().unwrap_or(error)),
                 }
             })
             .await?;
-        if let Some(faults) = &self.faults {
-            faults.after().await?;
+        if let Some(hook) = &self.hook {
+            hook.after_write().await?;
         }
         Ok(value)
     }
@@ -223,8 +145,8 @@ impl Db {
         &self,
         work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        if let Some(faults) = &self.faults {
-            faults.before(false).await?;
+        if let Some(hook) = &self.hook {
+            hook.before_call(false).await?;
         }
         self.on_connection(Way::Read, work).await
     }
@@ -243,7 +165,7 @@ impl Db {
     /// Why it does not.
     pub async fn ping(&self) -> Result<(), DbError> {
         self.read(|conn| {
-            if conn.is_read_only()? {
+            if conn.takes_no_writes()? {
                 let why = Box::new("the database is read-only".to_owned());
                 return Err(DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, why).into());
             }

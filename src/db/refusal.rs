@@ -1,7 +1,7 @@
-//! Why a server refuses a connection. Diesel hands out libpq's text alone, which is in the server's language, and no
-//! setting of ours can change that: a server refuses before it reads any. So where the words are not known, the
-//! server is asked once more with a client that tells the code of the answer (its SQLSTATE). That happens only after a
-//! connection has failed, and what cannot be asked exactly as libpq would is not asked.
+//! Finds out why a server refuses a connection. Diesel hands out only libpq's text, which is in the server's
+//! language, and no setting of ours can change that, because a server refuses before it reads any. So if the words
+//! are not known, the server is asked once more, with a client that tells the code of the answer (its SQLSTATE). That
+//! happens only after a connection has failed, and only if the server can be asked exactly as libpq would ask.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,23 +10,23 @@ use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
 
-use crate::db::conn::Target;
 use crate::db::error::DbError;
+use crate::db::target::Target;
 
-/// Longer than this nobody waits for the code: without it, the failure is an outage.
+/// Nobody waits longer than this for the code. Without it, the failure is an outage.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// For each address, so that one that is silent leaves time for the next.
+/// The time for each address, so that a silent one leaves time for the next.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Parts of the query of a URL that decide what a server is asked. The others are of the way there (timeouts), or of
-/// what the client asks of the server's answers.
+/// The parts of a URL's query that decide what a server is asked. The others are about the way to the server
+/// (timeouts), or about what the client asks of the server's answers.
 const ASKED: &[&str] = &["host", "hostaddr", "port", "user", "password", "dbname", "options"];
 
-/// Variables with which libpq fills in what a URL leaves out, and this module does not.
+/// The environment variables with which libpq fills in what a URL leaves out. This module does not read them.
 const ENVIRONMENT: &[&str] = &["PGHOSTADDR", "PGPORT", "PGSERVICE"];
 
-/// What a failed connection to `url` means. `text` is libpq's.
+/// What a failed connection to `url` means. `text` is what libpq said.
 pub(super) fn of(target: &Target, url: &str, text: &str) -> DbError {
     let message = text.trim().replace('\n', "; ");
     let target = target.to_string();
@@ -43,20 +43,21 @@ pub(super) fn of(target: &Target, url: &str, text: &str) -> DbError {
     }
 }
 
-/// What a server said; `None` where libpq got no answer. libpq puts two blanks behind the severity, which is a word of
+/// What the server said; `None` if libpq got no answer. libpq puts two blanks behind the severity, which is a word in
 /// the server's language.
 fn answer(message: &str) -> Option<&str> {
     Some(message.split_once(":  ")?.1)
 }
 
-/// Why the code says that waiting is of no use; `None` where it is about the server's state (classes 53 and 57, say).
+/// Why waiting is of no use, as the code says; `None` if the code is about the state of the server (such as classes
+/// 53 and 57).
 fn reason(code: &str) -> Option<&'static str> {
     match code {
         "28P01" => Some("the password or the user is wrong"),
         "3D000" => Some("there is no such database"),
         "42501" => Some("the role may not connect to this database"),
         _ if code.starts_with("28") => Some("the role is unknown or may not log in from here (pg_hba.conf)"),
-        // Of the settings in `options`.
+        // These are about the settings in `options`.
         _ if code.starts_with("22") || code.starts_with("42") => {
             Some("it does not take what the URL asks for")
         }
@@ -64,14 +65,19 @@ fn reason(code: &str) -> Option<&'static str> {
     }
 }
 
-/// The code of the server's answer to one more connection; `None` where it lets us in, or where nobody can tell.
+/// The code of the server's answer to one more connection; `None` if it lets us in, or if nobody can tell.
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(clippy::clone_on_copy, reason = "only in a build without TLS can it be copied")
+)]
 fn sqlstate(url: &str) -> Option<String> {
     let config = config(url)?;
     #[cfg(not(feature = "tls"))]
     let (mode, tls) = (tokio_postgres::config::SslMode::Disable, tokio_postgres::NoTls);
     #[cfg(feature = "tls")]
     let (mode, tls) = crate::db::tls::as_libpq(url)?;
-    // Of its own, since the thread that asks is one for blocking work, and its runtime may be about to end.
+    // The runtime is of its own, because the thread that asks is one for blocking work, and its runtime may be about
+    // to end.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let code = runtime.block_on(async {
         let asked = async {
@@ -81,7 +87,7 @@ fn sqlstate(url: &str) -> Option<String> {
                     Ok(_) => return None,
                     Err(failure) => code = failure.code().cloned().or(code),
                 }
-                // As libpq does, which asks the next one only where this one is away or is starting.
+                // libpq does the same: it asks the next host only if this one is away or is starting.
                 if code.as_ref().is_some_and(|code| *code != SqlState::CANNOT_CONNECT_NOW) {
                     break;
                 }
@@ -90,7 +96,7 @@ fn sqlstate(url: &str) -> Option<String> {
         };
         tokio::time::timeout(DEADLINE, asked).await.ok()?
     });
-    // A name that is still looked up is not waited for.
+    // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
     code.map(|code| code.code().to_owned())
 }
@@ -103,7 +109,7 @@ struct Place {
 }
 
 impl Place {
-    /// The same question, to this address alone.
+    /// The same question to this address alone.
     fn of(&self, config: &Config) -> Config {
         let mut one = Config::new();
         match &self.host {
@@ -139,7 +145,7 @@ async fn places(config: &Config) -> Vec<Place> {
     places
 }
 
-/// The same question as libpq's, if the URL says it whole.
+/// The same question as libpq's, if the URL has all of it.
 fn config(url: &str) -> Option<Config> {
     let (place, query) = url.split_once('?').unwrap_or((url, ""));
     let parts: Vec<(&str, &str)> = query.split('&').filter_map(|part| part.split_once('=')).collect();
@@ -147,7 +153,7 @@ fn config(url: &str) -> Option<Config> {
         let hosts = rest.split('/').next().unwrap_or_default();
         !hosts.rsplit_once('@').map_or(hosts, |(_, hosts)| hosts).is_empty()
     });
-    // A second host or port replaces the first one in libpq and joins it here.
+    // In libpq a second host or port replaces the first one, and here it would be added to it.
     let is_unclear = |name: &str| {
         name.contains('%') || name == "service" || (has_host && ["host", "port"].contains(&name))
     };

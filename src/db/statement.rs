@@ -1,8 +1,8 @@
 //! SQL texts of ours as prepared statements.
 //!
-//! Diesel's `sql_query` is prepared anew each time it runs: a round trip more, and PostgreSQL parses and
-//! plans it again. What is made here is prepared once a connection and kept. So its text must be one of
-//! a few: values are bound, never written into it.
+//! Diesel prepares a `sql_query` anew each time it runs, which is one more round trip, and PostgreSQL parses and
+//! plans it again. A statement of this file is prepared once for each connection and kept there. So its text must be
+//! one of a few: values are bound and never written into it.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -21,8 +21,8 @@ pub struct Statement<B> {
     values: B,
 }
 
-/// A statement of this text. `$1`, `$2` … stand for the values that are bound next, in this order; each
-/// may stand anywhere, and more than once.
+/// A statement of this text. `$1`, `$2` … stand for the values that are bound next, in this order. Each may be used
+/// anywhere, and more than once.
 pub fn statement(sql: impl Into<Cow<'static, str>>) -> Statement<()> {
     Statement { sql: sql.into(), values: () }
 }
@@ -48,7 +48,7 @@ pub trait Values<DB: Backend> {
     /// Pushes the value of this number, from 1; false where there is none.
     ///
     /// # Errors
-    /// Where the value cannot be written.
+    /// The value cannot be written.
     fn push<'b>(&'b self, number: usize, out: AstPass<'_, 'b, DB>) -> QueryResult<bool>;
 }
 

@@ -1,5 +1,5 @@
-//! TLS to a server that is asked for a code ([`crate::db::refusal`]), as libpq would do it: what libpq checks is checked,
-//! and where that is not certain, nothing is sent.
+//! TLS to a server that is asked for a code ([`crate::db::refusal`]), as libpq would do it: what libpq checks is
+//! checked, and if that is not certain, nothing is sent.
 
 use std::path::{Path, PathBuf};
 
@@ -8,15 +8,15 @@ use openssl::x509::store::X509StoreBuilder;
 use postgres_openssl::MakeTlsConnector;
 use tokio_postgres::config::SslMode;
 
-/// Whom to trust.
+/// The authorities to trust.
 enum Trust {
     Anybody,
     TheSystem,
     File(PathBuf),
 }
 
-/// The mode and the connector for a URL; `None` where libpq's own way is another: a client's certificate, a list of
-/// revoked ones, settings in the environment.
+/// The mode and the connector for a URL; `None` if libpq would do something else: use a client's certificate, a list
+/// of revoked ones, or settings in the environment.
 pub(super) fn as_libpq(url: &str) -> Option<(SslMode, MakeTlsConnector)> {
     if std::env::vars_os().any(|(name, _)| name.as_encoded_bytes().starts_with(b"PGSSL")) {
         return None;
@@ -29,7 +29,7 @@ pub(super) fn as_libpq(url: &str) -> Option<(SslMode, MakeTlsConnector)> {
         Trust::Anybody => builder.set_verify(SslVerifyMode::NONE),
         Trust::TheSystem => {}
         Trust::File(file) => {
-            // This file's, and not the system's besides.
+            // Only the authorities of this file are trusted, and not the system's.
             builder.set_cert_store(X509StoreBuilder::new().ok()?.build());
             builder.set_ca_file(file).ok()?;
         }
@@ -50,7 +50,7 @@ fn wanted(url: &str, home: &Path) -> Option<(SslMode, Trust)> {
     for (name, value) in query.split('&').filter_map(|part| part.split_once('=')) {
         match name {
             "sslmode" => mode = value,
-            // A path with something encoded in it would have to be read as libpq reads it.
+            // A path with encoded characters would have to be read as libpq reads it.
             "sslrootcert" if !value.contains('%') => root = Some(value),
             _ if name.starts_with("ssl") || name == "requiressl" => return None,
             _ => {}
@@ -64,7 +64,7 @@ fn wanted(url: &str, home: &Path) -> Option<(SslMode, Trust)> {
         Some(file) => Trust::File(file.into()),
         None => Some(home.join("root.crt")).filter(|file| file.exists()).map_or(Trust::Anybody, Trust::File),
     };
-    // A file that is named and is not there is an error where it must be, and nothing otherwise.
+    // If a file that is named is not there, that is an error if it must be there, and otherwise nothing.
     let trust = match trust {
         Trust::File(file) if !file.exists() => Trust::Anybody,
         trust => trust,

@@ -1,8 +1,9 @@
 //! Files that others on the same host must not read, exchange or hold up: the embedded database, its lock, keys,
 //! and what holds a password.
 //!
-//! Whoever has another account on the host may have put something else where a file is looked for: a link to a file
-//! of ours, a FIFO that never answers, a file that stays theirs. What is opened is judged, not its name.
+//! Whoever has another account on the host may have put something else where we look for a file: a link to a file of
+//! ours, a FIFO that never answers, a file that stays theirs. So the file that was opened is checked, and not its
+//! name.
 
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -14,12 +15,12 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-/// Of a file that holds a secret: a key is 44 characters, a URL a few hundred.
+/// A file that holds a secret is not larger than this: a key has 44 characters, a URL a few hundred.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
-/// What SQLite keeps beside a database.
+/// The endings of the files that SQLite keeps beside a database.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// Why a file is not used. `Display` is a sentence without what is in the file.
+/// Why a file is not used. `Display` is a sentence that says nothing of what is in the file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     #[error("{} is not there", path.display())]
@@ -55,14 +56,15 @@ fn or_roots(root: bool) -> &'static str {
 /// Whether a link is followed to the file that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Links {
-    /// A path that the operator named: container platforms mount secrets as links.
+    /// For a path that the operator named, because container platforms mount secrets as links.
     Follow,
-    /// A path of our own making, where a link is somebody else's idea.
+    /// For a path that we made, where a link can only be somebody else's.
     Refuse,
 }
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> FileError + '_ {
-    // What O_NOFOLLOW says to a link, and an open for writing to a folder, a socket and a FIFO that nobody reads.
+    // These are the answers of O_NOFOLLOW to a link, and of an open for writing to a folder, and to a socket or a
+    // FIFO that nobody reads.
     const LINK: i32 = Errno::LOOP.raw_os_error();
     const FOLDER: i32 = Errno::ISDIR.raw_os_error();
     const SOCKET: i32 = Errno::NXIO.raw_os_error();
@@ -96,24 +98,24 @@ fn us() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Flags of an open that no file holds up (of a FIFO it returns at once) and, with `Links::Refuse`, no link leads
-/// elsewhere.
+/// Flags for opening a file so that it never waits (a FIFO returns at once) and, with `Links::Refuse`, never follows
+/// a link.
 fn flags(links: Links) -> i32 {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let flags = if links == Links::Refuse { flags | OFlags::NOFOLLOW } else { flags };
     flags.bits().cast_signed()
 }
 
-/// Reads a file that holds a secret. It is a plain file that nobody else can read: ours with mode 0600 at most, or
-/// root's and of a group of ours with 0640 at most (the rule that PostgreSQL has for its TLS key, and what a
-/// container platform mounts for a user that is not root).
+/// Reads a file that holds a secret. It must be a plain file that nobody else can read: ours with mode 0600 at most,
+/// or root's and of a group of ours with mode 0640 at most. That is PostgreSQL's rule for its TLS key, and what a
+/// container platform mounts for a user that is not root.
 ///
 /// # Errors
 /// What is wrong with the file.
 pub fn read_secret(path: &Path, links: Links) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let failed = failed(path);
     let file = OpenOptions::new().read(true).custom_flags(flags(links)).open(path).map_err(&failed)?;
-    // Of the open file, not of the path: nobody can exchange it in between.
+    // This is about the open file and not about the path, so nobody can exchange the file in between.
     let found = file.metadata().map_err(&failed)?;
     plain(path, &found)?;
     let mode = found.mode() & 0o7777;
@@ -138,37 +140,38 @@ fn is_our_group(group: u32) -> bool {
     rustix::process::getegid().as_raw() == group || ours.iter().any(|found| found.as_raw() == group)
 }
 
-/// Makes a file with mode 0600 where nothing is, with all of its content or not at all, and on disk when this returns.
+/// Makes a file with mode 0600, which must not be there yet. It has all of its content or is not made at all, and it
+/// is on disk when this returns.
 ///
 /// # Errors
-/// Something is there, or it cannot be written.
+/// Something is there already, or the file cannot be written.
 pub fn create_secret(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let failed = failed(path);
-    // A name of this call's own: others may be at the same file at once.
+    // The name is this call's own, since others may be making the same file at this moment.
     let unfinished = beside(path, &format!(".{}.new", uuid::Uuid::new_v4().simple()));
     let mut file = create(&unfinished)?;
     let written = file
         .write_all(content)
         .and_then(|()| file.sync_all())
-        // Unlike a rename, this never takes the place of another file.
+        // Unlike a rename, a link never takes the place of another file.
         .and_then(|()| std::fs::hard_link(&unfinished, path))
         .and_then(|()| sync_folder(path));
     let _ = std::fs::remove_file(&unfinished);
     written.map_err(&failed)
 }
 
-/// Makes an empty file with mode 0600 where nothing is.
+/// Makes an empty file with mode 0600, which must not be there yet.
 ///
 /// # Errors
-/// Something is there, be it a link, or it cannot be made.
+/// Something is there already, even if it is a link, or the file cannot be made.
 pub fn create(path: &Path) -> Result<File, FileError> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed(path))
 }
 
-/// Opens a file of ours for reading and writing, made with mode 0600 where nothing is.
+/// Opens a file of ours for reading and writing. If there is none, it is made with mode 0600.
 ///
 /// # Errors
-/// A link, not a plain file, or somebody else's.
+/// The file is a link, is not a plain file, or belongs to somebody else.
 pub fn open_or_create(path: &Path) -> Result<File, FileError> {
     let failed = failed(path);
     let file = OpenOptions::new()
@@ -194,7 +197,7 @@ pub fn open_or_create(path: &Path) -> Result<File, FileError> {
 /// Makes sure that a change of names in the folder of `path` is on disk.
 ///
 /// # Errors
-/// The folder's.
+/// The folder cannot be opened or synchronised.
 pub fn sync_folder(path: &Path) -> std::io::Result<()> {
     File::open(folder(path))?.sync_all()
 }
@@ -203,7 +206,7 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The path with something added to the file's name.
+/// The path with an ending added to the name of the file.
 #[must_use]
 pub fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -211,7 +214,7 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// The one name of a file, whether it is there or not: from the root on, without links in its folders.
+/// The one name of a file, whether it is there or not: its path from the root on, without links in its folders.
 ///
 /// # Errors
 /// There is no such folder.
@@ -220,18 +223,18 @@ pub fn one_name(path: &Path) -> Result<PathBuf, FileError> {
     Ok(path.file_name().map_or(folder.clone(), |name| folder.join(name)))
 }
 
-/// Looks at the files of a SQLite database before they are opened: plain files with one name. Where they are ours and
-/// open to others, they are closed to them. With `ours`, they must be ours.
+/// Checks the files of a SQLite database before they are opened: they must be plain files with one name. If they are
+/// ours and open to others, they are closed to them. With `ours`, they must be ours.
 ///
 /// # Errors
-/// The first file that is not as it must be; a file that is not there is none.
+/// What is wrong with the first file that is not as it must be. A file that is not there is not wrong.
 pub fn check_database(path: &Path, ours: bool) -> Result<(), FileError> {
     check_part(path, ours, true)?;
     BESIDE.iter().try_for_each(|ending| check_part(&beside(path, ending), ours, false))
 }
 
 fn check_part(path: &Path, ours: bool, one_name: bool) -> Result<(), FileError> {
-    // With O_PATH nothing is opened: closing a descriptor that was opened would drop the locks that SQLite holds in
+    // O_PATH opens nothing. Closing a descriptor that was really opened would drop the locks that SQLite holds in
     // this process on the same file.
     let look = (OFlags::PATH | OFlags::NOFOLLOW).bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(look).open(path) {
@@ -252,7 +255,7 @@ fn check_part(path: &Path, ours: bool, one_name: bool) -> Result<(), FileError> 
     }
     let mode = found.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        // The name of what was looked at, whatever its path names by now.
+        // This names the file that was checked, whatever its path names by now.
         let looked_at = format!("/proc/self/fd/{}", file.as_raw_fd());
         let closed = std::fs::set_permissions(looked_at, Permissions::from_mode(mode & 0o700));
         closed.map_err(failed(path))?;
@@ -265,11 +268,11 @@ fn check_part(path: &Path, ours: bool, one_name: bool) -> Result<(), FileError> 
     Ok(())
 }
 
-/// Makes the file of a new database with mode 0600, which SQLite then gives to the files beside it. Does nothing where
-/// there is one.
+/// Makes the file of a new database with mode 0600, and SQLite then gives the same mode to the files beside it. Does
+/// nothing if there is one.
 ///
 /// # Errors
-/// It cannot be made.
+/// The file cannot be made.
 pub fn create_database(path: &Path) -> Result<(), FileError> {
     match create(path) {
         Ok(_) | Err(FileError::Exists { .. }) => Ok(()),
@@ -277,7 +280,8 @@ pub fn create_database(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Which file a path names: another one after it was removed or replaced. Exact while the file is open somewhere.
+/// Which file a path names. It is another one after the file was removed or replaced. The answer is exact while the
+/// file is open somewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     device: u64,
@@ -285,7 +289,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// None where there is no file.
+    /// `None` if there is no file.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let file = std::fs::symlink_metadata(path).ok()?;

@@ -125,7 +125,7 @@ fn rows<R>(conn: &mut Conn, table: &str, columns: &str, locked: &str) -> Result<
 where
     R: QueryableByName<diesel::pg::Pg> + QueryableByName<diesel::sqlite::Sqlite> + 'static,
 {
-    let lock = if conn.is_pg() { format!("FOR NO KEY UPDATE {locked}") } else { String::new() };
+    let lock = conn.for_no_key_update(locked);
     let sql = format!("SELECT {columns} FROM {table} WHERE {} ORDER BY id LIMIT {PART} {lock}", stale(conn));
     Ok(match conn {
         Conn::Pg(c) => diesel::sql_query(sql).load(c)?,

@@ -1,26 +1,40 @@
-//! Logs: set up once, by `main`. They go to stderr, so that stdout stays the commands' own.
+//! Logs are set up once, by `main`. They go to stderr, so that stdout belongs to the commands.
 //!
-//! A log that nobody reads any more costs its lines and nothing else. Panics are lines of it like any other.
+//! A log that nobody reads any more loses its lines and costs nothing else. A panic is a line of the log like any
+//! other.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _, Write};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
 use crate::config::{Log, LogFormat};
 
-/// The variable that wins over `log.filter`.
+/// The environment variable that wins over `log.filter`.
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
-/// Characters of a panic's message that are logged at most.
+/// So many characters of a panic's message are logged at most.
 const PANIC_CHARS: usize = 500;
+
+/// Why logging cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("{setting}: {reason}")]
+    Filter { setting: &'static str, reason: ParseError },
+    #[error("the value of the environment variable {FILTER_VARIABLE} is not UTF-8")]
+    NotText,
+    /// Something in this process logs already.
+    #[error("{0}")]
+    Installed(Box<dyn std::error::Error + Send + Sync>),
+}
 
 /// Starts logging. `RUST_LOG` wins over the configuration.
 ///
 /// # Errors
-/// Where the filter cannot be read.
-pub fn init(log: &Log) -> Result<(), String> {
+/// The filter cannot be read, or something in this process logs already.
+pub fn init(log: &Log) -> Result<(), LogError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(log)?)
         .with_writer(|| Stderr)
@@ -29,7 +43,7 @@ pub fn init(log: &Log) -> Result<(), String> {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }
-    .map_err(|error| error.to_string())?;
+    .map_err(LogError::Installed)?;
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
         tell_panic(location.as_deref(), panic.payload());
@@ -37,23 +51,22 @@ pub fn init(log: &Log) -> Result<(), String> {
     Ok(())
 }
 
-fn filter(log: &Log) -> Result<EnvFilter, String> {
+fn filter(log: &Log) -> Result<EnvFilter, LogError> {
+    let named = |setting| move |reason| LogError::Filter { setting, reason };
     let Some(text) = std::env::var_os(FILTER_VARIABLE).filter(|text| !text.is_empty()) else {
-        return EnvFilter::try_new(&log.filter).map_err(|error| format!("log.filter: {error}"));
+        return EnvFilter::try_new(&log.filter).map_err(named("log.filter"));
     };
-    let text = text
-        .into_string()
-        .map_err(|_| format!("the value of the environment variable {FILTER_VARIABLE} is not UTF-8"))?;
-    EnvFilter::try_new(text).map_err(|error| format!("{FILTER_VARIABLE}: {error}"))
+    let text = text.into_string().map_err(|_| LogError::NotText)?;
+    EnvFilter::try_new(text).map_err(named(FILTER_VARIABLE))
 }
 
-/// stderr, as long as somebody reads it. After that what is written is lost, without an error: the subscriber
-/// would report an error on stderr, and that would be a panic.
+/// Writes to stderr as long as somebody reads it. After that, what is written is lost without an error: the
+/// subscriber would report an error on stderr, and that would be a panic.
 struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Each event comes as one call. There is nobody left to tell of a failure.
+        // Each event is one call. There is nobody left who could be told of a failure.
         let _ = io::stderr().lock().write_all(bytes);
         Ok(bytes.len())
     }
@@ -63,7 +76,7 @@ impl Write for Stderr {
     }
 }
 
-/// Logs a panic of this thread. With a backtrace where `RUST_BACKTRACE` asks for one.
+/// Logs a panic of this thread, with a backtrace if `RUST_BACKTRACE` asks for one.
 fn tell_panic(location: Option<&str>, payload: &(dyn Any + Send)) {
     let thread = std::thread::current();
     let backtrace = Backtrace::capture();
@@ -77,7 +90,7 @@ fn tell_panic(location: Option<&str>, payload: &(dyn Any + Send)) {
     );
 }
 
-/// What a panic says, on one line and not without an end.
+/// What a panic says, on one line and with a bound on its length.
 fn panic_words(payload: &(dyn Any + Send)) -> String {
     let text = payload
         .downcast_ref::<&str>()

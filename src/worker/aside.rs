@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::broker::Delivery;
 use crate::broker::topology::HEADER_ASIDES;
 use crate::consume::bury::Burial;
-use crate::consume::take::{Outage, outage_or_own};
+use crate::consume::{Outage, outage_or_own};
 use crate::contract;
 use crate::contract::JobRequested;
 use crate::db::DbError;

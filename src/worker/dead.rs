@@ -19,7 +19,7 @@ use crate::broker::topology::{
 };
 use crate::broker::{Delivery, Outgoing, Queue};
 use crate::consume::bury::{Burial, bury, kept_headers};
-use crate::consume::take::{Handler, Outage, Taken, in_place, outage_or_words};
+use crate::consume::{Deliveries, Handler, Outage, in_place, outage_or_words};
 use crate::domain::DeadReason;
 use crate::domain::Origin;
 use crate::store::DeadLetter;
@@ -50,7 +50,7 @@ impl Worker {
     }
 
     /// Keeps one of the messages that were taken.
-    async fn keep(&self, taken: &Taken, place: usize) -> Result<(), Outage> {
+    async fn keep(&self, taken: &Deliveries, place: usize) -> Result<(), Outage> {
         let store = &self.store;
         let letter = self.letter_of(taken, place);
         match in_place(|| store.bury(letter.clone())).await {
@@ -63,7 +63,7 @@ impl Worker {
             }
             Err(error) => {
                 // Nothing may hold up this queue for ever: without its effect the letter is still kept.
-                let words = outage_or_words(&error)?;
+                let words = outage_or_words(error)?;
                 tracing::error!(
                     error = words,
                     dead_id = letter.dead_id,
@@ -74,7 +74,7 @@ impl Worker {
         }
     }
 
-    fn letter_of(&self, taken: &Taken, place: usize) -> DeadLetter {
+    fn letter_of(&self, taken: &Deliveries, place: usize) -> DeadLetter {
         let delivery = &taken[place];
         let told = if delivery.routing_key == KEY_DEAD_OWN { own(delivery) } else { self.brokers(delivery) };
         DeadLetter {
@@ -133,7 +133,7 @@ impl Worker {
 pub(super) struct DeadLetters(pub(super) Arc<Worker>);
 
 impl Handler for DeadLetters {
-    async fn handle(self: Arc<Self>, taken: Taken) -> Result<(), Outage> {
+    async fn handle(self: Arc<Self>, taken: Deliveries) -> Result<(), Outage> {
         let taken = structured(taken, self.0.options.begin.limits.message_bytes);
         for (place, delivery) in taken.iter().enumerate() {
             if !self.0.is_check(delivery).await.map_err(not_recorded)? {
@@ -146,7 +146,7 @@ impl Handler for DeadLetters {
 
 /// The body of a message that was taken. It may be as large as the broker takes: it is not copied.
 struct Held {
-    taken: Taken,
+    taken: Deliveries,
     place: usize,
 }
 

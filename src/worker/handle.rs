@@ -8,7 +8,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::broker::{Delivery, Queue};
 use crate::consume::bury::Burial;
-use crate::consume::take::{Handler, Outage, Taken, in_place, outage_or_words};
+use crate::consume::{Deliveries, Handler, Outage, in_place, outage_or_words};
 use crate::contract;
 use crate::contract::JobRequested;
 use crate::domain::{DeadReason, JobSnapshot, together};
@@ -27,7 +27,7 @@ struct Request<'a> {
 }
 
 impl Handler for Requests {
-    async fn handle(self: Arc<Self>, taken: Taken) -> Result<(), Outage> {
+    async fn handle(self: Arc<Self>, taken: Deliveries) -> Result<(), Outage> {
         let worker = &self.0;
         let chunk_pairs = worker.options.begin.chunk_pairs;
         let (mut small, mut others, mut dead) = (Vec::new(), Vec::new(), Vec::new());
@@ -53,7 +53,7 @@ impl Handler for Requests {
 }
 
 /// The messages with those in binary mode in their structured form: from here on there is only that.
-pub(super) fn structured(taken: Taken, max_bytes: usize) -> Taken {
+pub(super) fn structured(taken: Deliveries, max_bytes: usize) -> Deliveries {
     let form =
         |of: &Delivery| contract::structured(of.content_type.as_deref(), &of.headers, &of.body, max_bytes);
     let forms: Vec<Option<Vec<u8>>> = taken.iter().map(form).collect();
@@ -128,7 +128,7 @@ impl Worker {
                 Ok(left)
             }
             Err(error) => {
-                let words = outage_or_words(&error)?;
+                let words = outage_or_words(error)?;
                 tracing::debug!(error = words, jobs = group.len(), "each is begun by itself");
                 Ok(group)
             }
@@ -163,7 +163,7 @@ impl Worker {
                 Ok(None)
             }
             Err(error) => {
-                let words = outage_or_words(&error)?;
+                let words = outage_or_words(error)?;
                 let delays = self.options.retry_delays.clone();
                 let record =
                     self.store.request_failed(asked.clone(), delivery.body.clone(), words.clone(), delays);

@@ -7,7 +7,7 @@ use tracing::Instrument as _;
 
 use crate::broker::{Delivery, Queue};
 use crate::consume::bury::Burial;
-use crate::consume::take::{Handler, Outage, Taken, in_place, outage_or_own, outage_or_words};
+use crate::consume::{Deliveries, Handler, Outage, in_place, outage_or_own, outage_or_words};
 use crate::contract;
 use crate::contract::Step;
 use crate::db::DbError;
@@ -21,7 +21,7 @@ use crate::worker::handle::{log_ended, log_failure};
 pub(super) struct Steps(pub(super) Arc<Worker>);
 
 impl Handler for Steps {
-    async fn handle(self: Arc<Self>, taken: Taken) -> Result<(), Outage> {
+    async fn handle(self: Arc<Self>, taken: Deliveries) -> Result<(), Outage> {
         for delivery in taken.iter() {
             self.0.step(delivery).await?;
         }
@@ -53,7 +53,7 @@ impl Worker {
             Ok(LaneFound::Stale) => Ok(()),
             Ok(LaneFound::Work(work)) => self.slice(*work, delivery).await,
             Err(error) => {
-                let words = outage_or_words(&error)?;
+                let words = outage_or_words(error)?;
                 let delays = self.options.retry_delays.clone();
                 let recorded =
                     self.store.step_failed(step, delivery.body.clone(), words.clone(), delays).await;
@@ -93,7 +93,7 @@ impl Worker {
                     Err(error) => return left_to_due_work(error),
                 },
                 Err(error) => {
-                    let words = outage_or_words(&error)?;
+                    let words = outage_or_words(error)?;
                     let delays = self.options.retry_delays.clone();
                     let recorded =
                         self.store.lane_failed(work, delivery.body.clone(), words.clone(), delays).await;

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::broker::{Broker, Queue};
 use crate::config::Settings;
-use crate::consume::take::{Handler as _, Outage, Taken, Takes, take};
+use crate::consume::{Deliveries, Handler as _, Outage, Takes, take};
 use crate::db::DbError;
 use crate::shutdown::Stop;
 use crate::store::{BeginOptions, DueOptions, LaneOptions, Store};
@@ -92,7 +92,7 @@ impl Worker {
     ///
     /// # Errors
     /// A server is away: the messages are not done with.
-    pub async fn handle(self: Arc<Self>, queue: Queue, taken: Taken) -> Result<(), Outage> {
+    pub async fn handle(self: Arc<Self>, queue: Queue, taken: Deliveries) -> Result<(), Outage> {
         match queue {
             Queue::Jobs => Arc::new(handle::Requests(self)).handle(taken).await,
             Queue::Steps => Arc::new(lane::Steps(self)).handle(taken).await,
@@ -133,5 +133,5 @@ pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Sto
 
 /// A failure while recording: the message comes again, and with it another chance to record.
 fn not_recorded(error: DbError) -> Outage {
-    Outage(error.to_string())
+    error.into()
 }

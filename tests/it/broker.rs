@@ -51,10 +51,10 @@ impl Site {
     async fn new(kind: Kind) -> Self {
         let options = options();
         let (broker, db) = match kind {
-            Kind::Rabbit => (Broker::Rabbit(Rabbit::new(options.clone())), None),
+            Kind::Rabbit => (Broker::new(Rabbit::new(options.clone())), None),
             Kind::Embedded => {
                 let db = TestDb::new(Store::Sqlite).await;
-                (Broker::Embedded(Embedded::new(db.db.clone())), Some(db))
+                (Broker::new(Embedded::new(db.db.clone())), Some(db))
             }
         };
         broker.declare().await.expect("declared");
@@ -76,12 +76,12 @@ impl Site {
         match &self.db {
             None => {
                 close_connections(&self.options.name).await;
-                Broker::Rabbit(Rabbit::new(self.options.clone()))
+                Broker::new(Rabbit::new(self.options.clone()))
             }
             Some(db) => {
                 let embedded = Embedded::new(db.db.clone());
                 embedded.recover().await.expect("recovered");
-                Broker::Embedded(embedded)
+                Broker::new(embedded)
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::broker::{id, options, take, to};
 use crate::support::{eventually, server};
 
 fn rabbit(options: &RabbitOptions) -> Broker {
-    Broker::Rabbit(Rabbit::new(options.clone()))
+    Broker::new(Rabbit::new(options.clone()))
 }
 
 /// The URL's address in place of the server's.

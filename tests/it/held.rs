@@ -188,7 +188,7 @@ async fn a_notice_of_a_job_that_somebody_holds_keeps_no_other_waiting() {
     let mut psql = Psql::connect(&world.test.url);
     let first = first.expect("a job");
     psql.sql(&format!("BEGIN; SELECT 1 FROM jobs WHERE job_id = '{first}' FOR UPDATE"));
-    let nobody = Broker::Embedded(Embedded::new(TestDb::new(Kind::Sqlite).await.db.clone()));
+    let nobody = Broker::new(Embedded::new(TestDb::new(Kind::Sqlite).await.db.clone()));
     notifier::handle(&world.store, &nobody, &deliveries).await.expect("done with");
     let notices = "SELECT COUNT(*) FROM notices";
     assert_eq!(world.test.number(notices).await, 2);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use batchshare::broker::{Broker, BrokerError, Call, Delivery, Embedded, Faults, Faulty, Queue, topology};
+use batchshare::broker::{Broker, BrokerError, Delivery, Embedded, Queue, topology};
 use batchshare::contract;
 use batchshare::contract::JobRequested;
 use batchshare::domain::{DeadReason, DeadState, FailReason, JobId, JobState, Limits, Origin};
@@ -11,6 +11,7 @@ use batchshare::store::{DeadLetter, NotReplayed, Publisher, Replayed, Submission
 use batchshare::worker::Worker;
 
 use crate::dead::{LEASE, body_of, invalid, letter};
+use crate::faulty::{Call, Faults, faulty};
 use crate::on_both_stores;
 use crate::support::{Kind, TestDb};
 use crate::world::*;
@@ -131,7 +132,7 @@ on_both_stores! {
     async fn what_the_broker_will_not_take_to_the_dead_letters_is_kept_without_it(kind: Kind) {
         let world = World::new(kind).await;
         let queues = TestDb::new(Kind::Sqlite).await;
-        let broker = Broker::Faulty(Faulty::new(Broker::Embedded(Embedded::new(queues.db.clone())), Arc::new(TooLarge)));
+        let broker = faulty(Broker::new(Embedded::new(queues.db.clone())), Arc::new(TooLarge));
         let worker = Worker::new(world.store.clone(), broker, worker_options(), shutdown::channel().1);
         let job = JobId::generate();
         let [message_id, trace] = [job.to_string(), contract::new_traceparent()];

@@ -208,7 +208,7 @@ async fn a_job_that_a_dead_letter_fails_is_told_with_its_id_and_its_trace() {
         ..crate::broker::to(Queue::Jobs, "from outside")
     };
     let db = Db::new(Target::parse(&url).expect("url"), settings(&url).db_options(), Clock::default());
-    let broker = Broker::Embedded(Embedded::new(db));
+    let broker = Broker::new(Embedded::new(db));
     broker.publish(&[message]).await.remove(0).expect("published");
     until("the end in the log", 20, || program.log().contains("job ended").then_some(()));
     let log = program.log();

@@ -27,7 +27,7 @@ async fn a_stream_of_new_messages_does_not_keep_the_table_waiting() {
     let (stopper, stop) = shutdown::channel();
     let options =
         RelayOptions { lease: Duration::from_secs(20), interval: Duration::from_millis(50), batch: 4 };
-    let broker = Broker::Embedded(Embedded::new(world.test.db.clone()));
+    let broker = Broker::new(Embedded::new(world.test.db.clone()));
     let relay = tokio::spawn(relay::run(world.store.clone(), broker, committed, options, stop));
     let feeder =
         tokio::spawn(async move { while sender.send(Committed::Row(event.clone())).await.is_ok() {} });
@@ -67,7 +67,7 @@ async fn a_message_too_large_to_hand_over_leaves_at_once_and_in_small_batches() 
     let options =
         RelayOptions { lease: Duration::from_secs(600), interval: Duration::from_secs(600), batch: 4 };
     let store = Store::with_relay(world.test.db.clone(), sender, options.lease);
-    let broker = Broker::Embedded(Embedded::new(world.test.db.clone()));
+    let broker = Broker::new(Embedded::new(world.test.db.clone()));
     let relay = tokio::spawn(relay::run(store.clone(), broker, committed, options, stop));
     // Its first look at the table is over when this has left.
     store.submit(submission([101].into()), Limits::default(), 1_000).await.expect("asked");
@@ -90,7 +90,7 @@ async fn a_message_that_the_broker_rejects_keeps_no_other_waiting() {
     let set = format!("application:set_env(rabbit, max_message_size, {LARGEST}).");
     let ctl = std::process::Command::new(server("BATCHSHARE_TEST_RABBITMQCTL")).args(["eval", &set]).output();
     assert!(ctl.expect("rabbitmqctl runs").status.success());
-    let broker = Broker::Rabbit(Rabbit::new(options()));
+    let broker = Broker::new(Rabbit::new(options()));
     broker.declare().await.expect("declared");
     let mut batch = ["a", "b", "c", "d"].map(|id| to(Queue::Steps, id));
     batch[1].body = vec![b'x'; LARGEST + 1];

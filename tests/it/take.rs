@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use batchshare::broker::{Broker, Embedded, Exchange, Outgoing, Queue, topology};
-use batchshare::consume::take::{Handler, Outage, Taken, Takes, take};
-use batchshare::db::Db;
+use batchshare::consume::{Deliveries, Handler, Outage, Takes, take};
+use batchshare::db::{Db, DbError};
 use batchshare::shutdown;
 use batchshare::telemetry::metrics::Metrics;
 use tokio::sync::mpsc;
@@ -36,7 +36,7 @@ struct FullDisk {
 }
 
 impl Handler for FullDisk {
-    async fn handle(self: Arc<Self>, _: Taken) -> Result<(), Outage> {
+    async fn handle(self: Arc<Self>, _: Deliveries) -> Result<(), Outage> {
         use diesel::prelude::*;
         #[derive(diesel::QueryableByName)]
         struct Row {
@@ -56,7 +56,7 @@ impl Handler for FullDisk {
             let row = row.expect("sql");
             self.deliveries.send((row.least, row.most)).expect("the test waits");
         }
-        Err(Outage("no space left on device".to_owned()))
+        Err(DbError::Unsuitable("no space left on device".to_owned()).into())
     }
 }
 
@@ -64,7 +64,7 @@ impl Handler for FullDisk {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_answers_and_does_not_work_costs_no_message_its_deliveries() {
     let test = TestDb::new(Kind::Sqlite).await;
-    let broker = Broker::Embedded(Embedded::new(test.db.clone()));
+    let broker = Broker::new(Embedded::new(test.db.clone()));
     for result in broker.publish(&(0..6).map(request).collect::<Vec<_>>()).await {
         result.expect("published");
     }
@@ -105,7 +105,7 @@ impl Told {
 }
 
 impl Handler for Told {
-    async fn handle(self: Arc<Self>, taken: Taken) -> Result<(), Outage> {
+    async fn handle(self: Arc<Self>, taken: Deliveries) -> Result<(), Outage> {
         let ids: Vec<String> = taken.iter().filter_map(|of| of.message_id.clone()).collect();
         let bad = ids.iter().any(|id| id == "13") && self.panics.load(Ordering::SeqCst);
         self.says.send(ids).expect("the test listens");
@@ -122,7 +122,7 @@ async fn taking(
     heard: &mut mpsc::UnboundedReceiver<Vec<String>>,
     concurrency: usize,
 ) -> (Broker, shutdown::Stopper, tokio::task::JoinHandle<()>) {
-    let broker = Broker::Embedded(Embedded::new(test.db.clone()));
+    let broker = Broker::new(Embedded::new(test.db.clone()));
     let (stopper, stop) = shutdown::channel();
     let takes = Takes { queue: Queue::Jobs, prefetch: 50, concurrency, together: 20 };
     let metrics = Metrics::default();

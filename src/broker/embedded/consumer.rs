@@ -1,40 +1,45 @@
-//! A consumer: one task takes, renews and acknowledges, as much as there is in one transaction.
+//! A consumer: one task takes, renews and acknowledges messages, as many as there are in one transaction.
 //!
-//! A task of its own, because a caller may drop the future of `next` at any time and an
-//! acknowledgement is a transaction with an fsync: what comes while one runs shares the next.
+//! It is a task of its own, because a caller may drop the future of `next` at any time, and because an
+//! acknowledgement is a transaction with an fsync: what is asked for while one runs shares the next one.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use crate::broker::embedded::{Shared, rows, unavailable};
-use crate::broker::{BrokerError, Delivery, Queue};
+use crate::broker::embedded::rows;
+use crate::broker::embedded::shared::{Shared, unavailable};
+use crate::broker::error::BrokerError;
+use crate::broker::interface::{Acker, Acking, Taking};
+use crate::broker::message::Delivery;
+use crate::broker::topology::Queue;
 
-/// How often a queue is looked at without a wake-up: another process may have put something there.
+/// How often a queue is looked at without a wake-up, since another process may have put something there.
 const POLL: Duration = Duration::from_millis(200);
-/// How often what is held is renewed: three times in a lease, by the database's clock.
+/// How often the leases of what is held are renewed, by the database's clock: three times in a lease.
 const RENEW_MS: i64 = rows::LEASE_MS / 3;
 
 /// Takes messages of one queue.
-pub struct EmbeddedConsumer {
+pub(super) struct EmbeddedConsumer {
     deliveries: mpsc::UnboundedReceiver<Result<Delivery, BrokerError>>,
     acker: EmbeddedAcker,
-    /// Why it is of no use any more.
+    /// Why the consumer is of no use any more.
     ended: Option<BrokerError>,
-    /// Tells the task, by being dropped, to give back what is held.
+    /// When this is dropped, the task gives back what is held.
     _alive: oneshot::Sender<()>,
 }
 
 /// Acknowledges deliveries of one consumer.
 #[derive(Clone)]
-pub struct EmbeddedAcker {
+pub(super) struct EmbeddedAcker {
     requests: mpsc::UnboundedSender<Request>,
 }
 
-/// What is to become of a message, and where to say how it went.
+/// What is asked about a message, and where to send the answer.
 struct Request {
     id: i64,
     kind: Kind,
@@ -49,7 +54,7 @@ enum Kind {
 
 impl EmbeddedConsumer {
     pub(super) fn start(shared: Arc<Shared>, queue: Queue, prefetch: u16) -> Self {
-        // Unbounded, but never more than `prefetch` are held.
+        // The channel has no bound of its own, but never more than `prefetch` messages are held.
         let (deliver, deliveries) = mpsc::unbounded_channel();
         let (requests, requested) = mpsc::unbounded_channel();
         let (alive, dropped) = oneshot::channel();
@@ -68,34 +73,46 @@ impl EmbeddedConsumer {
         Self { deliveries, acker: EmbeddedAcker { requests }, ended: None, _alive: alive }
     }
 
-    pub(in crate::broker) async fn next(&mut self) -> Result<Delivery, BrokerError> {
+    async fn next_delivery(&mut self) -> Result<Delivery, BrokerError> {
         if let Some(ended) = &self.ended {
             return Err(ended.clone());
         }
-        // What was received stays in the channel when the future is dropped.
+        // If the future is dropped, what was received stays in the channel.
         let next = self.deliveries.recv().await.unwrap_or_else(|| Err(gone()));
         if let Err(error) = &next {
             self.ended = Some(error.clone());
         }
         next
     }
+}
 
-    pub(in crate::broker) fn acker(&self) -> EmbeddedAcker {
-        self.acker.clone()
+impl Taking for EmbeddedConsumer {
+    fn next(&mut self) -> BoxFuture<'_, Result<Delivery, BrokerError>> {
+        self.next_delivery().boxed()
+    }
+
+    fn acker(&self) -> Acker {
+        Acker::new(self.acker.clone())
+    }
+}
+
+impl Acking for EmbeddedAcker {
+    fn ack<'a>(&'a self, tags: &'a [u64]) -> BoxFuture<'a, Result<(), BrokerError>> {
+        self.acknowledge(tags).boxed()
+    }
+
+    fn requeue(&self, tag: u64) -> BoxFuture<'_, Result<(), BrokerError>> {
+        async move { self.ask(tag, Kind::Requeue)?.await.unwrap_or_else(|_| Err(gone())) }.boxed()
     }
 }
 
 impl EmbeddedAcker {
-    pub(in crate::broker) async fn ack(&self, tags: &[u64]) -> Result<(), BrokerError> {
+    async fn acknowledge(&self, tags: &[u64]) -> Result<(), BrokerError> {
         let asked: Vec<_> = tags.iter().map(|tag| self.ask(*tag, Kind::Ack)).collect();
         for answered in asked {
             answered?.await.unwrap_or_else(|_| Err(gone()))?;
         }
         Ok(())
-    }
-
-    pub(in crate::broker) async fn requeue(&self, tag: u64) -> Result<(), BrokerError> {
-        self.ask(tag, Kind::Requeue)?.await.unwrap_or_else(|_| Err(gone()))
     }
 
     fn ask(&self, tag: u64, kind: Kind) -> Result<oneshot::Receiver<Result<(), BrokerError>>, BrokerError> {
@@ -115,14 +132,14 @@ struct Task {
     shared: Arc<Shared>,
     queue: Queue,
     prefetch: usize,
-    /// Names this consumer in the rows it holds.
+    /// Names this consumer in the rows that it holds.
     holder: String,
     held: HashSet<i64>,
     deliver: mpsc::UnboundedSender<Result<Delivery, BrokerError>>,
-    /// There may be something to take.
+    /// There may be something to take now.
     look: bool,
     poll_at: Instant,
-    /// By the database's clock.
+    /// The time of the next renewal, by the database's clock.
     renew_at: i64,
 }
 
@@ -131,7 +148,8 @@ impl Task {
         let shared = Arc::clone(&self.shared);
         tokio::pin!(dropped);
         loop {
-            // Before the query, so that nothing can be put in between.
+            // This comes before the query, so that nothing can be put into the queue between the two without a
+            // wake-up.
             let woken = shared.wake(self.queue).notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
@@ -162,7 +180,8 @@ impl Task {
         }
     }
 
-    /// Looks with a reader, which is enough while there is nothing: the writer is everybody's.
+    /// Looks with a reading connection, which is enough while there is nothing: the one writing connection is shared
+    /// by everybody.
     async fn poll(&mut self) -> Result<(), BrokerError> {
         self.poll_at = Instant::now() + POLL;
         if self.has_room() {
@@ -177,8 +196,8 @@ impl Task {
         self.held.len() < self.prefetch
     }
 
-    /// One transaction: acknowledges and requeues what was asked, renews what is due, takes what
-    /// there is room for. Answers only after its commit.
+    /// In one transaction: acknowledges and requeues what was asked for, renews what is due, and takes what there is
+    /// room for. The callers are answered after its commit.
     async fn step(&mut self, pending: Vec<Request>) -> Result<(), BrokerError> {
         let ids = |kind| pending.iter().filter(|r| r.kind == kind).map(|r| r.id).collect::<Vec<i64>>();
         let (acked, requeued) = (ids(Kind::Ack), ids(Kind::Requeue));
@@ -212,7 +231,7 @@ impl Task {
             Ok(result) => result,
             Err(error) => {
                 let error = unavailable(error);
-                // Those of a failed transaction are held still; they go back at the end.
+                // The messages of a failed transaction are still held; they go back at the end.
                 self.held.extend(pending.iter().map(|request| request.id));
                 answer(pending, |_| Err(error.clone()));
                 return Err(error);
@@ -226,7 +245,7 @@ impl Task {
             self.poll_at = Instant::now() + POLL;
             for delivery in taken.deliveries {
                 self.held.insert(i64::try_from(delivery.tag).unwrap_or_default());
-                // Where nobody receives any more, the end of the task gives it back.
+                // If nobody receives any more, the end of the task gives it back.
                 let _ = self.deliver.send(Ok(delivery));
             }
             if taken.died {
@@ -240,19 +259,20 @@ impl Task {
         Ok(())
     }
 
-    /// Does what was asked before, gives back what is held, and tells why it ended where it failed.
+    /// Does what was still asked for, gives back what is held, and tells the caller why the consumer ended, if it
+    /// failed.
     async fn end(mut self, mut requested: mpsc::UnboundedReceiver<Request>, failure: Option<BrokerError>) {
         requested.close();
         let pending: Vec<Request> = std::iter::from_fn(|| requested.try_recv().ok()).collect();
-        // Nothing more is taken.
+        // From here on nothing is taken.
         self.prefetch = 0;
-        // Its callers are answered; more cannot be done about its failure.
+        // `step` answers the callers; nothing more can be done about its failure.
         let _ = self.step(pending).await;
         if let Some(error) = failure {
             let _ = self.deliver.send(Err(error));
         }
         let holder = self.holder.clone();
-        // Where this fails, the lease ends and they come again by themselves.
+        // If this fails, the leases end and the messages come again by themselves.
         if let Err(error) = self.shared.db.write(move |conn| rows::give_back(conn, &holder)).await {
             tracing::warn!(queue = self.queue.suffix(), %error, "messages come again when their lease ends");
         }
@@ -262,7 +282,7 @@ impl Task {
 
 fn answer(pending: Vec<Request>, result: impl Fn(i64) -> Result<(), BrokerError>) {
     for request in pending {
-        // A caller that does not wait any more needs no answer.
+        // A caller that no longer waits needs no answer.
         let _ = request.answer.send(result(request.id));
     }
 }

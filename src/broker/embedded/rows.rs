@@ -1,15 +1,15 @@
-//! The statements on `queue_messages`. Every function is one step of a transaction of the caller's.
+//! The statements on the table `queue_messages`. Every function is one step of a transaction that its caller has
+//! begun.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use serde_json::{Map, Value};
 
-use crate::broker::embedded::default_names;
-use crate::broker::topology::{HEADER_TRACEPARENT, KEY_DEAD};
-use crate::broker::{Death, Delivery, Exchange, Outgoing, Queue};
+use crate::broker::message::{Death, Delivery, Outgoing};
+use crate::broker::topology::{Exchange, HEADER_TRACEPARENT, KEY_DEAD, Queue, Topology};
 use crate::db::{Conn, DbError};
 
-/// How long a taken message stays with a consumer that gives no sign of life.
+/// How long a message that was taken stays with a consumer that gives no sign of life.
 pub(super) const LEASE_MS: i64 = 60_000;
 
 diesel::table! {
@@ -31,7 +31,7 @@ diesel::table! {
 }
 
 diesel::define_sql_function! {
-    /// The clock that the whole database uses (see `db::Conn`).
+    /// The database's clock, as every other statement uses it (see `db/conn.rs`).
     fn now_ms() -> BigInt;
 }
 
@@ -41,22 +41,22 @@ struct Id {
     id: i64,
 }
 
-/// How a message that was given up says so, among its headers.
+/// The headers of a message that was given up, which say so.
 const DEATH_QUEUE: &str = "x-first-death-queue";
 const DEATH_REASON: &str = "x-first-death-reason";
 const DEATH_EXCHANGE: &str = "x-first-death-exchange";
 const DEATH_TIME: &str = "x-death-time";
 const DEATH_COUNT: &str = "x-death-count";
 
-/// A row as a delivery needs it; the last column counts the deliveries before this one.
+/// What a delivery needs of a row. The last column counts the deliveries before this one.
 type Found = (i64, String, Option<String>, Option<String>, String, Vec<u8>, i32);
 
 /// What [`take`] did.
-pub(super) struct Taken {
+pub(super) struct TakeOutcome {
     pub deliveries: Vec<Delivery>,
-    /// Some messages went to the dead letters instead.
+    /// Some messages went to the dead letters instead of to the consumer.
     pub died: bool,
-    /// There may be more.
+    /// There may be more messages to take.
     pub more: bool,
 }
 
@@ -94,16 +94,21 @@ pub(super) fn ready(conn: &mut Conn, queue: Queue) -> Result<u64, DbError> {
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
-/// Whether there is anything to take: cheap, however long the queue is.
+/// Whether there is anything to take. This is cheap however long the queue is.
 pub(super) fn any_ready(conn: &mut Conn, queue: Queue) -> Result<bool, DbError> {
     use queue_messages::dsl;
     let ready = dsl::queue_messages.filter(dsl::queue.eq(queue.suffix()).and(dsl::visible_at.le(now_ms())));
     Ok(diesel::select(diesel::dsl::exists(ready)).get_result(conn)?)
 }
 
-/// Takes the oldest messages, `limit` at most. What was delivered too often goes to the dead letters
-/// instead: the limit counts returns, so a message is delivered once more than that.
-pub(super) fn take(conn: &mut Conn, queue: Queue, holder: &str, limit: usize) -> Result<Taken, DbError> {
+/// Takes the oldest messages, `limit` of them at most. A message that was delivered too often goes to the dead
+/// letters instead. The limit counts returns, so a message is delivered once more than the limit says.
+pub(super) fn take(
+    conn: &mut Conn,
+    queue: Queue,
+    holder: &str,
+    limit: usize,
+) -> Result<TakeOutcome, DbError> {
     use queue_messages::dsl;
     let found: Vec<Found> = dsl::queue_messages
         .filter(dsl::queue.eq(queue.suffix()).and(dsl::visible_at.le(now_ms())))
@@ -136,13 +141,13 @@ pub(super) fn take(conn: &mut Conn, queue: Queue, holder: &str, limit: usize) ->
         .execute(conn)?;
     }
     let deliveries = alive.into_iter().map(delivery).collect::<Result<_, _>>()?;
-    Ok(Taken { deliveries, died: !dead.is_empty(), more })
+    Ok(TakeOutcome { deliveries, died: !dead.is_empty(), more })
 }
 
 fn delivery(row: Found) -> Result<Delivery, DbError> {
     let (id, routing_key, message_id, traceparent, headers, body, deliveries) = row;
     let tag = u64::try_from(id).map_err(|_| DbError::Corrupt(format!("queue_messages: the id {id}")))?;
-    // Written by `insert`. Whatever else it may be must not stop the queue: the body is what counts.
+    // `insert` has written it. Whatever else it may be, it must not stop the queue: the body is what counts.
     let headers: Map<String, Value> = serde_json::from_str(&headers).unwrap_or_default();
     let mut headers: Vec<(String, String)> = headers
         .into_iter()
@@ -167,7 +172,7 @@ fn delivery(row: Found) -> Result<Delivery, DbError> {
     })
 }
 
-/// What [`bury`] wrote. Nobody but this program writes to the queues.
+/// Reads what [`bury`] wrote. Nobody but this program writes to the queues, so it can be believed.
 fn death(headers: &[(String, String)]) -> Option<Death> {
     let header = |name| headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone());
     let (queue, reason) = header(DEATH_QUEUE).zip(header(DEATH_REASON))?;
@@ -176,7 +181,7 @@ fn death(headers: &[(String, String)]) -> Option<Death> {
 
 /// Moves messages to the dead letters, with the headers that RabbitMQ gives its own.
 fn bury(conn: &mut Conn, queue: Queue, ids: &[i64]) -> Result<(), DbError> {
-    let names = default_names();
+    let names = Topology::default();
     let exchange = queue.bindings().first().map_or(Exchange::Jobs, |(exchange, _)| *exchange);
     diesel::sql_query(format!(
         "UPDATE queue_messages SET queue = $1, exchange = {}, routing_key = $2, holder = NULL, \
@@ -197,14 +202,14 @@ fn bury(conn: &mut Conn, queue: Queue, ids: &[i64]) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Deletes what the holder has done; the ids that it really held come back.
+/// Deletes what the holder is done with. Returns the ids that it really held.
 pub(super) fn delete(conn: &mut Conn, holder: &str, ids: &[i64]) -> Result<Vec<i64>, DbError> {
     let sql = "DELETE FROM queue_messages WHERE holder = $1";
     among(conn, sql, holder, ids)
 }
 
-/// Puts messages back behind those that wait (at the front, one that fails would go round and round);
-/// the ids that the holder really held come back.
+/// Puts messages back behind those that wait, because at the front one that fails would be taken again and again.
+/// Returns the ids that the holder really held.
 pub(super) fn requeue(conn: &mut Conn, holder: &str, ids: &[i64]) -> Result<Vec<i64>, DbError> {
     let sql = "UPDATE queue_messages SET holder = NULL, visible_at = now_ms() WHERE holder = $1";
     among(conn, sql, holder, ids)
@@ -227,8 +232,8 @@ pub(super) fn renew(conn: &mut Conn, holder: &str, ids: &[i64]) -> Result<(), Db
     among(conn, &sql, holder, ids).map(drop)
 }
 
-/// Gives back all that the holder has, to the front of its queue and in order: also what it does not
-/// know of, because the answer to its taking was lost.
+/// Gives back all that the holder has, to the front of its queue and in order. Among them may be rows that were
+/// leased by a commit whose answer never arrived, so that the holder does not know of them.
 pub(super) fn give_back(conn: &mut Conn, holder: &str) -> Result<(), DbError> {
     use queue_messages::dsl;
     diesel::update(dsl::queue_messages.filter(dsl::holder.eq(holder)))
@@ -237,7 +242,7 @@ pub(super) fn give_back(conn: &mut Conn, holder: &str) -> Result<(), DbError> {
     Ok(())
 }
 
-/// As [`give_back`], of every holder there is.
+/// Does the same for every holder that there is.
 pub(super) fn recover(conn: &mut Conn) -> Result<(), DbError> {
     use queue_messages::dsl;
     diesel::update(dsl::queue_messages.filter(dsl::holder.is_not_null()))

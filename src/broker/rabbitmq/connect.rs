@@ -1,4 +1,4 @@
-//! Making a connection: a socket, TLS above it, our stream above that, and lapin's handshake.
+//! How a connection is made: a socket, TLS above it, our stream above that, and the handshake by lapin.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -14,29 +14,29 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 use tokio::time::{Instant, timeout_at};
 
-use crate::broker::BrokerError;
-use crate::broker::rabbitmq::Inner;
+use crate::broker::error::BrokerError;
 use crate::broker::rabbitmq::frames::Frames;
-use crate::broker::rabbitmq::link::failed;
 use crate::broker::rabbitmq::place::{Host, Places};
-use crate::broker::rabbitmq::stream::{Handed, Mending};
+use crate::broker::rabbitmq::refusal::failed;
+use crate::broker::rabbitmq::server::Server;
+use crate::broker::rabbitmq::stream::{Handed, Mending, ServerStream};
 
-/// What all attempts of one call share.
+/// What all attempts of one call have in common.
 pub(super) struct Attempt<'a> {
-    pub(super) inner: &'a Inner,
+    pub(super) server: &'a Server,
     pub(super) places: &'a Places,
     /// The number of the host that comes first.
     pub(super) turn: usize,
     pub(super) deadline: Instant,
-    /// How the broker's own tools list the connection.
+    /// The name under which the broker's own tools list the connection.
     pub(super) name: String,
-    /// Bytes of a frame, where the URL does not say.
+    /// The size of a frame in bytes, if the URL does not say one.
     pub(super) frame_max: Option<u32>,
 }
 
 impl Attempt<'_> {
-    /// Tries each host in turn, and each address of it, so that one that is silent leaves time for the others. The
-    /// first connection, and the number of its host.
+    /// Tries each host in turn, and each address of it. The time is shared out, so that a host that is silent leaves
+    /// time for the others. Returns the first connection, and the number of its host.
     pub(super) async fn first_that_answers(&self) -> Result<(Connection, usize), BrokerError> {
         let mut reasons = Vec::new();
         let count = self.places.count();
@@ -47,7 +47,7 @@ impl Attempt<'_> {
                     return Ok((connection, number));
                 }
                 Err(BrokerError::Unavailable(reason)) => reasons.push(reason),
-                // The same user and virtual host are refused by the others, too.
+                // The other hosts would refuse the same user and virtual host, too.
                 Err(refused) => return Err(refused),
             }
         }
@@ -86,10 +86,10 @@ impl Attempt<'_> {
         let cut = Cut::of(socket.get_ref()).map_err(broken)?;
         let mut stream = AsyncTcpStream::Plain(socket);
         if uri.scheme == AMQPScheme::AMQPS {
-            let tls = tls(self.inner.options.ca_file.as_deref()).map_err(broken)?;
+            let tls = tls(self.server.options.ca_file.as_deref()).map_err(broken)?;
             stream = stream.into_tls(&host.name, tls.as_ref()).await.map_err(broken)?;
         }
-        let stream = Mending::new(stream, Frames::new(uri.query.frame_max, Arc::clone(&self.inner.mended)));
+        let stream = Mending::new(stream, Frames::new(uri.query.frame_max, Arc::clone(&self.server.mended)));
         let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
         let connection = handshake(uri, kit, stream, properties).await;
         let connection = connection.map_err(|error| failed(&host.to_string(), &error))?;
@@ -101,12 +101,12 @@ impl Attempt<'_> {
 async fn handshake(
     uri: AMQPUri,
     kit: Tokio,
-    stream: crate::broker::rabbitmq::stream::ServerStream,
+    stream: ServerStream,
     properties: ConnectionProperties,
 ) -> lapin::Result<Connection> {
     let runtime = Runtime::new(RuntimeParts::new(kit.clone(), Handed(kit)));
     let stream = Mutex::new(Some(stream));
-    // Asked for once: lapin's own retries are off.
+    // lapin asks for it once, since its own retries are off.
     let hand_over = async move |_, _| {
         let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
         stream.map(AsyncTcpStream::Plain).ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected).into())
@@ -114,8 +114,8 @@ async fn handshake(
     Connection::connector(uri, runtime, hand_over, properties).await
 }
 
-/// Whom TLS trusts: the system's authorities, and those of the file that is set. Read each time, so that a file may be
-/// replaced.
+/// Whom TLS trusts: the system's authorities, and those of the file in the settings. The file is read each time, so
+/// that it may be replaced.
 pub(super) fn tls(file: Option<&Path>) -> io::Result<OwnedTLSConfig> {
     let cert_chain = file.map(|file| {
         std::fs::read_to_string(file)
@@ -124,8 +124,8 @@ pub(super) fn tls(file: Option<&Path>) -> io::Result<OwnedTLSConfig> {
     Ok(OwnedTLSConfig { identity: None, cert_chain: cert_chain.transpose()? })
 }
 
-/// Ends a socket when an attempt is given up. lapin waits for the server in a thread of its own, which nobody can
-/// stop but by this.
+/// Ends the socket of an attempt that is given up. lapin waits for the server in a thread of its own, and nothing but
+/// this can end that wait.
 struct Cut(Option<std::net::TcpStream>);
 
 impl Cut {
@@ -133,7 +133,7 @@ impl Cut {
         Ok(Self(Some(socket.as_fd().try_clone_to_owned()?.into())))
     }
 
-    /// The attempt was a success.
+    /// Leaves the socket open, because the attempt was a success.
     fn keep(mut self) {
         self.0 = None;
     }
@@ -142,13 +142,13 @@ impl Cut {
 impl Drop for Cut {
     fn drop(&mut self) {
         if let Some(socket) = &self.0 {
-            // Closed already where the server did it.
+            // This fails if the server has closed the socket already, and then there is nothing to do.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
 }
 
-/// When the first of so many must have had an answer, so that the others have as long.
+/// The time by which the first of so many attempts must have an answer, so that the others have as long.
 fn share(deadline: Instant, of: usize) -> Instant {
     let now = Instant::now();
     now + deadline.saturating_duration_since(now) / u32::try_from(of.max(1)).unwrap_or(1)

@@ -5,41 +5,46 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::broker::error::{BrokerError, within};
+use crate::broker::interface::{Acker, Acking, Listening, Taking};
+use crate::broker::message::{Death, Delivery};
 use crate::broker::rabbitmq::declare::short;
-use crate::broker::rabbitmq::link::{Link, failed};
-use crate::broker::{BrokerError, Death, Delivery, within};
+use crate::broker::rabbitmq::link::Link;
+use crate::broker::rabbitmq::refusal::failed;
 
-/// How often a silent consumer looks whether its channel is still there: lapin has had consumers that
-/// never ended.
+/// How often a consumer that receives nothing looks whether its channel is still there: consumers of lapin's have
+/// been seen that never ended.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Ids of rejected checks that are kept until somebody asks.
+/// So many ids of rejected checks are kept until somebody asks.
 const MOST_CHECKS: usize = 100;
 
 /// A consumer on a channel of its own.
-pub struct RabbitConsumer {
+pub(super) struct RabbitConsumer {
     stream: lapin::Consumer,
     acker: RabbitAcker,
-    /// Where the ids of rejected checks go, if they are rejected.
+    /// Where the ids of rejected checks go, if this consumer rejects checks.
     checks: Option<Arc<Mutex<Vec<String>>>>,
-    /// Why it is of no use any more.
+    /// Why the consumer is of no use any more.
     ended: Option<BrokerError>,
 }
 
-/// Acknowledges deliveries of one channel. Works for no other: tags are the channel's own.
+/// Acknowledges the deliveries of one channel. It works for no other channel, because each has tags of its own.
 #[derive(Clone)]
-pub struct RabbitAcker {
+pub(super) struct RabbitAcker {
     channel: Channel,
     limit: Duration,
-    /// Tags that were taken and are not acknowledged or requeued yet.
+    /// The tags of messages that were taken and are not acknowledged or requeued yet.
     held: Arc<Mutex<BTreeSet<u64>>>,
-    /// Who acknowledges: one at a time, since a tag that `multiple` has covered must not be sent again.
+    /// One task acknowledges at a time, since a tag that an acknowledgement of `multiple` has covered must not be
+    /// sent again.
     sending: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -52,7 +57,7 @@ impl RabbitConsumer {
     ) -> Result<Self, BrokerError> {
         let channel = link.channel().await?;
         let what = |error| failed(&format!("consuming {queue}"), &error);
-        // 0 would be without limit, and lapin's buffer has none either.
+        // 0 would be without a limit, and lapin's buffer has no limit either.
         channel.basic_qos(prefetch.max(1), BasicQosOptions { global: false }).await.map_err(what)?;
         let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
         let stream = channel.basic_consume(short(queue)?, "".into(), options, none).await.map_err(what)?;
@@ -60,18 +65,18 @@ impl RabbitConsumer {
         Ok(Self { stream, acker, checks: None, ended: None })
     }
 
-    /// Rejects checks in place of giving them out, so that they become dead letters.
+    /// Rejects the checks instead of returning them, so that they become dead letters.
     pub(super) fn rejecting_checks(mut self, checks: Option<Arc<Mutex<Vec<String>>>>) -> Self {
         self.checks = checks;
         self
     }
 
-    pub(in crate::broker) async fn next(&mut self) -> Result<Delivery, BrokerError> {
+    async fn next_delivery(&mut self) -> Result<Delivery, BrokerError> {
         loop {
             if let Some(ended) = &self.ended {
                 return Err(ended.clone());
             }
-            // The stream gives up nothing when it is dropped while it waits.
+            // If the future is dropped while it waits, the stream loses nothing.
             match timeout(LOOK, self.stream.next()).await {
                 Ok(Some(Ok(delivery))) => {
                     self.acker.held().insert(delivery.delivery_tag);
@@ -90,20 +95,37 @@ impl RabbitConsumer {
             }
         }
     }
+}
 
-    pub(in crate::broker) fn acker(&self) -> RabbitAcker {
-        self.acker.clone()
+impl Taking for RabbitConsumer {
+    fn next(&mut self) -> BoxFuture<'_, Result<Delivery, BrokerError>> {
+        self.next_delivery().boxed()
+    }
+
+    fn acker(&self) -> Acker {
+        Acker::new(self.acker.clone())
     }
 }
 
-/// Rejects a check, in a task of its own: who waits for a message may stop waiting at any time.
+impl Listening for RabbitConsumer {
+    fn next(&mut self) -> BoxFuture<'_, Result<Arc<[u8]>, BrokerError>> {
+        async move {
+            let delivery = self.next_delivery().await?;
+            self.acker.acknowledge(&[delivery.tag]).await?;
+            Ok(delivery.body.into())
+        }
+        .boxed()
+    }
+}
+
+/// Rejects a check in a task of its own, because the caller of `next` may stop waiting at any time.
 fn reject(acker: &RabbitAcker, tag: u64, id: String, checks: &Arc<Mutex<Vec<String>>>) {
     let (acker, checks) = (acker.clone(), Arc::clone(checks));
     tokio::spawn(async move {
-        // Where it fails, the channel is gone, and the check comes again.
+        // If this fails, the channel is gone, and the check comes again.
         if acker.give_back(tag, false).await.is_ok() {
             let mut checks = checks.lock().unwrap_or_else(PoisonError::into_inner);
-            // Nobody may be asking; one that is forgotten is asked for again.
+            // Perhaps nobody asks for the ids. A check that is forgotten is asked for again.
             if checks.len() < MOST_CHECKS {
                 checks.push(id);
             }
@@ -113,22 +135,22 @@ fn reject(acker: &RabbitAcker, tag: u64, id: String, checks: &Arc<Mutex<Vec<Stri
 
 impl Drop for RabbitConsumer {
     fn drop(&mut self) {
-        // Ackers keep the channel open: it is closed here, so that what is held returns to the queue.
-        // Without a runtime the process is ending, and the connection with it.
+        // Ackers keep the channel open. It is closed here, so that what is held returns to the queue. Without a
+        // runtime the process is ending, and the connection with it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let RabbitAcker { channel, limit, .. } = self.acker.clone();
         runtime.spawn(async move {
-            // A channel that is closed already says so: nothing to do.
+            // This fails if the channel is closed already, and then there is nothing to do.
             let _ = timeout(limit, channel.close(200, "OK".into())).await;
         });
     }
 }
 
 impl RabbitAcker {
-    pub(in crate::broker) async fn ack(&self, tags: &[u64]) -> Result<(), BrokerError> {
-        // Not lapin's own acker: that answers Ok(false) after the channel was lost. Ok means that the
-        // bytes are sent: AMQP confirms no acknowledgement, and RabbitMQ's quorum queues were seen to
-        // forget some of more than 32 under way when the channel closes. Those messages come again.
+    async fn acknowledge(&self, tags: &[u64]) -> Result<(), BrokerError> {
+        // We do not use lapin's own acker, because it answers Ok(false) after the channel was lost. Ok means here
+        // that the bytes are sent: AMQP confirms no acknowledgement. When a channel closes, quorum queues of RabbitMQ
+        // were seen to forget some of more than 32 acknowledgements that were under way; those messages come again.
         within(self.limit, "an acknowledgement", async {
             let _sending = self.sending.lock().await;
             let frames = acknowledgements(&mut self.held(), tags);
@@ -141,19 +163,15 @@ impl RabbitAcker {
         .await
     }
 
-    pub(in crate::broker) async fn requeue(&self, tag: u64) -> Result<(), BrokerError> {
-        self.give_back(tag, true).await
-    }
-
-    /// Back to its queue, or to the dead letters.
+    /// Gives a message back to its queue, or to the dead letters.
     async fn give_back(&self, tag: u64, requeue: bool) -> Result<(), BrokerError> {
-        // reject, not nack: RabbitMQ 4.3 counts only rejects towards the delivery limit.
+        // This is a reject and not a nack, because RabbitMQ 4.3 counts only rejects towards the delivery limit.
         within(self.limit, "a rejection", async {
             let rejected = self.channel.basic_reject(tag, BasicRejectOptions { requeue }).await;
             rejected.map_err(|error| failed("rejecting", &error))
         })
         .await?;
-        // Only now: until the broker was told, an acknowledgement of `multiple` must not cover it.
+        // The tag is removed only now: until the broker was told, an acknowledgement of `multiple` must not cover it.
         self.held().remove(&tag);
         Ok(())
     }
@@ -163,9 +181,19 @@ impl RabbitAcker {
     }
 }
 
-/// The acknowledgements (tag, multiple) that tell the broker that `done` are done with, and nothing of
-/// the others that are held. One covers all before the first message in work: RabbitMQ's queues work
-/// far less for one that covers a hundred than for a hundred.
+impl Acking for RabbitAcker {
+    fn ack<'a>(&'a self, tags: &'a [u64]) -> BoxFuture<'a, Result<(), BrokerError>> {
+        self.acknowledge(tags).boxed()
+    }
+
+    fn requeue(&self, tag: u64) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.give_back(tag, true).boxed()
+    }
+}
+
+/// The acknowledgements, each a tag and `multiple`, that tell the broker that `done` are done with, and nothing about
+/// the others that are held. One acknowledgement covers everything before the first message in work, because it costs
+/// RabbitMQ's queues far less than a hundred single ones.
 fn acknowledgements(held: &mut BTreeSet<u64>, done: &[u64]) -> Vec<(u64, bool)> {
     for tag in done {
         held.remove(tag);
@@ -202,7 +230,7 @@ fn read(delivery: lapin::message::Delivery) -> Delivery {
     }
 }
 
-/// The latest death, which RabbitMQ puts first. A header of any other shape is somebody else's.
+/// The latest death, which RabbitMQ puts first. If the header has any other shape, somebody else wrote it.
 fn latest(value: &AMQPValue) -> Option<Death> {
     let AMQPValue::FieldArray(deaths) = value else { return None };
     let AMQPValue::FieldTable(latest) = deaths.as_slice().first()? else { return None };
@@ -217,11 +245,11 @@ fn latest(value: &AMQPValue) -> Option<Death> {
     Some(Death { queue: text("queue")?, reason: text("reason")?, time })
 }
 
-/// How deep a header's tables and lists are read: deeper ones stand as three dots.
+/// How deep tables and lists in a header are read. Deeper ones become three dots.
 const DEPTH: usize = 8;
 
-/// Texts, numbers and times (seconds since 1970) as text, tables and lists as JSON. Bytes without a meaning of
-/// their own are left out.
+/// The value as text: texts, numbers and times (seconds since 1970) as they are, tables and lists as JSON. Bytes are
+/// left out, because they have no meaning of their own.
 fn as_text(value: &AMQPValue) -> Option<String> {
     match json(value, DEPTH) {
         Value::Null => None,

@@ -4,9 +4,10 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ErrorKind, ExchangeKind};
 
-use crate::broker::rabbitmq::link::{Link, failed};
-use crate::broker::topology::{KEY_ALL_EVENTS, KEY_DEAD};
-use crate::broker::{BrokerError, Exchange, Queue, Topology};
+use crate::broker::error::BrokerError;
+use crate::broker::rabbitmq::link::Link;
+use crate::broker::rabbitmq::refusal::failed;
+use crate::broker::topology::{Exchange, KEY_ALL_EVENTS, KEY_DEAD, Queue, Topology};
 
 pub(super) async fn all(link: &Link, topology: &Topology) -> Result<(), BrokerError> {
     let channel = link.channel().await?;
@@ -20,7 +21,7 @@ pub(super) async fn all(link: &Link, topology: &Topology) -> Result<(), BrokerEr
         let declared = channel.exchange_declare(short(&name)?, kind, options, FieldTable::default()).await;
         declared.map_err(|error| contradicts(&format!("exchange {name}"), &error))?;
     }
-    // The dead queue first, so that no other can have a dead letter before it is there.
+    // The dead queue comes first, so that no other queue can have a dead letter before it is there.
     for queue in Queue::ALL.into_iter().rev() {
         declare(&channel, topology, queue).await?;
     }
@@ -41,8 +42,8 @@ async fn declare(channel: &Channel, topology: &Topology, queue: Queue) -> Result
     Ok(())
 }
 
-/// A queue of a listener's own on all events: classic, exclusive, gone with its connection. A listener
-/// that does not keep up loses the oldest, which it may.
+/// Declares a listener's own queue for all events. It is classic and exclusive, and gone with its connection. If the
+/// listener does not keep up, the queue loses the oldest events, which the listener must expect.
 pub(super) async fn listener(link: &Link, topology: &Topology, name: &str) -> Result<(), BrokerError> {
     let channel = link.channel().await?;
     let what = |error: lapin::Error| contradicts(&format!("queue {name}"), &error);
@@ -66,7 +67,8 @@ fn arguments(topology: &Topology, queue: Queue) -> FieldTable {
     if queue.dead_letters() {
         set("x-dead-letter-exchange", text(&topology.exchange(Exchange::Internal)));
         set("x-dead-letter-routing-key", text(KEY_DEAD));
-        // A dead letter leaves its queue when the dead queue confirmed it; this needs the overflow.
+        // With this strategy a dead letter leaves its queue when the dead queue has confirmed it. It needs this
+        // overflow.
         set("x-dead-letter-strategy", text("at-least-once"));
         set("x-overflow", text("reject-publish"));
     }
@@ -81,7 +83,7 @@ pub(super) fn short(text: &str) -> Result<ShortString, BrokerError> {
 
 fn contradicts(what: &str, error: &lapin::Error) -> BrokerError {
     match error.kind() {
-        // 406: other arguments. 405: an exclusive queue of another connection has the name.
+        // 406 means that the arguments differ; 405 means that an exclusive queue of another connection has the name.
         ErrorKind::ProtocolError(told) if matches!(told.get_id(), 405 | 406) => {
             BrokerError::Topology(format!("{what}: {}", told.get_message()))
         }

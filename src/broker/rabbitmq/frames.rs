@@ -1,6 +1,7 @@
-//! Follows the frames in what the server sends, and mends those that lapin could not read (see mend.rs).
+//! Follows the frames that the server sends, and mends those that lapin could not read (see mend.rs).
 //!
-//! Bodies, and every other frame without a text of a publisher's, pass by their length, in place.
+//! Bodies, and every other frame that holds no text of a publisher's, are counted by their length and passed on where
+//! they are.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,15 +18,15 @@ const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
 const END: u8 = 0xCE;
 
-/// What every AMQP client must take.
+/// The size of a frame in bytes that every AMQP client must accept.
 const LEAST_FRAME: usize = 4096;
-/// Bytes by which a frame may be over the size agreed. RabbitMQ sends all headers of a message in one frame, with what
-/// it added to them itself.
+/// By so many bytes a frame may exceed the size agreed. RabbitMQ sends all headers of a message in one frame,
+/// together with what it has added to them itself.
 const OVER: usize = 1024 * 1024;
-/// Between two lines of the log.
+/// The time between two lines of the log.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// How many messages were mended; says so in the log now and then.
+/// Counts the messages that were mended, and logs that now and then.
 pub(super) struct Mended {
     metrics: Metrics,
     since: AtomicU64,
@@ -54,25 +55,25 @@ impl Mended {
 
 /// The place within the server's frames.
 pub(super) struct Frames {
-    /// Bytes that pass unseen: the rest of a frame.
+    /// So many bytes, the rest of a frame, pass without being looked at.
     passing: u64,
-    /// A frame of which the rest is to come, from its first byte; or one that waits to be given out.
+    /// A frame whose rest has not come yet, from its first byte on; or a whole frame that has still to be given out.
     held: Vec<u8>,
-    /// How much of `held` was given out, once it is whole.
+    /// How many bytes of `held` were given out, once it is whole.
     given: Option<usize>,
-    /// Bytes of a frame, as agreed.
+    /// The size of a frame in bytes, as client and server have agreed.
     frame_max: usize,
     mended: Arc<Mended>,
 }
 
 impl Frames {
-    /// `frame_max`: what we ask for, where we do. The server may say less.
+    /// `frame_max` is what we ask for, if we ask for anything. The server may grant less.
     pub(super) fn new(frame_max: Option<u32>, mended: Arc<Mended>) -> Self {
         let frame_max = agreed(usize::MAX, frame_max.unwrap_or(0));
         Self { passing: 0, held: Vec::new(), given: None, frame_max, mended }
     }
 
-    /// Gives out what was held back, if it can be.
+    /// Gives out what was held back, if it is whole.
     pub(super) fn give(&mut self, to: &mut [u8]) -> Option<usize> {
         let from = self.given?;
         let count = to.len().min(self.held.len() - from);
@@ -80,13 +81,13 @@ impl Frames {
         self.given = Some(from + count);
         if from + count == self.held.len() {
             self.given = None;
-            // A large frame is rare: its room is not kept.
+            // A large frame is rare, so the memory that it took is not kept.
             self.held = Vec::new();
         }
         Some(count)
     }
 
-    /// How many bytes of a frame that is held back are to be read next, before anything else.
+    /// How many bytes of a frame that is held back must be read next, before anything else.
     pub(super) fn missing(&self) -> Option<usize> {
         if self.held.is_empty() || self.given.is_some() {
             return None;
@@ -94,7 +95,7 @@ impl Frames {
         Some(Head::of(&self.held).map_or(HEAD, |head| head.whole) - self.held.len())
     }
 
-    /// Takes bytes that were [`Frames::missing`].
+    /// Takes the bytes that [`Frames::missing`] asked for.
     pub(super) fn take(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
         let Some(head) = Head::of(&self.held) else { return };
@@ -110,7 +111,8 @@ impl Frames {
         }
     }
 
-    /// Looks through what was read. How many of the bytes are for lapin now, from the first on; the others are held.
+    /// Looks through what was read. Returns how many of the bytes, from the first on, lapin may have now; the others
+    /// are held back.
     pub(super) fn scan(&mut self, bytes: &mut [u8]) -> usize {
         let (mut read, mut write) = (0, 0);
         while read < bytes.len() {
@@ -145,12 +147,12 @@ impl Frames {
         write
     }
 
-    /// Mends a whole frame; how long it is then.
+    /// Mends a whole frame and returns its new length.
     fn mend(&mut self, frame: &mut [u8], head: &Head) -> usize {
         let whole = head.whole;
         let payload = &mut frame[HEAD..whole - 1];
         if head.kind == METHOD {
-            // connection.tune: what the server would have.
+            // This is connection.tune, in which the server says what it would like.
             if let [0, 10, 0, 30, _, _, a, b, c, d, ..] = *payload {
                 self.frame_max = agreed(self.frame_max, u32::from_be_bytes([a, b, c, d]));
             } else if mend::method(payload) {
@@ -169,7 +171,8 @@ impl Frames {
     }
 }
 
-/// 0 is without limit.
+/// The size of a frame after the server has said its own. 0 means that the server has no limit, and the size is never
+/// less than what every client must accept.
 fn agreed(so_far: usize, said: u32) -> usize {
     let said = usize::try_from(said).ok().filter(|said| *said > 0).unwrap_or(usize::MAX);
     so_far.min(said).max(LEAST_FRAME)
@@ -177,7 +180,7 @@ fn agreed(so_far: usize, said: u32) -> usize {
 
 struct Head {
     kind: u8,
-    /// Bytes of the frame, from its type to its end.
+    /// The length of the frame in bytes, from its type to its end.
     whole: usize,
 }
 
@@ -195,7 +198,7 @@ impl Head {
     fn passing(&self) -> u64 {
         match self.kind {
             METHOD | HEADER | BODY | HEARTBEAT => self.whole as u64,
-            // No frame: a server of another protocol. lapin says so.
+            // This is no frame but a server of another protocol, which lapin will tell.
             _ => u64::MAX,
         }
     }

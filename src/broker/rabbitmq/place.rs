@@ -1,11 +1,11 @@
-//! Where RabbitMQ is: one URL that may name several hosts.
+//! Where RabbitMQ is: one URL, which may name several hosts.
 
 use std::fmt;
 use std::time::Duration;
 
 use lapin::uri::AMQPUri;
 
-/// What a URL must look like. Never with the URL, which holds a password.
+/// What a URL must look like. The text does not have the URL, which holds a password.
 const FORM: &str = "broker.url must look like amqp://user:password@host:port/vhost, with several hosts \
                     amqp://user:password@host1:5672,host2:5672/vhost; percent-encode what is special in user, password \
                     and vhost (/ as %2F, @ as %40, a comma as %2C)";
@@ -13,12 +13,12 @@ const FORM: &str = "broker.url must look like amqp://user:password@host:port/vho
 /// A server with user, virtual host and settings, at one or more hosts. `Display` is the hosts.
 #[derive(Clone)]
 pub(super) struct Places {
-    /// Its host is the first one.
+    /// The URL with the first host.
     uri: AMQPUri,
     hosts: Vec<Host>,
 }
 
-/// Where one of its nodes listens, or several behind a name.
+/// Where one node listens, or several nodes behind one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Host {
     pub(super) name: String,
@@ -56,14 +56,14 @@ impl Places {
         }
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let (user, hosts) = match authority.rsplit_once('@') {
-            // Two users with a comma between them are two URLs that somebody joined.
+            // Two users with a comma between them: somebody has joined two URLs.
             Some((user, _)) if user.contains('@') && user.contains(',') => return Err(FORM),
             Some((user, hosts)) => (format!("{user}@"), hosts),
             None => (String::new(), authority),
         };
         let one = |host: &str| -> Result<AMQPUri, &'static str> {
             let mut uri: AMQPUri = format!("{scheme}://{user}{host}{path}").parse().map_err(|_| FORM)?;
-            // The library takes an address in brackets for none.
+            // The library does not read an address in brackets.
             if let Some((address, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
                 address.clone_into(&mut uri.authority.host);
             }
@@ -83,7 +83,7 @@ impl Places {
         Ok(Self { uri, hosts })
     }
 
-    /// The heartbeat that is asked for where the URL says none.
+    /// Sets the heartbeat in seconds, if the URL does not say one.
     pub(super) fn heartbeat(mut self, seconds: u16) -> Self {
         self.uri.query.heartbeat.get_or_insert(seconds);
         self
@@ -98,12 +98,12 @@ impl Places {
         &self.uri.vhost
     }
 
-    /// How long connecting may take, where the URL says it (in milliseconds).
+    /// How long connecting may take, if the URL says it (in milliseconds).
     pub(super) fn connect_timeout(&self) -> Option<Duration> {
         self.uri.query.connection_timeout.map(Duration::from_millis)
     }
 
-    /// The hosts, each once, from that of this number on.
+    /// Each host once with its number, from the host of this number on.
     pub(super) fn from(&self, number: usize) -> impl Iterator<Item = (usize, &Host)> {
         let count = self.hosts.len();
         (0..count).map(move |step| (number + step) % count).map(|at| (at, &self.hosts[at]))

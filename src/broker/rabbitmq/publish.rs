@@ -10,24 +10,26 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, ErrorKind};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::broker::rabbitmq::Inner;
-use crate::broker::rabbitmq::link::{Link, failed};
-use crate::broker::topology::{CONTENT_TYPE, HEADER_TRACEPARENT};
-use crate::broker::{BrokerError, Outgoing, Topology};
+use crate::broker::error::BrokerError;
+use crate::broker::message::Outgoing;
+use crate::broker::rabbitmq::link::{Cell, Link};
+use crate::broker::rabbitmq::refusal::failed;
+use crate::broker::rabbitmq::server::Server;
+use crate::broker::topology::{CONTENT_TYPE, HEADER_TRACEPARENT, Topology};
 
-/// Messages under way at once: enough that the wait for a confirm costs little, and few to send again
-/// when the connection breaks.
+/// So many messages are under way at a time. That is enough for the wait for a confirm to cost little, and few enough
+/// to be sent again when the connection breaks.
 const WINDOW: usize = 256;
 
-/// Publishes a batch in one deadline. Where the connection fails, what is not confirmed yet and all
-/// that follows is `Unavailable`.
-pub(super) async fn batch(inner: &Inner, batch: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
-    let deadline = Instant::now() + inner.options.operation_timeout;
+/// Publishes a batch within one deadline. If the connection fails, `Unavailable` is the answer for what is not
+/// confirmed yet and for all that follows.
+pub(super) async fn batch(cell: &Cell, batch: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
+    let deadline = Instant::now() + cell.server().options.operation_timeout;
     let mut answers = Vec::with_capacity(batch.len());
     for window in batch.chunks(WINDOW) {
-        let (mut results, mut stopped) = one_window(inner, window, deadline).await;
+        let (mut results, mut stopped) = one_window(cell, window, deadline).await;
         if matches!(stopped, Some(BrokerError::Rejected(_))) {
-            stopped = one_by_one(inner, window, &mut results, deadline).await;
+            stopped = one_by_one(cell, window, &mut results, deadline).await;
         }
         answers.extend(results);
         if let Some(error) = stopped {
@@ -38,10 +40,10 @@ pub(super) async fn batch(inner: &Inner, batch: &[Outgoing]) -> Vec<Result<(), B
     answers
 }
 
-/// One message has closed the channel of its window, and nobody knows which: each is sent by itself, so
-/// that only that one is rejected. Why no further window should follow, if so.
+/// One message has closed the channel of its window, and nobody knows which. So each is sent by itself, and only the
+/// one message is rejected. Returns why no further window should follow, if none should.
 async fn one_by_one(
-    inner: &Inner,
+    cell: &Cell,
     window: &[Outgoing],
     results: &mut [Result<(), BrokerError>],
     deadline: Instant,
@@ -55,7 +57,7 @@ async fn one_by_one(
             *result = Err(error.clone());
             continue;
         }
-        let (alone, error) = one_window(inner, std::slice::from_ref(message), deadline).await;
+        let (alone, error) = one_window(cell, std::slice::from_ref(message), deadline).await;
         if let Some(answer) = alone.into_iter().next().or(error.clone().map(Err)) {
             *result = answer;
         }
@@ -64,13 +66,13 @@ async fn one_by_one(
     stopped
 }
 
-/// The window's answers (none where nothing was sent), and why no further window should follow.
+/// The answers for the window (none if nothing was sent), and why no further window should follow, if none should.
 async fn one_window(
-    inner: &Inner,
+    cell: &Cell,
     window: &[Outgoing],
     deadline: Instant,
 ) -> (Vec<Result<(), BrokerError>>, Option<BrokerError>) {
-    let link = match inner.publishing.get(inner).await {
+    let link = match cell.get().await {
         Ok(link) => link,
         Err(error) => return (Vec::new(), Some(error)),
     };
@@ -78,36 +80,36 @@ async fn one_window(
         return (Vec::new(), Some(error));
     }
     let late = || {
-        let limit = inner.options.operation_timeout;
+        let limit = cell.server().options.operation_timeout;
         BrokerError::Unavailable(format!("no confirm within {limit:?}"))
     };
     let channel = match timeout_at(deadline, link.confirming()).await {
         Ok(Ok(channel)) => channel,
         Ok(Err(error)) => return (Vec::new(), Some(error)),
         Err(_) => {
-            inner.publishing.forget(&link).await;
+            cell.forget(&link).await;
             return (Vec::new(), Some(late()));
         }
     };
-    let topology = &inner.options.topology;
+    let topology = &cell.server().options.topology;
     let stop = async {
         tokio::select! {
             error = link.when_blocked() => (error, false),
             () = sleep_until(deadline) => (late(), true),
         }
     };
-    let (outcomes, stopped) = confirms(&channel, inner, window, stop).await;
+    let (outcomes, stopped) = confirms(&channel, cell.server(), window, stop).await;
     let error = stopped.as_ref().map(|(error, _)| error.clone());
     let mut results = judged(topology, window, outcomes, error.as_ref());
     let is_closed = results.iter().filter_map(|result| result.as_ref().err()).any(closes_the_channel);
     if let Some((_, true)) = stopped {
-        // Nobody answers: the next call connects anew. A blocked connection is kept, since a new one
-        // would be blocked, too. Either way the channel is dropped with what it still waits for.
-        inner.publishing.forget(&link).await;
+        // Nobody answers: the next call connects anew. A blocked connection is kept, because a new one would be
+        // blocked, too. Either way the channel is dropped with what it still waits for.
+        cell.forget(&link).await;
     } else if !is_closed {
         Link::give_back(&link, channel);
     } else {
-        // One message can close the channel: tell the same of all that were lost with it.
+        // One message can close the channel: all that were lost with it get the same reason.
         share_reason(&mut results);
     }
     let closed =
@@ -120,10 +122,10 @@ fn closes_the_channel(error: &BrokerError) -> bool {
     matches!(error, BrokerError::Unavailable(_) | BrokerError::Refused(_) | BrokerError::Rejected(_))
 }
 
-/// Sends all and waits for all, until `stop` says why not to.
+/// Sends all messages and waits for all confirms, until `stop` says why not to wait any longer.
 async fn confirms<S>(
     channel: &Channel,
-    inner: &Inner,
+    server: &Server,
     window: &[Outgoing],
     stop: impl Future<Output = S>,
 ) -> (Vec<Option<Result<Confirmation, BrokerError>>>, Option<S>) {
@@ -131,7 +133,7 @@ async fn confirms<S>(
     let mut pending: FuturesUnordered<_> = window
         .iter()
         .enumerate()
-        .map(|(index, message)| async move { (index, one(channel, inner, message).await) })
+        .map(|(index, message)| async move { (index, one(channel, server, message).await) })
         .collect();
     tokio::pin!(stop);
     loop {
@@ -142,7 +144,7 @@ async fn confirms<S>(
                 None => return (outcomes, None),
             },
             reason = &mut stop => {
-                // What has come already is taken along: a return may be attached to any of it.
+                // What has come already is still read, because a return may be attached to any of it.
                 for _ in 0..2 * window.len() {
                     match pending.next().now_or_never() {
                         Some(Some((index, outcome))) => outcomes[index] = Some(outcome),
@@ -156,8 +158,8 @@ async fn confirms<S>(
     }
 }
 
-async fn one(channel: &Channel, inner: &Inner, message: &Outgoing) -> Result<Confirmation, BrokerError> {
-    // lapin panics on longer names; the broker could not take them either.
+async fn one(channel: &Channel, server: &Server, message: &Outgoing) -> Result<Confirmation, BrokerError> {
+    // lapin panics on longer names, and the broker could not take them either.
     let short = |text: &str| ShortString::try_new(text).map_err(|_| BrokerError::NotTaken);
     let mut headers = FieldTable::default();
     let traceparent = message.traceparent.as_ref().map(|value| (HEADER_TRACEPARENT, value));
@@ -172,20 +174,20 @@ async fn one(channel: &Channel, inner: &Inner, message: &Outgoing) -> Result<Con
         .with_type(short(&message.kind)?)
         .with_timestamp(u64::try_from(message.timestamp / 1_000).unwrap_or_default())
         .with_headers(headers);
-    // The broker checks it against the connection: whoever reads it can rely on it.
-    if let Some(user) = inner.user() {
+    // The broker checks the user against the connection, so whoever reads it can rely on it.
+    if let Some(user) = server.user() {
         properties = properties.with_user_id(short(user)?);
     }
-    let exchange = short(&inner.options.topology.exchange(message.exchange))?;
+    let exchange = short(&server.options.topology.exchange(message.exchange))?;
     let options = BasicPublishOptions { mandatory: message.mandatory, immediate: false };
     let key = short(&message.routing_key)?;
     let lost = |error: lapin::Error| match error.kind() {
-        // NOT_FOUND: there is no such exchange.
+        // 404 is NOT_FOUND: there is no such exchange.
         ErrorKind::ProtocolError(told) if told.get_id() == 404 => BrokerError::Unroutable {
-            exchange: inner.options.topology.exchange(message.exchange),
+            exchange: server.options.topology.exchange(message.exchange),
             routing_key: message.routing_key.clone(),
         },
-        // CONTENT_TOO_LARGE, PRECONDITION_FAILED.
+        // 311 is CONTENT_TOO_LARGE, 406 is PRECONDITION_FAILED.
         ErrorKind::ProtocolError(told) if [311, 406].contains(&told.get_id()) => {
             BrokerError::Rejected(told.get_message().to_string())
         }
@@ -196,8 +198,8 @@ async fn one(channel: &Channel, inner: &Inner, message: &Outgoing) -> Result<Con
     confirm.await.map_err(lost)
 }
 
-/// The answer for each message. lapin attaches a returned message to the next confirm of the channel,
-/// which need not be its own: returns are collected over the window and compared by names and id.
+/// The answer for each message. lapin attaches a returned message to the next confirm of the channel, which need not
+/// be its own confirm. So the returns are collected over the window, and compared by names and id.
 fn judged(
     topology: &Topology,
     window: &[Outgoing],
@@ -240,8 +242,8 @@ fn judged(
         .collect()
 }
 
-/// A closed channel tells its reason to some and "invalid channel state" to others: a refusal or rejection
-/// is the better answer for all of them.
+/// A closed channel tells its reason to some messages and "invalid channel state" to others. If there is a refusal or
+/// a rejection among them, it is the better answer for all.
 fn share_reason(results: &mut [Result<(), BrokerError>]) {
     let told = |result: &&Result<(), BrokerError>| {
         matches!(result, Err(BrokerError::Refused(_) | BrokerError::Rejected(_)))

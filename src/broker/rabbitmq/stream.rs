@@ -1,6 +1,6 @@
-//! The stream between the server and lapin: what is read is mended on its way (see frames.rs).
+//! The stream between the server and lapin. What is read is mended on its way (see frames.rs).
 //!
-//! It stands above TLS. lapin takes a stream of one's own as that of a reactor, which connects nothing here: the
+//! It is above TLS. lapin accepts a stream of one's own only from a reactor that connects. Ours connects nothing: the
 //! stream is handed over when it is open (see connect.rs).
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -17,13 +17,13 @@ use lapin::AsyncTcpStream;
 
 use crate::broker::rabbitmq::frames::Frames;
 
-/// Bytes of a frame that is held back, read at once.
+/// So many bytes of a frame that is held back are read at a time.
 const PART: usize = 8192;
 
 /// What lapin reads from and writes to.
 pub(super) type ServerStream = Mending<AsyncTcpStream<<Tokio as Reactor>::TcpStream>>;
 
-/// A stream that is mended as it is read; what is written passes as it is.
+/// A stream whose bytes are mended as they are read. What is written passes unchanged.
 pub(super) struct Mending<S> {
     inner: S,
     frames: Frames,
@@ -61,14 +61,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Mending<S> {
             }
             let count = ready!(Pin::new(&mut *inner).poll_read(context, buffer))?;
             let passed = frames.scan(&mut buffer[..count]);
-            // Without a byte to give out, all that was read is held: 0 would mean the end.
+            // If there is no byte to give out, everything that was read is held back, and we read on: 0 would mean
+            // the end.
             if passed > 0 || count == 0 {
                 return Poll::Ready(Ok(passed));
             }
         }
     }
 
-    /// Into the first buffer that has room, as tokio's own stream does it for lapin.
+    /// Reads into the first buffer that has room, as tokio's own stream does for lapin.
     fn poll_read_vectored(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -107,7 +108,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Mending<S> {
     }
 }
 
-/// tokio's timers, and our stream. It connects nothing.
+/// A reactor with tokio's timers and our stream. It connects nothing.
 #[derive(Debug, Clone)]
 pub(super) struct Handed(pub(super) Tokio);
 

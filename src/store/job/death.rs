@@ -137,11 +137,7 @@ struct Number {
 /// Waits for others that make failed jobs for the same person, so that together they make no more than they may. The
 /// first lock of its transaction. SQLite has one writer.
 fn one_at_a_time(conn: &mut Conn, person: PrincipalId) -> Result<(), DbError> {
-    if conn.is_pg() {
-        let sql = "SELECT pg_advisory_xact_lock(hashtextextended('batchshare poison', $1))";
-        statement(sql).bind::<BigInt, _>(person.get()).execute(conn)?;
-    }
-    Ok(())
+    conn.lock_name("batchshare poison", person.get())
 }
 
 /// Whether poison has made as many failed jobs for that person as it may.

@@ -57,7 +57,7 @@ pub(in crate::store) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashM
 
 /// Locks all lanes of a job, by number. The caller holds the job's lock.
 pub(in crate::store) fn lock_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
-    if conn.is_pg() {
+    if conn.locks_rows() {
         let sql = "SELECT lane FROM lanes WHERE job = $1 ORDER BY lane FOR UPDATE";
         statement(sql).bind::<BigInt, _>(job.get()).execute(conn)?;
     }

@@ -158,7 +158,7 @@ pub(in crate::store) fn find(conn: &mut Conn, job: JobId) -> Result<Option<JobRo
 /// Locks the job's row until the transaction ends and reads it: the first lock of those who end a
 /// job (order everywhere: job, lanes by number, grants by key).
 pub(in crate::store) fn lock(conn: &mut Conn, key: JobKey) -> Result<JobRow, DbError> {
-    if conn.is_pg() {
+    if conn.locks_rows() {
         statement("SELECT id FROM jobs WHERE id = $1 FOR UPDATE")
             .bind::<BigInt, _>(key.get())
             .execute(conn)?;

@@ -117,7 +117,7 @@ impl Store {
                     [word] => id_of(word).unwrap_or(0),
                     _ => 0,
                 };
-                let collate = if conn.is_pg() { "COLLATE \"C\"" } else { "" };
+                let collate = conn.collation();
                 // search_text has a line each for name, username and e-mail.
                 let sql = format!(
                     "SELECT p.id, p.kind, p.name, p.active, p.username, p.email, p.has_account \

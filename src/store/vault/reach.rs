@@ -161,7 +161,7 @@ pub(in crate::store) fn page(
     // The folded name is the first line: neither case nor accents decide. Compared byte by byte, as SQLite does,
     // so that pages do not depend on the server's language; cut, so that a cursor stays short.
     let key = if sort.by_name() { "substr(s.search_text, 1, 100)" } else { "CAST('' AS TEXT)" };
-    let key = if conn.is_pg() { format!("{key} COLLATE \"C\"") } else { key.to_owned() };
+    let key = format!("{key} {}", conn.collation());
     let (compare, direction) = if sort.descending() { ("<", "DESC") } else { (">", "ASC") };
     let wanted = Wanted::of(conn, filter);
     let (with, from) = in_reach(conn, filter, &wanted, None);

@@ -148,7 +148,7 @@ pub(in crate::store) fn reach_of(
 
 /// Locks the secret's row and says whether the person may change it.
 fn lock_to_edit(conn: &mut Conn, user: PrincipalId, id: SecretId) -> Result<Edited, DbError> {
-    if conn.is_pg() {
+    if conn.locks_rows() {
         diesel::sql_query("SELECT id FROM secrets WHERE id = $1 FOR UPDATE")
             .bind::<BigInt, _>(id.get())
             .execute(conn)?;

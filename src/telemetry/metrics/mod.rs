@@ -1,8 +1,8 @@
-//! What this process counts. Names are OpenTelemetry's where there are such, in Prometheus's spelling.
+//! What this process counts. The names are OpenTelemetry's where it has any, in the spelling of Prometheus.
 //!
-//! Written by hand in place of a crate: a dozen names do not need one, and so a label's value is by
-//! its type a word of ours (a state, a reason, a queue, a route's pattern). No id and no value of a
-//! message can become one.
+//! It is written by hand instead of with a crate, because a dozen names do not need one, and because so the type of a
+//! label's value ensures that it is a word of ours (a state, a reason, a queue, the pattern of a route). No id and no
+//! value of a message can become one.
 
 mod process;
 mod text;
@@ -22,7 +22,7 @@ use text::{Counter, Gauge, Histogram};
 /// How bad a failure was (ARCHITECTURE.md, "Failures").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// A server was away: taking messages stopped for a while.
+    /// A server was away. Taking messages stopped for a while.
     Outage,
     /// An attempt of a job failed and was recorded.
     Transient,
@@ -32,7 +32,7 @@ pub enum Class {
 
 names!(Class { Outage = "outage", Transient = "transient", Permanent = "permanent" });
 
-/// What one transaction did; counted when it is committed.
+/// What one transaction did. It is counted when the transaction is committed.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub pairs: Counts,
@@ -46,23 +46,23 @@ pub struct Tally {
 pub struct Ended {
     pub state: JobState,
     pub reason: Option<FailReason>,
-    /// Since it was asked for.
+    /// Milliseconds since the job was asked for.
     pub after_ms: i64,
 }
 
-/// Bounds that OpenTelemetry advises for requests and messages, in seconds.
+/// The bounds that OpenTelemetry advises for requests and messages, in seconds.
 const SHORT: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
-/// Bounds for jobs: from a small one to a large one behind a backlog.
+/// Bounds for jobs in seconds, from a small one to a large one behind a backlog.
 const LONG: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0];
 
-/// The counters of a process. Cheap to clone.
+/// The counters of a process. They are cheap to clone.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
 struct Inner {
-    /// `messaging.system`.
+    /// The value of the label `messaging.system`.
     system: &'static str,
-    /// Of names at the broker.
+    /// The prefix of names at the broker.
     prefix: String,
     pairs: Counter,
     jobs_ended: Counter,
@@ -72,7 +72,7 @@ struct Inner {
     consumed: Counter,
     sent: Counter,
     mended: Counter,
-    /// Queues whose dead letters do not come, of those that are looked after.
+    /// Of the queues that are checked, those whose dead letters do not come.
     stuck: Mutex<BTreeMap<&'static str, bool>>,
     /// Queues that a policy takes messages out of, of those that were looked at.
     policies: Mutex<BTreeMap<&'static str, bool>>,
@@ -88,7 +88,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// `system` is the broker's kind; `prefix` is that of its names.
+    /// The counters of a process. `system` is the kind of the broker; `prefix` is that of its names.
     #[must_use]
     pub fn new(system: &'static str, prefix: &str) -> Self {
         let metrics = Self(Arc::new(Inner {
@@ -130,7 +130,7 @@ impl Metrics {
             http_duration: Histogram::new("http_server_request_duration_seconds", "HTTP requests.", SHORT),
         }));
         process::started();
-        // From the start, so that the first one of a kind is a change and not a new series.
+        // They are there from the start, so that the first one of a kind is a change and not a new series.
         metrics.pairs(Counts::default());
         metrics.0.mended.add(Vec::new(), 0);
         for class in Class::ALL {
@@ -169,13 +169,13 @@ impl Metrics {
         }
     }
 
-    /// Whether messages of `queue` are being taken now.
+    /// Notes whether messages of `queue` are being taken now.
     pub fn taking(&self, queue: &'static str, now: bool) {
         self.0.taking.set(vec![("queue", self.full_name(queue).into())], u64::from(now));
     }
 
-    /// Counts messages that were taken from `queue` and handled together. `error` is empty where that went
-    /// well; else they come again.
+    /// Counts messages that were taken from `queue` and handled together. `error` is empty if that went well;
+    /// otherwise the messages come again.
     pub fn handled(&self, queue: &'static str, count: usize, took: Duration, error: &'static str) {
         self.0.consumed.add(self.at_broker("consume", queue), count as u64);
         let mut labels = self.at_broker("process", queue);
@@ -183,19 +183,19 @@ impl Metrics {
         self.0.process_duration.observe(labels, took.as_secs_f64());
     }
 
-    /// Counts a message that was published to `exchange`; `error` is empty where it was confirmed.
+    /// Counts a message that was published to `exchange`. `error` is empty if it was confirmed.
     pub fn sent(&self, exchange: &'static str, error: &'static str) {
         let mut labels = self.at_broker("publish", exchange);
         labels.push(("error_type", error.into()));
         self.0.sent.add(labels, 1);
     }
 
-    /// Notes whether the dead letters of a queue (its name's suffix) come.
+    /// Notes whether the dead letters of a queue do not come. The queue is given by the suffix of its name.
     pub fn stuck(&self, queue: &'static str, is_stuck: bool) {
         self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner).insert(queue, is_stuck);
     }
 
-    /// The names of queues whose dead letters do not come.
+    /// The names of the queues whose dead letters do not come.
     #[must_use]
     pub fn stuck_queues(&self) -> Vec<String> {
         let stuck = self.0.stuck.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,14 +219,14 @@ impl Metrics {
         self.0.mended.add(Vec::new(), 1);
     }
 
-    /// Counts how long the broker was waited for. `error` is empty where it did what was asked.
+    /// Counts how long the broker was waited for. `error` is empty if the broker did what was asked.
     pub fn waited(&self, operation: &'static str, name: &'static str, took: Duration, error: &'static str) {
         let mut labels = self.at_broker(operation, name);
         labels.push(("error_type", error.into()));
         self.0.operation_duration.observe(labels, took.as_secs_f64());
     }
 
-    /// The name at the broker of one of our exchanges or queues.
+    /// The name that one of our exchanges or queues has at the broker.
     #[must_use]
     pub fn full_name(&self, suffix: &str) -> String {
         format!("{}.{suffix}", self.0.prefix)
@@ -240,7 +240,8 @@ impl Metrics {
         ]
     }
 
-    /// Counts an HTTP request. `route` is the pattern that it matched, never the path; empty for none.
+    /// Counts an HTTP request. `route` is the pattern that it matched, and never the path; it is empty if none
+    /// matched.
     pub fn answered(&self, method: &'static str, route: &str, status: u16, took: Duration) {
         let labels = vec![
             ("http_request_method", method.into()),
@@ -261,10 +262,10 @@ impl Metrics {
         m.consumed.write(text);
         m.sent.write(text);
         m.mended.write(text);
-        // Only a worker looks after them.
+        // Only a worker checks them.
         let stuck = "Whether RabbitMQ moves no dead letters out of the queue.";
         self.write_queues(text, "batchshare_dead_lettering_stuck", stuck, &m.stuck);
-        // Only where a management API is set.
+        // Only if a management API is set.
         let policies = "Whether a policy of RabbitMQ takes messages out of the queue that were confirmed.";
         self.write_queues(text, "batchshare_queue_policy_takes_messages", policies, &m.policies);
         m.operation_duration.write(text);

@@ -1,25 +1,26 @@
 //! What the system says about this process, under the names that Prometheus's own client libraries use.
 //!
-//! Read from `/proc/self` at each scrape: five small files and a folder with an entry an open file. What
-//! cannot be read (elsewhere than on Linux) is left out.
+//! It is read from `/proc/self` at each scrape: five small files, and a folder with an entry for each open file. What
+//! cannot be read (on another system than Linux) is left out.
 
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::telemetry::metrics::Text;
 
-/// In which `/proc` counts processor time, a second: USER_HZ, which Linux fixes for programs.
+/// `/proc` counts processor time in so many ticks a second: this is USER_HZ, which is the same for all programs on
+/// Linux.
 const TICKS: f64 = 100.0;
 
-/// When this process was first asked for its metrics' start.
+/// When this process was first asked for the start of its metrics.
 static STARTED: OnceLock<f64> = OnceLock::new();
 
-/// Remembers when the process started; the first call counts.
+/// Remembers when the process started. The first call decides.
 pub(super) fn started() -> f64 {
     *STARTED.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())
 }
 
-/// Writes which program this is and what it takes of the machine.
+/// Writes which program this is, and what it uses of the machine.
 pub fn write_process(text: &mut Text) {
     let name = "batchshare_build_info";
     text.family(name, "gauge", "Always 1; the labels say which build this is.");
@@ -47,7 +48,7 @@ pub fn write_process(text: &mut Text) {
         text.gauge("process_threads", "Threads.", threads);
     }
     if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
-        // The folder itself is open while it is read.
+        // The folder itself is open while it is read, so it is not counted.
         text.gauge("process_open_fds", "Open files and sockets.", files.count().saturating_sub(1));
     }
     if let Some(most) = max_files(&read("limits")) {
@@ -55,8 +56,8 @@ pub fn write_process(text: &mut Text) {
     }
 }
 
-/// User and system time of `/proc/self/stat`. The second field is the program's name in parentheses, which
-/// may hold anything.
+/// User and system time in `/proc/self/stat`, in seconds. The second field is the name of the program in parentheses,
+/// which may hold anything.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |index: usize| fields.get(index)?.parse::<u32>().ok().map(f64::from);
@@ -72,7 +73,7 @@ fn kib(status: &str, name: &str) -> Option<u64> {
     field(status, name).map(|kib| kib.saturating_mul(1024))
 }
 
-/// The soft limit; none where there is none.
+/// The soft limit; `None` if there is no limit.
 fn max_files(limits: &str) -> Option<u64> {
     field(limits, "Max open files")
 }

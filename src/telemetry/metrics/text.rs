@@ -1,4 +1,4 @@
-//! Prometheus's text format, version 0.0.4, and the values behind it.
+//! The text format of Prometheus, version 0.0.4, and the values that are written in it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,22 +8,22 @@ use std::sync::{Mutex, PoisonError};
 /// The content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Names and values of one series. Values are words of ours, and few: never an id, a name or a text of
+/// Names and values of the labels of one series. Values are words of ours, and few: never an id, a name or a text of
 /// a message.
 pub(super) type Labels = Vec<(&'static str, Cow<'static, str>)>;
 
-/// A document in the making.
+/// A document while it is written.
 #[derive(Debug, Default)]
 pub struct Text(String);
 
 impl Text {
-    /// Begins a family; its samples follow.
+    /// Begins a family. Its samples follow.
     pub fn family(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a String cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    /// One sample of the family that was begun last.
+    /// Writes one sample of the family that was begun last.
     pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.0.push_str(name);
         for (index, (label, value)) in labels.iter().enumerate() {
@@ -35,7 +35,7 @@ impl Text {
         let _ = writeln!(self.0, " {value}");
     }
 
-    /// A family of one gauge without labels.
+    /// Writes a family of one gauge without labels.
     pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "gauge", help);
         self.sample(name, &[], value);
@@ -70,7 +70,7 @@ fn borrowed(labels: &Labels) -> Vec<(&str, &str)> {
     labels.iter().map(|(label, value)| (*label, value.as_ref())).collect()
 }
 
-/// What only grows.
+/// A value that only grows.
 pub(super) struct Counter(Family<u64>);
 
 impl Counter {
@@ -78,7 +78,7 @@ impl Counter {
         Self(Family { name, help, series: Mutex::default() })
     }
 
-    /// Adds; zero makes the series visible.
+    /// Adds to a series. Adding zero makes the series visible.
     pub(super) fn add(&self, labels: Labels, count: u64) {
         self.0.change(labels, || 0, |value| *value += count);
     }
@@ -91,7 +91,7 @@ impl Counter {
     }
 }
 
-/// What goes up and down.
+/// A value that goes up and down.
 pub(super) struct Gauge(Family<u64>);
 
 impl Gauge {
@@ -113,7 +113,7 @@ impl Gauge {
 
 #[derive(Clone)]
 struct Observed {
-    /// Of each bound, those up to it.
+    /// For each bound, how many durations were up to it.
     buckets: Vec<u64>,
     count: u64,
     sum: f64,
@@ -122,7 +122,7 @@ struct Observed {
 /// Durations in seconds, by bucket.
 pub(super) struct Histogram {
     family: Family<Observed>,
-    /// Upper bounds, ascending.
+    /// The upper bounds, in ascending order.
     bounds: &'static [f64],
 }
 

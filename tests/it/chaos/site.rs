@@ -125,7 +125,7 @@ impl Site {
 
     /// The broker itself, not through the relay: for what publishes and what checks.
     pub fn broker(&self) -> Broker {
-        Broker::Rabbit(Rabbit::new(RabbitOptions {
+        Broker::new(Rabbit::new(RabbitOptions {
             url: self.servers.amqp_url(self.servers.mq_port),
             topology: Topology { prefix: PREFIX.to_owned() },
             heartbeat: 3,

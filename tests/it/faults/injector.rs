@@ -4,12 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
-use batchshare::broker;
-use batchshare::broker::{BrokerError, Call, Outgoing, Queue};
-use batchshare::db;
-use batchshare::db::DbError;
+use batchshare::broker::{BrokerError, Outgoing, Queue};
+use batchshare::db::{CallHook, DbError};
 use futures_util::future::BoxFuture;
 
+use crate::faulty::{Call, Faults};
 use crate::sim::gate::{answer_lost, outage, transient};
 
 /// How a call fails.
@@ -99,8 +98,8 @@ impl Injector {
     }
 }
 
-impl db::Faults for Injector {
-    fn before(&self, _writing: bool) -> BoxFuture<'_, Result<(), DbError>> {
+impl CallHook for Injector {
+    fn before_call(&self, _writing: bool) -> BoxFuture<'_, Result<(), DbError>> {
         let result = match self.before() {
             None => Ok(()),
             Some(How::Transient { .. }) => Err(transient()),
@@ -109,7 +108,7 @@ impl db::Faults for Injector {
         Box::pin(std::future::ready(result))
     }
 
-    fn after(&self) -> BoxFuture<'_, Result<(), DbError>> {
+    fn after_write(&self) -> BoxFuture<'_, Result<(), DbError>> {
         let result = if self.after() { Err(answer_lost()) } else { Ok(()) };
         Box::pin(std::future::ready(result))
     }
@@ -119,7 +118,7 @@ fn unavailable() -> BrokerError {
     BrokerError::Unavailable("on purpose".to_owned())
 }
 
-impl broker::Faults for Injector {
+impl Faults for Injector {
     fn before(&self, _call: Call<'_>) -> Result<(), BrokerError> {
         self.before().map_or(Ok(()), |_| Err(unavailable()))
     }
@@ -129,7 +128,7 @@ impl broker::Faults for Injector {
             Call::Publish(batch) => self.published(batch),
             Call::Ack(count) => self.line().acks += count as u64,
             // Nobody was asked before.
-            Call::Take(_) => broker::Faults::before(self, call)?,
+            Call::Take(_) => Faults::before(self, call)?,
             _ => {}
         }
         if self.after() { Err(unavailable()) } else { Ok(()) }

@@ -42,7 +42,7 @@ async fn at_every_call(kind: Kind, how: How, due_work: bool, twice: bool) {
 async fn a_message_taken_without_an_answer_comes_again_at_once() {
     let test = TestDb::new(Kind::Sqlite).await;
     let injector = Arc::new(Injector::default());
-    let broker = Broker::Embedded(Embedded::new(test.db.with_faults(injector.clone())));
+    let broker = Broker::new(Embedded::new(test.db.with_hook(injector.clone())));
     for answer in broker.publish(&[crate::broker::to(Queue::Steps, "one")]).await {
         answer.expect("published");
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batchshare::broker::{Broker, Consumer, Embedded, Exchange, Faulty, Outgoing, Queue, Rabbit, topology};
-use batchshare::consume::take::Taken;
+use batchshare::broker::{Broker, Consumer, Embedded, Exchange, Outgoing, Queue, Rabbit, topology};
+use batchshare::consume::Deliveries;
 use batchshare::contract;
 use batchshare::contract::JobRequested;
 use batchshare::domain::{JobId, JobState, Limits};
@@ -17,6 +17,7 @@ use batchshare::worker::Worker;
 use tokio::sync::mpsc;
 
 use super::injector::{How, Injector};
+use crate::faulty::faulty;
 use crate::support::Kind;
 use crate::world::*;
 
@@ -50,16 +51,16 @@ impl Program {
         let world = World::new(kind).await;
         world.secrets(ANA, 101..=108).await;
         let outside = match kind {
-            Kind::Sqlite => Broker::Embedded(Embedded::new(world.test.db.clone())),
-            Kind::Postgres => Broker::Rabbit(Rabbit::new(crate::broker::options())),
+            Kind::Sqlite => Broker::new(Embedded::new(world.test.db.clone())),
+            Kind::Postgres => Broker::new(Rabbit::new(crate::broker::options())),
         };
         outside.declare().await.expect("declared");
         let injector = Arc::new(Injector::default());
-        let broker = Broker::Faulty(Faulty::new(outside.clone(), injector.clone()));
+        let broker = faulty(outside.clone(), injector.clone());
         // A lease that is over at once: what could not be sent is sent in the next round.
         let lease = Duration::ZERO;
         let (committed, to_relay) = mpsc::channel(64);
-        let store = Store::with_relay(world.test.db.with_faults(injector.clone()), committed, lease);
+        let store = Store::with_relay(world.test.db.with_hook(injector.clone()), committed, lease);
         let (stopper, stop) = shutdown::channel();
         // A step goes on to its lane's end, so that it has several chunks.
         let worker = Worker::new(store.clone(), broker.clone(), worker_options(), stop);
@@ -193,7 +194,7 @@ impl Program {
                 Err(_) => return false,
             }
         }
-        let (taken, acker): (Taken, _) = (taken.into(), consumer.acker());
+        let (taken, acker): (Deliveries, _) = (taken.into(), consumer.acker());
         let tags: Vec<u64> = taken.iter().map(|delivery| delivery.tag).collect();
         let mut well = true;
         for _ in 0..if self.twice { 2 } else { 1 } {
@@ -211,7 +212,7 @@ impl Program {
         answer.is_ok()
     }
 
-    async fn handle(&self, queue: Queue, taken: Taken) -> bool {
+    async fn handle(&self, queue: Queue, taken: Deliveries) -> bool {
         match queue {
             Queue::Notices => notifier::handle(&self.store, &self.broker, &taken).await.is_ok(),
             _ => Arc::clone(&self.worker).handle(queue, taken).await.is_ok(),

@@ -220,12 +220,11 @@ async fn a_dead_letter_whose_headers_fill_their_frame_stops_nobody() {
         sent_to_die += 1;
     }
     // Dead before a worker can take them.
-    let asking = batchshare::broker::Broker::Rabbit(batchshare::broker::Rabbit::new(
-        batchshare::broker::RabbitOptions {
+    let asking =
+        batchshare::broker::Broker::new(batchshare::broker::Rabbit::new(batchshare::broker::RabbitOptions {
             topology: batchshare::broker::Topology { prefix: site.prefix.clone() },
             ..crate::broker::options()
-        },
-    ));
+        }));
     crate::support::eventually("their death", 60, async || {
         let depth = asking.depth(batchshare::broker::Queue::Dead).await.expect("a depth");
         (depth == sent_to_die).then_some(())

@@ -66,7 +66,7 @@ impl Drop for Policy {
 fn broker(site: &Site) -> Broker {
     let mut options = options();
     options.topology.prefix.clone_from(&site.prefix);
-    Broker::Rabbit(Rabbit::new(options))
+    Broker::new(Rabbit::new(options))
 }
 
 pub(super) async fn waits(site: &Site, queue: Queue, count: u64) {

@@ -108,7 +108,7 @@ fn names(module: &Module, code: &str, codes: &BTreeMap<Module, (&str, &str)>) ->
             continue;
         }
         let end = at + words[at..].iter().position(|word| *word == ";").expect("the end of an import");
-        let passes_on = matches!(rest.last(), Some(&"pub") | Some(&")"));
+        let passes_on = take_visibility(&mut rest);
         for (path, name) in leaves(&words[at + 1..end]) {
             let Some(path) = absolute(&path, module, codes) else { continue };
             if passes_on {
@@ -138,6 +138,22 @@ fn names(module: &Module, code: &str, codes: &BTreeMap<Module, (&str, &str)>) ->
         named.paths.extend(path);
     }
     named
+}
+
+/// Takes `pub` or `pub(…)` off the end. False where there is none.
+fn take_visibility(words: &mut Vec<&str>) -> bool {
+    let start = match words.last() {
+        Some(&"pub") => Some(words.len() - 1),
+        Some(&")") => words.iter().rposition(|word| *word == "(").and_then(|open| open.checked_sub(1)),
+        _ => None,
+    };
+    match start.filter(|start| words[*start] == "pub") {
+        Some(start) => {
+            words.truncate(start);
+            true
+        }
+        None => false,
+    }
 }
 
 /// A path from the root of the crate on; `None` for one of another crate.

@@ -318,6 +318,21 @@ fn crates_are_named_only_where_they_belong() {
     }
 }
 
+/// Where the two databases take different ways to one result, and not only different words.
+const ASK_WHICH_DATABASE: &[&str] = &["db/dialect.rs", "store/vault/grants.rs"];
+
+#[test]
+fn only_the_dialect_knows_which_database_it_is() {
+    for source in sources() {
+        let asks = source.code.contains("is_pg()");
+        assert!(
+            !asks || source.is_in(ASK_WHICH_DATABASE),
+            "{}: what differs between the databases gets a name in db/dialect.rs",
+            source.path
+        );
+    }
+}
+
 #[test]
 fn no_file_is_longer_than_a_person_reads() {
     let sources = sources().into_iter().map(|source| (format!("src/{}", source.path), source.text));

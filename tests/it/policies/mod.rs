@@ -84,7 +84,7 @@ impl Place {
         if vhost != "/" {
             operator.add_vhost();
         }
-        let broker = Broker::Rabbit(Rabbit::new(RabbitOptions {
+        let broker = Broker::new(Rabbit::new(RabbitOptions {
             url: url.clone(),
             topology: topology.clone(),
             heartbeat: 10,

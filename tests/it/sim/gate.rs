@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use batchshare::db::{DbError, Faults};
+use batchshare::db::{CallHook, DbError};
 use diesel::result::{DatabaseErrorKind, Error};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
@@ -52,12 +52,12 @@ impl Gate {
     }
 }
 
-impl Faults for Gate {
-    fn before(&self, writing: bool) -> BoxFuture<'_, Result<(), DbError>> {
+impl CallHook for Gate {
+    fn before_call(&self, writing: bool) -> BoxFuture<'_, Result<(), DbError>> {
         Box::pin(self.pass(writing))
     }
 
-    fn after(&self) -> BoxFuture<'_, Result<(), DbError>> {
+    fn after_write(&self) -> BoxFuture<'_, Result<(), DbError>> {
         let lost = std::mem::take(&mut *self.answer_lost.lock().expect("a lock"));
         Box::pin(std::future::ready(if lost { Err(answer_lost()) } else { Ok(()) }))
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use batchshare::broker::{Broker, Delivery, Embedded, Exchange, Outgoing, Queue};
-use batchshare::consume::take::Taken;
+use batchshare::consume::Deliveries;
 use batchshare::db::{Clock, Db, Target};
 use batchshare::domain::Limits;
 use batchshare::relay::{Relay, RelayOptions};
@@ -187,9 +187,9 @@ impl Site {
         let about: String = messages.iter().map(|held| format!(" (message {})", held.row)).collect();
         self.say(|| format!("{name}{about} starts"));
         let (says, heard) = mpsc::unbounded_channel();
-        let db = self.db.with_faults(Gate::new(says.clone()));
+        let db = self.db.with_hook(Gate::new(says.clone()));
         let store = Store::with_relay(db.clone(), self.processes[process].committed.clone(), LEASE);
-        let broker = Broker::Embedded(Embedded::new(db));
+        let broker = Broker::new(Embedded::new(db));
         let worker = Worker::new(store.clone(), broker.clone(), self.worker_options(), self.stop.clone());
         let work = work(Parts { store, broker, worker });
         let handle = tokio::spawn(async move {
@@ -328,7 +328,7 @@ impl Site {
             held.push(of);
             taken.push(delivery);
         }
-        let taken: Taken = taken.into();
+        let taken: Deliveries = taken.into();
         let forgives = self.options.mistake == Some(Mistake::ReportsTheBadOneAsDone) && taken.len() > 1;
         self.start(process, queue.suffix(), held, move |parts| async move {
             let handled = match queue {
@@ -436,7 +436,7 @@ impl Site {
             headers: Vec::new(),
             body,
         };
-        for answer in Broker::Embedded(Embedded::new(self.db.clone())).publish(&[message]).await {
+        for answer in Broker::new(Embedded::new(self.db.clone())).publish(&[message]).await {
             answer.expect("published");
         }
     }

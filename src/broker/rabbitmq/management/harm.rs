@@ -1,26 +1,29 @@
-//! What a policy does to messages that were confirmed. Pure: from what RabbitMQ says of a queue to what it means.
+//! What a policy does to messages that were confirmed. This is pure code: from what RabbitMQ says about a queue to
+//! what that means.
 //!
-//! The rules are those of a quorum queue (rabbit_quorum_queue.erl, the same from 3.10 to 4): of times and lengths the smaller
-//! one counts, of a policy and an argument; an overflow of a policy wins over the argument; where dead letters go is the argument's.
+//! The rules are those of a quorum queue (rabbit_quorum_queue.erl, the same from 3.10 to 4). Of two times or lengths,
+//! one in a policy and one in an argument, the smaller one counts. The overflow of a policy wins over the argument.
+//! The argument decides where dead letters go.
 
 use serde_json::{Map, Value};
 
-use crate::broker::Queue;
+use crate::broker::topology::Queue;
 
-/// One way in which messages go that nobody has worked on. The numbers are the policy's.
+/// One way in which messages disappear that nobody has worked on. The numbers are those of the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Harm {
-    /// A message that waits longer, in milliseconds, is taken out.
+    /// A message that waits longer than this, in milliseconds, is taken out.
     MessageTtl(i64),
-    /// The queue itself is deleted when nobody has used it for so many milliseconds.
+    /// The queue itself is deleted if nobody has used it for so many milliseconds.
     Expires(i64),
-    /// Of more messages the oldest are taken out.
+    /// If more messages than this wait, the oldest are taken out.
     MaxLength(i64),
-    /// Of more bytes the oldest are taken out.
+    /// If more bytes than this wait, the oldest messages are taken out.
     MaxLengthBytes(i64),
     /// The dead letters of the queue are sent without a confirm.
     Overflow,
-    /// A message that came back so often is taken out; and how often it may by our own argument.
+    /// A message that came back so often is taken out. The second number is how often it may come back by our own
+    /// argument.
     DeliveryLimit(i64, i32),
 }
 
@@ -41,7 +44,7 @@ impl Harm {
     pub(super) fn all(queue: Queue, definition: &Map<String, Value>) -> Vec<Self> {
         let number = |key: &str| definition.get(key).and_then(Value::as_i64);
         let overflow = definition.get("overflow").and_then(Value::as_str);
-        // Every queue but that of the dead letters is declared with it.
+        // Every queue except that of the dead letters is declared with it.
         let refuses = overflow.map_or(queue.dead_letters(), |overflow| overflow == "reject-publish");
         let drops = |key: &str| number(key).filter(|_| !refuses);
         let is_sooner = |limit: &i64| (0..i64::from(queue.delivery_limit())).contains(limit);
@@ -58,7 +61,7 @@ impl Harm {
         found.into_iter().flatten().collect()
     }
 
-    /// What it does, as a sentence without its end.
+    /// What it does, as a sentence without its full stop.
     pub(super) fn text(self, queue: Queue) -> String {
         let becomes = if queue.dead_letters() {
             "becomes a dead letter and is not worked on"

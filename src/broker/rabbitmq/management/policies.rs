@@ -1,7 +1,7 @@
-//! Which policies of RabbitMQ take messages of ours away that were confirmed.
+//! Finds the policies of RabbitMQ that take away messages of ours that were confirmed.
 //!
-//! Only RabbitMQ can tell which of its policies applies to a queue: the patterns, the priorities and what operators
-//! lay over it are its own. So each queue is asked for, and what it says is effective counts.
+//! Only RabbitMQ can tell which of its policies applies to a queue, because it alone knows the patterns, the
+//! priorities and the policies of operators. So we ask about each queue, and what RabbitMQ calls effective counts.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::harm::Harm;
-use super::{Api, ManagementError};
+use crate::broker::rabbitmq::management::api::{Api, ManagementError};
+use crate::broker::rabbitmq::management::harm::Harm;
 use crate::broker::rabbitmq::place::Places;
-use crate::broker::{Queue, Topology};
+use crate::broker::topology::{Queue, Topology};
 
-/// For all queues together.
+/// The time for all queues together.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Characters of a policy's name that are told.
+/// So many characters of a policy's name are shown.
 const LONGEST_NAME: usize = 200;
 
 /// A policy by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     Policy(String),
-    /// One that only administrators can set; RabbitMQ lays it over the other.
+    /// A policy that only administrators can set. RabbitMQ lays it over the other one.
     Operator(String),
 }
 
@@ -34,7 +34,7 @@ impl Source {
         }
     }
 
-    /// The name as it is told: not longer than a line of a log should be.
+    /// The name as it is shown, which is not longer than a line of a log should be.
     #[must_use]
     pub fn short_name(&self) -> String {
         self.name().chars().take(LONGEST_NAME).collect()
@@ -48,7 +48,7 @@ impl Source {
         }
     }
 
-    /// Of what the API has the policies.
+    /// The resource under which the API has these policies.
     fn resource(&self) -> &'static str {
         match self {
             Self::Policy(_) => "policies",
@@ -68,13 +68,13 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// The policy's keys that do it, with commas between them.
+    /// The keys of the policy that take messages out, with commas between them.
     #[must_use]
     pub fn keys(&self) -> String {
         self.harms.iter().map(|harm| harm.key()).collect::<Vec<_>>().join(", ")
     }
 
-    /// What they do, and what to do about it. Without names: those are others' to choose.
+    /// What the keys do, and what to do about it. The text has no names, since others choose those.
     #[must_use]
     pub fn text(&self) -> String {
         let does: Vec<String> = self.harms.iter().map(|harm| harm.text(self.queue)).collect();
@@ -90,8 +90,8 @@ impl Finding {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Look {
     pub findings: Vec<Finding>,
-    /// Queues of which RabbitMQ does not say it yet: they are not there, or new. It takes up to ten seconds to tell what
-    /// applies to a queue, and never does where its statistics are off.
+    /// The queues about which RabbitMQ does not tell yet: they are not there, or new. It takes up to ten seconds to
+    /// tell what applies to a queue, and it never tells if its statistics are off.
     pub unknown: Vec<Queue>,
 }
 
@@ -106,7 +106,7 @@ impl Policies {
     /// For the queues of `topology` in the virtual host of `broker_url`. Nothing is connected yet.
     ///
     /// # Errors
-    /// Where one of the URLs cannot be read.
+    /// One of the URLs cannot be read.
     pub fn new(
         management_url: &Url,
         broker_url: &str,
@@ -137,7 +137,7 @@ impl Policies {
         tokio::time::timeout(DEADLINE, all).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// None where it is not known.
+    /// What was found for one queue; `None` if RabbitMQ does not tell yet.
     async fn queue(&self, queue: Queue) -> Result<Option<Vec<Finding>>, ManagementError> {
         let queue_name = self.topology.queue(queue);
         let columns = "?columns=policy,operator_policy,effective_policy_definition";
@@ -153,7 +153,7 @@ impl Policies {
         Ok(Some(shares.into_iter().map(finding).collect()))
     }
 
-    /// Which of several policies has which key. A definition that may not be read is taken to have all of them.
+    /// Which of several policies has which key. If a definition may not be read, it is assumed to have all of them.
     async fn shared_out(
         &self,
         sources: Vec<Source>,
@@ -177,14 +177,14 @@ impl Policies {
     }
 }
 
-/// The effective definition of a queue's policies, and which they are. None where RabbitMQ does not say.
+/// The effective definition of a queue's policies, and which policies they are. `None` if RabbitMQ does not tell.
 fn applied(queue: &Value) -> Option<(Map<String, Value>, Vec<Source>)> {
     let definition = queue.get("effective_policy_definition")?;
     let named = |key: &str| -> Option<String> {
         queue.get(key)?.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
     };
     let sources = [named("policy").map(Source::Policy), named("operator_policy").map(Source::Operator)];
-    // Some versions say [] where there is none.
+    // Some versions say [] if there is none.
     let definition = definition.as_object().cloned().unwrap_or_default();
     Some((definition, sources.into_iter().flatten().collect()))
 }

@@ -1,4 +1,4 @@
-//! A stream of ours, with or without TLS, as hyper wants one.
+//! Makes a stream of ours, with or without TLS, into one that hyper can use.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use futures_io::{AsyncRead as _, AsyncWrite as _};
 use hyper::rt::ReadBufCursor;
 use lapin::AsyncTcpStream;
 
-/// Bytes that are read at once.
+/// So many bytes are read at a time.
 const PART: usize = 4096;
 
 pub(super) struct HttpStream(pub(super) AsyncTcpStream<<Tokio as Reactor>::TcpStream>);

@@ -1,42 +1,44 @@
-//! What a publisher may write and lapin's parser calls invalid, made valid.
+//! Makes valid what a publisher may write and lapin's parser calls invalid.
 //!
-//! RabbitMQ passes a message's properties and headers on as they came. lapin ends the connection on a text
-//! that is not UTF-8, on a frame over the size agreed, and runs out of stack on tables in tables in tables; and
-//! all queues share the connection. So here each frame with such texts is looked through, and what the parser would
-//! refuse is replaced, in place: a frame never grows.
+//! RabbitMQ passes the properties and headers of a message on as they came. lapin ends the connection over a text
+//! that is not UTF-8, or a frame that is larger than agreed, and tables in tables in tables overflow its stack; and
+//! all queues share the connection. So each frame with such texts is looked through here, and what the parser would
+//! refuse is replaced in place: a frame never grows.
 //!
-//! - A byte that is no UTF-8 becomes `?`: in properties, names of headers, routing key and exchange.
+//! - A byte that is not UTF-8 becomes `?`, in properties, names of headers, routing key and exchange.
 //! - A table or array that is too deep, has too many values, or cannot be read, becomes a value of bytes (`x`).
-//! - Headers of which there are too many, or that make the frame too large, are left out; what RabbitMQ itself
-//!   wrote about a dead letter, and what we write, comes first.
-//! - Of a name that stands twice in a table, RabbitMQ reads the first and lapin keeps the last: what RabbitMQ wrote
-//!   about a death would be hidden behind what the publisher wrote. The later ones are left out or renamed.
+//! - Headers are left out if there are too many, or if they make the frame too large. What RabbitMQ itself wrote about
+//!   a dead letter, and what we write, stays before all others.
+//! - Of a name that is twice in a table, RabbitMQ reads the first and lapin keeps the last: what a publisher wrote would
+//!   hide what RabbitMQ wrote about a death. So the later ones are left out or renamed.
 
 mod twice;
 
-/// Tables within tables: a sender's own headers have one or two, RabbitMQ's `x-death` two.
+/// How deep tables within tables may be: a sender's own headers have one or two levels, and RabbitMQ's `x-death` has
+/// two.
 const DEPTH: u8 = 8;
-/// Values in the headers of one message. lapin needs about 100 bytes for each, and holds many messages.
+/// So many values may be in the headers of one message. lapin needs about 100 bytes for each, and holds many
+/// messages.
 const VALUES: usize = 512;
-/// Bytes of a header that stays where the frame is over its size.
+/// A header of at most so many bytes stays in a frame that is too large.
 const SMALL: usize = 2048;
-/// What stays if there are too many headers.
+/// The headers that stay if there are too many.
 const OURS: [&[u8]; 4] = [b"x-death", b"x-first-death-", b"x-batchshare-", b"traceparent"];
 
-/// Bytes of a content header before its properties: class, weight, the body's size, the flags.
+/// So many bytes of a content header come before its properties: class, weight, size of the body, flags.
 const FIXED: usize = 14;
 const FLAGS: usize = 12;
 
-/// What became of a payload.
+/// How a payload was mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// Bytes that are left of it.
+    /// So many bytes are left of it.
     pub(super) len: usize,
     pub(super) mended: bool,
 }
 
-/// Mends the payload of a content header, so that it has `most` bytes at most (which must be 4,000 or more) and
-/// lapin can read it. A payload too short to tell the body's size is left as it is: no server sends one.
+/// Mends the payload of a content header, so that lapin can read it and it has `most` bytes at most (`most` must be
+/// 4,000 or more). A payload that is too short to tell the size of the body is left as it is: no server sends one.
 pub(super) fn content_header(payload: &mut [u8], most: usize) -> Outcome {
     let whole = payload.len();
     if whole < FIXED {
@@ -51,7 +53,7 @@ pub(super) fn content_header(payload: &mut [u8], most: usize) -> Outcome {
     outcome
 }
 
-/// Mends the properties; of the headers only those stay that have `largest` bytes at most.
+/// Mends the properties. Only the headers that have `largest` bytes at most stay.
 fn properties(payload: &mut [u8], largest: usize) -> Outcome {
     let mut len = payload.len();
     let mut mended = false;
@@ -59,14 +61,14 @@ fn properties(payload: &mut [u8], largest: usize) -> Outcome {
     let mut at = FIXED;
     for bit in (2..16_u32).rev().filter(|bit| flags & (1 << bit) != 0) {
         let end = match bit {
-            // Delivery mode and priority; the timestamp.
+            // These are delivery mode and priority, and the timestamp.
             12 | 11 => at + 1,
             6 => at + 8,
             13 => {
                 let Some(end) = long_end(&payload[..len], at) else { return without(payload) };
                 let table = headers(&mut payload[at + 4..end], largest);
                 mended |= table.mended;
-                // In 32 bits, since it is no more than it was.
+                // The length fits 32 bits, since it is no more than it was.
                 let size = u32::try_from(table.len).unwrap_or(0);
                 payload[at..at + 4].copy_from_slice(&size.to_be_bytes());
                 payload.copy_within(end..len, at + 4 + table.len);
@@ -84,7 +86,7 @@ fn properties(payload: &mut [u8], largest: usize) -> Outcome {
         }
         at = end;
     }
-    // Two bits are of no property, and what follows the last one is of nobody.
+    // Two bits belong to no property, and what follows the last property belongs to nobody.
     if flags & 3 != 0 || at < len {
         payload[FLAGS + 1] &= !3;
         mended = true;
@@ -92,7 +94,7 @@ fn properties(payload: &mut [u8], largest: usize) -> Outcome {
     Outcome { len: at, mended }
 }
 
-/// The content header without any property, where they cannot be told apart.
+/// The content header without any property, for properties that cannot be told apart.
 fn without(payload: &mut [u8]) -> Outcome {
     payload[FLAGS..FIXED].fill(0);
     Outcome { len: FIXED, mended: true }
@@ -123,20 +125,20 @@ fn headers(table: &mut [u8], largest: usize) -> Outcome {
         read = end;
     }
     let once = twice::left_out(&mut table[..write], entries);
-    // What could not be read is left out, and all that follows it.
+    // What could not be read is left out, with all that follows it.
     Outcome { len: once, mended: mended || once < write || read < table.len() }
 }
 
 /// Walks over the values of a table.
 struct Values<'a> {
     bytes: &'a mut [u8],
-    /// Values that there may still be within tables and arrays.
+    /// So many more values may be within tables and arrays.
     budget: &'a mut usize,
     mended: bool,
 }
 
 impl Values<'_> {
-    /// Where the value ends whose type stands at `at`; nothing where that cannot be told.
+    /// Where the value ends whose type is at `at`; `None` if that cannot be told.
     fn value(&mut self, at: usize, depth: u8) -> Option<usize> {
         let start = at + 1;
         let end = match *self.bytes.get(at)? {
@@ -151,7 +153,7 @@ impl Values<'_> {
                 let end = long_end(self.bytes, start)?;
                 let before = *self.budget;
                 if depth == DEPTH || !self.within(start + 4, end, kind == b'F', depth + 1) {
-                    // The same length and then bytes, which nobody looks into.
+                    // It becomes a value of bytes of the same length, which nobody looks into.
                     self.bytes[at] = b'x';
                     self.mended = true;
                     *self.budget = before;
@@ -163,7 +165,7 @@ impl Values<'_> {
         (end <= self.bytes.len()).then_some(end)
     }
 
-    /// Whether a table or array can be read whole, and by lapin as by RabbitMQ.
+    /// Whether both lapin and RabbitMQ can read a table or array whole.
     fn within(&mut self, from: usize, to: usize, named: bool, depth: u8) -> bool {
         let mut at = from;
         let mut names = Vec::new();
@@ -189,13 +191,13 @@ impl Values<'_> {
     }
 }
 
-/// Mends the texts of a method that tells of a message: where it comes from is its publisher's to choose, too (with
-/// the header `CC`, a routing key need not be one that leads to our queue).
+/// Mends the texts of a method that tells of a message. Its publisher chooses where it says that it comes from, too:
+/// with the header `CC`, a routing key need not be one that leads to our queue.
 pub(super) fn method(payload: &mut [u8]) -> bool {
     let (fixed, texts): (&[usize], usize) = match payload {
-        // basic.return: a code; a reason, the exchange and the key.
+        // basic.return has a code, then a reason, the exchange and the key.
         [0, 60, 0, 50, ..] => (&[6], 3),
-        // basic.deliver: the consumer; a tag and a bit; the exchange and the key.
+        // basic.deliver has the consumer, then a tag and a bit, then the exchange and the key.
         [0, 60, 0, 60, ..] => (&[4, 9], 2),
         _ => return false,
     };
@@ -213,13 +215,13 @@ pub(super) fn method(payload: &mut [u8]) -> bool {
     mended
 }
 
-/// Where a short string at `at` ends: its length is one byte.
+/// Where a short string at `at` ends. Its first byte is its length.
 fn short_end(bytes: &[u8], at: usize) -> Option<usize> {
     let end = at + 1 + usize::from(*bytes.get(at)?);
     (end <= bytes.len()).then_some(end)
 }
 
-/// Where bytes with their length in four before them end.
+/// Where bytes end whose length is in the four bytes before them.
 fn long_end(bytes: &[u8], at: usize) -> Option<usize> {
     let size = bytes.get(at..at.checked_add(4)?)?;
     let size = u32::from_be_bytes([size[0], size[1], size[2], size[3]]);
@@ -227,7 +229,7 @@ fn long_end(bytes: &[u8], at: usize) -> Option<usize> {
     (end <= bytes.len()).then_some(end)
 }
 
-/// Replaces what is no UTF-8, byte by byte. Whether there was any.
+/// Replaces what is not UTF-8, byte by byte. Returns whether there was any.
 fn text(bytes: &mut [u8]) -> bool {
     let mut from = 0;
     let mut mended = false;

@@ -1,15 +1,15 @@
-//! Names that stand twice in one table: RabbitMQ reads the first, lapin keeps the last.
+//! Names that are twice in one table: RabbitMQ reads the first, and lapin keeps the last.
 
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// What a new name is made of before its number.
+/// A new name is made of this character, and its number behind it.
 const FILLER: u8 = b'?';
-/// The printable characters, from `!` on.
+/// The digits of that number: the printable characters, from `!` on.
 const DIGITS: std::ops::RangeInclusive<u8> = b'!'..=b'~';
 
-/// Leaves out each entry of a table whose name, its length before it, came before. `entries` are the names in their
-/// order; an entry ends where the next begins. The bytes that are left.
+/// Leaves out each entry of a table whose name, with its length in front, came before. `entries` are the names in
+/// their order; an entry ends where the next one begins. Returns the bytes that are left.
 pub(super) fn left_out(table: &mut [u8], entries: Vec<Range<usize>>) -> usize {
     let mut later = later_ones(table, &entries);
     if later.is_empty() {
@@ -27,15 +27,16 @@ pub(super) fn left_out(table: &mut [u8], entries: Vec<Range<usize>>) -> usize {
     write
 }
 
-/// Gives each name of a table that came before another one of the same length, which no name of the table has. Whether
-/// there was any; nothing where there is no other name (of no byte, or too many of one).
+/// Gives each name of a table that came before another name of the same length, which no name of the table has.
+/// Returns whether there was any, and `None` if there is no other name, because it has no byte or there are too many
+/// of one.
 pub(super) fn renamed(bytes: &mut [u8], names: Vec<Range<usize>>) -> Option<bool> {
     let later = later_ones(bytes, &names);
     if later.is_empty() {
         return Some(false);
     }
     let taken: HashSet<Vec<u8>> = names.iter().map(|name| bytes[name.clone()].to_vec()).collect();
-    // They come by their length, so that counting on gives each a name of its own.
+    // They are ordered by their length, so that counting on gives each a name of its own.
     let (mut length, mut count) = (0, 0);
     for number in later {
         let name = &mut bytes[names[number].clone()];
@@ -53,7 +54,7 @@ pub(super) fn renamed(bytes: &mut [u8], names: Vec<Range<usize>>) -> Option<bool
     Some(true)
 }
 
-/// Numbers of the names that came before, those of one length together.
+/// The numbers of the names that came before. Those of one length are together.
 fn later_ones(bytes: &[u8], names: &[Range<usize>]) -> Vec<usize> {
     if names.len() < 2 {
         return Vec::new();
@@ -64,7 +65,7 @@ fn later_ones(bytes: &[u8], names: &[Range<usize>]) -> Vec<usize> {
     order.windows(2).filter(|pair| name(pair[0]) == name(pair[1])).map(|pair| pair[1]).collect()
 }
 
-/// Writes a number at the end of a name of fillers. Nothing where it has no room.
+/// Writes a number at the end of a name of fillers. `None` if there is no room for it.
 fn fill(name: &mut [u8], number: usize) -> Option<()> {
     let base = DIGITS.len();
     let mut rest = number;

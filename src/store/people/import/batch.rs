@@ -148,7 +148,7 @@ impl Batch {
         let lines = |id: &i64| self.secret_lines.get(id).copied().unwrap_or_default();
 
         take_unique(conn, "secrets", "identifier", &from, &rows, &lines, &mut open.identifiers)?;
-        let sealed = if conn.is_pg() { "decode(r.sealed, 'hex')" } else { "unhex(r.sealed)" };
+        let sealed = conn.bytes_of("r.sealed");
         // Value and key id are kept or replaced together: a line gives both or neither.
         let insert = format!(
             "INSERT INTO secrets (id, owner_id, name, url, client_id, client_secret, client_secret_key, \

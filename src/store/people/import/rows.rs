@@ -155,14 +155,7 @@ pub(in crate::store) fn json<T: Serialize>(rows: &[T]) -> Result<String, DbError
 
 /// The JSON array bound as `$1`, as a table `r`.
 pub(in crate::store) fn rows_of(conn: &Conn, columns: &[(&str, &str)]) -> String {
-    if conn.is_pg() {
-        let typed: Vec<String> = columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
-        format!("json_to_recordset(CAST($1 AS json)) AS r({})", typed.join(", "))
-    } else {
-        let parts: Vec<String> =
-            columns.iter().map(|(name, _)| format!("value ->> '{name}' AS {name}")).collect();
-        format!("(SELECT {} FROM json_each($1)) AS r", parts.join(", "))
-    }
+    conn.each_object("$1", columns)
 }
 
 pub(in crate::store) fn names(columns: &[(&str, &str)], before: &str) -> String {

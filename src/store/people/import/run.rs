@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::io::BufRead;
 
-use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::BigInt;
 use diesel::{RunQueryDsl, sql_query};
 
@@ -75,7 +74,7 @@ impl Store {
 
 #[derive(diesel::QueryableByName)]
 struct AnyId {
-    #[diesel(sql_type = BigInt)]
+    #[diesel(sql_type = BigInt, column_name = id)]
     _id: i64,
 }
 
@@ -87,14 +86,7 @@ fn is_empty(conn: &mut Conn) -> Result<bool, DbError> {
 /// Two imports would wait for each other's rows in different orders: the second waits for the first.
 /// On SQLite, write transactions are alone anyway.
 fn take_turns(conn: &mut Conn) -> Result<(), DbError> {
-    if conn.is_pg() {
-        conn.batch_execute(
-            // The second: whoever writes the lines may be slow (a pipe), and the transaction is idle
-            // meanwhile.
-            "SELECT pg_advisory_xact_lock(7220231); SET LOCAL idle_in_transaction_session_timeout = 0",
-        )?;
-    }
-    Ok(())
+    conn.lock_number_unhurried(7_220_231)
 }
 
 fn run(

@@ -4,18 +4,16 @@
 //! broker itself: a job is a row and a message in the outbox. Answers show a client secret in one
 //! place only, `api::secrets::client_secret`.
 
-mod access_log;
 mod api;
 mod auth;
-mod guard;
-mod health;
+mod layers;
 mod limits;
-mod metrics;
 mod page;
+mod probes;
 mod problem;
 mod serving;
-mod starting;
 pub mod stream;
+mod updates;
 
 use std::sync::Arc;
 
@@ -26,18 +24,18 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 
 pub use auth::{Auth, ProxyAuth};
-pub use guard::HostList;
-pub use health::worker_health;
+pub use layers::guard::HostList;
 pub use limits::growth::Hourly;
+pub use probes::health::worker_health;
+pub use probes::startup::{Stage, Startup};
 pub use serving::Serving;
-pub use starting::{Stage, Startup};
-pub use stream::hearing::{Hearing, Update, Updates};
+pub use updates::hearing::{Hearing, Update, Updates};
 
 use crate::domain::Limits;
 use crate::shutdown::Stop;
 use crate::store::Store;
 use crate::vault::VaultKey;
-use access_log::Refusals;
+use layers::access_log::Refusals;
 use limits::growth::Growth;
 use limits::turns::Turns;
 
@@ -128,20 +126,21 @@ pub fn router(state: GatewayState) -> Router {
     if state.auth.is_demo() {
         api = api.route("/demo/people", get(api::me::people)).route("/demo/me", put(api::me::choose));
     }
-    let scrape = metrics::Scrape::new(state.store.clone(), Arc::clone(&state.broker), state.startup.clone());
+    let scrape =
+        probes::scrape::Scrape::new(state.store.clone(), Arc::clone(&state.broker), state.startup.clone());
     Router::new()
         .nest("/api/v1", api)
         .route("/", get(page::index))
         .route("/assets/{*path}", get(page::asset))
         .route("/metrics", get(move || scrape.clone().answer()))
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
+        .route("/healthz", get(probes::health::live))
+        .route("/readyz", get(probes::health::ready))
         .fallback(async || problem::Problem::not_found())
         .method_not_allowed_fallback(async || problem::Problem::method_not_allowed())
-        .layer(from_fn_with_state(state.clone(), starting::gate))
-        .layer(from_fn_with_state(state.clone(), guard::guard))
-        .layer(from_fn_with_state(state.clone(), metrics::measure))
-        .layer(from_fn_with_state(state.clone(), access_log::log))
+        .layer(from_fn_with_state(state.clone(), probes::startup::gate))
+        .layer(from_fn_with_state(state.clone(), layers::guard::guard))
+        .layer(from_fn_with_state(state.clone(), probes::scrape::measure))
+        .layer(from_fn_with_state(state.clone(), layers::access_log::log))
         .with_state(state)
 }
 

@@ -28,8 +28,8 @@ use crate::gateway::api::notices::notice_json;
 use crate::gateway::auth::Me;
 use crate::gateway::problem::Problem;
 use crate::gateway::serving::Caller;
-use crate::gateway::stream::hearing::Subscription;
-use crate::gateway::stream::hub::{Hub, Told, Wanted};
+use crate::gateway::updates::hearing::Subscription;
+use crate::gateway::updates::hub::{Hub, Told, Wanted};
 use crate::shutdown::Stop;
 use crate::store::{Person, SignIn};
 

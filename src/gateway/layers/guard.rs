@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::gateway::GatewayState;
-use crate::gateway::health::is_probe;
+use crate::gateway::probes::health::is_probe;
 use crate::gateway::problem::Problem;
 
 /// The names under which this server answers.

@@ -11,21 +11,21 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::gateway::metrics::Scrape;
+use crate::gateway::probes::scrape::Scrape;
 use crate::gateway::{BrokerCheck, GatewayState, Stage, Startup};
 use crate::store::Store;
 
 /// Shorter than the patience of whoever asks.
-pub(super) const DEADLINE: Duration = Duration::from_secs(3);
+pub(in crate::gateway) const DEADLINE: Duration = Duration::from_secs(3);
 
 /// The process runs and answers.
-pub(super) async fn live() -> Json<Value> {
+pub(in crate::gateway) async fn live() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
 /// Ready while the database answers. A missing broker is said and is no reason to turn requests
 /// away: jobs wait in the outbox.
-pub(super) async fn ready(State(state): State<GatewayState>) -> Response {
+pub(in crate::gateway) async fn ready(State(state): State<GatewayState>) -> Response {
     answer(
         &state.startup,
         look(&state.store, &state.broker).await,
@@ -50,13 +50,13 @@ pub fn worker_health(store: Store, broker: BrokerCheck, startup: Startup) -> Rou
 
 /// Whether a request is a supervisor's: it is answered whatever name it has for us, and during the start.
 /// A container is asked by its address, which no list of names can have.
-pub(super) fn is_probe(request: &Request) -> bool {
+pub(in crate::gateway) fn is_probe(request: &Request) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
         && ["/healthz", "/readyz", "/metrics"].contains(&request.uri().path())
 }
 
 /// Whether database and broker answer.
-pub(super) async fn look(store: &Store, broker: &BrokerCheck) -> (bool, bool) {
+pub(in crate::gateway) async fn look(store: &Store, broker: &BrokerCheck) -> (bool, bool) {
     let database = timeout(DEADLINE, async {
         store.db().ping().await?;
         store.takes_writes().await

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::db::Connections;
 use crate::domain::{DeadReason, DeadState, JobState};
-use crate::gateway::health::{DEADLINE, look};
+use crate::gateway::probes::health::{DEADLINE, look};
 use crate::gateway::{BrokerCheck, GatewayState, Startup};
 use crate::store::{Figures, Store};
 use crate::telemetry::metrics;
@@ -24,7 +24,7 @@ const FRESH: Duration = Duration::from_secs(5);
 
 /// Answers scrapes. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Scrape(Arc<Inner>);
+pub(in crate::gateway) struct Scrape(Arc<Inner>);
 
 struct Inner {
     store: Store,
@@ -37,12 +37,12 @@ struct Inner {
 }
 
 impl Scrape {
-    pub(super) fn new(store: Store, broker: BrokerCheck, startup: Startup) -> Self {
+    pub(in crate::gateway) fn new(store: Store, broker: BrokerCheck, startup: Startup) -> Self {
         Self(Arc::new(Inner { store, broker, startup, last: Mutex::default() }))
     }
 
     /// The whole text. Without the database, its numbers are left out.
-    pub(super) async fn answer(self) -> impl IntoResponse {
+    pub(in crate::gateway) async fn answer(self) -> impl IntoResponse {
         let Inner { store, broker, startup, .. } = &*self.0;
         let (database_up, broker_up) = look(store, broker).await;
         let figures = if database_up && startup.is_over() { self.figures().await } else { None };
@@ -140,7 +140,11 @@ fn connections(text: &mut Text, connections: Connections) {
 }
 
 /// The layer that times every request, by the pattern of its route.
-pub(super) async fn measure(State(state): State<GatewayState>, request: Request, next: Next) -> Response {
+pub(in crate::gateway) async fn measure(
+    State(state): State<GatewayState>,
+    request: Request,
+    next: Next,
+) -> Response {
     let began = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = known(request.method());

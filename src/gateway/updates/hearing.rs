@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::domain::{JobId, PrincipalId};
-use crate::gateway::stream::hub::{Hub, Told};
+use crate::gateway::updates::hub::{Hub, Told};
 
 /// Something that streams may want to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

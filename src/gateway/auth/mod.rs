@@ -17,7 +17,7 @@ use crate::files;
 use crate::files::Links;
 use crate::gateway::problem::Problem;
 use crate::gateway::serving::Caller;
-use crate::gateway::{GatewayState, access_log as access};
+use crate::gateway::{GatewayState, layers::access_log as access};
 use crate::store::{Person, SignIn};
 
 /// The cookie that the page's chooser sets.

@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::gateway::problem::Problem;
-use crate::gateway::{GatewayState, health};
+use crate::gateway::{GatewayState, probes::health};
 
 /// What a start has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,11 @@ impl Startup {
 }
 
 /// The layer that answers 503 in place of every route but those for supervisors, until the start is over.
-pub(super) async fn gate(State(state): State<GatewayState>, request: Request, next: Next) -> Response {
+pub(in crate::gateway) async fn gate(
+    State(state): State<GatewayState>,
+    request: Request,
+    next: Next,
+) -> Response {
     if state.startup.is_over() || health::is_probe(&request) {
         return next.run(request).await;
     }

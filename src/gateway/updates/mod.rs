@@ -1,4 +1,4 @@
-//! Who is told that something has changed: the people whose event streams are open.
+//! Who is told of a change: the people whose event streams are open. `hearing` knows all of them, and `hub` the streams of one.
 
 pub(super) mod hearing;
 pub(super) mod hub;

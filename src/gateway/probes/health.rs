@@ -1,85 +1,68 @@
-//! For load balancers and supervisors: is it alive, can it serve.
+//! `/healthz` and `/readyz`, for load balancers and supervisors: is the process alive, and can it serve.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode};
+use axum::Json;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use axum::{Json, Router};
-use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use crate::gateway::probes::scrape::Scrape;
-use crate::gateway::{BrokerCheck, GatewayState, Stage, Startup};
+use crate::contract::answer;
+use crate::gateway::probes::look::{BrokerCheck, look};
+use crate::gateway::probes::startup::{Stage, Startup};
 use crate::store::Store;
 
-/// Shorter than the patience of whoever asks.
-pub(in crate::gateway) const DEADLINE: Duration = Duration::from_secs(3);
-
-/// The process runs and answers.
-pub(in crate::gateway) async fn live() -> Json<Value> {
-    Json(json!({"status": "ok"}))
+/// `GET /healthz`: the process runs and answers.
+pub(in crate::gateway) async fn live() -> Json<answer::Live> {
+    Json(answer::Live { status: "ok" })
 }
 
-/// Ready while the database answers. A missing broker is said and is no reason to turn requests
-/// away: jobs wait in the outbox.
-pub(in crate::gateway) async fn ready(State(state): State<GatewayState>) -> Response {
-    answer(
-        &state.startup,
-        look(&state.store, &state.broker).await,
-        false,
-        &Advice { stuck: Vec::new(), policies: state.store.metrics().policy_queues() },
-    )
+/// What a process cannot do without.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::gateway) enum Needs {
+    /// A gateway takes requests while the broker is away, because jobs wait in the outbox.
+    Database,
+    /// A worker needs both servers.
+    DatabaseAndBroker,
 }
 
-/// `/healthz`, `/readyz` and `/metrics` of a worker, which needs both servers.
-pub fn worker_health(store: Store, broker: BrokerCheck, startup: Startup) -> Router {
-    let scrape = Scrape::new(store.clone(), Arc::clone(&broker), startup.clone());
-    let ready = async move || {
-        let metrics = store.metrics();
-        let advice = Advice { stuck: metrics.stuck_queues(), policies: metrics.policy_queues() };
-        answer(&startup, look(&store, &broker).await, true, &advice)
-    };
-    Router::new()
-        .route("/healthz", get(live))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(move || scrape.clone().answer()))
+/// What `/readyz` looks at. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::gateway) struct Readiness {
+    pub(in crate::gateway) store: Store,
+    pub(in crate::gateway) broker: BrokerCheck,
+    pub(in crate::gateway) startup: Startup,
+    pub(in crate::gateway) needs: Needs,
 }
 
-/// Whether a request is a supervisor's: it is answered whatever name it has for us, and during the start.
-/// A container is asked by its address, which no list of names can have.
-pub(in crate::gateway) fn is_probe(request: &Request) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD)
-        && ["/healthz", "/readyz", "/metrics"].contains(&request.uri().path())
+impl Readiness {
+    /// `GET /readyz`: 200 while the process can serve, and 503 otherwise.
+    pub(in crate::gateway) async fn answer(self) -> Response {
+        let metrics = self.store.metrics();
+        // Stuck queues are a worker's business, and a gateway does not report them.
+        let stuck = match self.needs {
+            Needs::Database => Vec::new(),
+            Needs::DatabaseAndBroker => metrics.stuck_queues(),
+        };
+        let advice = Advice { stuck, policies: metrics.policy_queues() };
+        let found = look(&self.store, &self.broker).await;
+        let (code, health) = health(&self.startup, found, self.needs, advice);
+        (code, Json(health)).into_response()
+    }
 }
 
-/// Whether database and broker answer.
-pub(in crate::gateway) async fn look(store: &Store, broker: &BrokerCheck) -> (bool, bool) {
-    let database = timeout(DEADLINE, async {
-        store.db().ping().await?;
-        store.takes_writes().await
-    });
-    let broker = timeout(DEADLINE, broker());
-    let (database, broker) = tokio::join!(database, broker);
-    (matches!(database, Ok(Ok(()))), broker.unwrap_or(false))
-}
-
-/// What a person has to look at, while work goes on.
+/// What a person has to look at. The work goes on meanwhile.
 struct Advice {
-    /// Queues whose dead letters do not come.
+    /// The queues whose dead letters do not arrive.
     stuck: Vec<String>,
-    /// Queues that a policy of the broker takes messages out of.
+    /// The queues out of which a policy of the broker takes messages.
     policies: Vec<String>,
 }
 
-fn answer(
+fn health(
     startup: &Startup,
     (database, broker): (bool, bool),
-    needs_broker: bool,
-    Advice { stuck, policies }: &Advice,
-) -> Response {
+    needs: Needs,
+    Advice { stuck, policies }: Advice,
+) -> (StatusCode, answer::Health) {
+    let needs_broker = needs == Needs::DatabaseAndBroker;
     let missing = if needs_broker { "unavailable" } else { "degraded" };
     let (code, status) = match (database, broker) {
         _ if !startup.is_over() => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
@@ -88,11 +71,6 @@ fn answer(
         (true, false) if !needs_broker => (StatusCode::OK, "degraded"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    let mut body = json!({
-        "status": status,
-        "database": if database { "ok" } else { "unavailable" },
-        "broker": if broker { "ok" } else { missing },
-    });
     let waiting_for = match startup.stage() {
         Stage::Database if database => Some("migrations"),
         Stage::Database => Some("database"),
@@ -100,14 +78,16 @@ fn answer(
         Stage::DemoData => Some("demo data"),
         Stage::Over => None,
     };
-    if !stuck.is_empty() {
-        body["dead_letters"] = json!({"status": "stuck", "queues": stuck});
-    }
-    if !policies.is_empty() {
-        body["policies"] = json!({"status": "take messages", "queues": policies});
-    }
-    if let Some(waiting_for) = waiting_for {
-        body["waiting_for"] = waiting_for.into();
-    }
-    (code, Json(body)).into_response()
+    let dead_letters = (!stuck.is_empty()).then_some(answer::DeadLetters { queues: stuck, status: "stuck" });
+    let policies =
+        (!policies.is_empty()).then_some(answer::Policies { queues: policies, status: "take messages" });
+    let health = answer::Health {
+        broker: if broker { "ok" } else { missing },
+        database: if database { "ok" } else { "unavailable" },
+        dead_letters,
+        policies,
+        status,
+        waiting_for,
+    };
+    (code, health)
 }

@@ -1,28 +1,21 @@
-//! What is answered while the program starts: that it lives, that it cannot serve yet, and what it waits for.
+//! How far the start of the program is.
 //!
-//! The port is answered from the first moment, so that a supervisor can tell a program that waits for its
-//! servers from one that hangs. The real routes stand behind a gate that opens once.
+//! The port is answered from the first moment, so that a supervisor can tell a program that waits for its servers from one that
+//! hangs. Until the start is over, supervisors are answered and nobody else (see `layers::starting`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-
-use crate::gateway::problem::Problem;
-use crate::gateway::{GatewayState, probes::health};
-
-/// What a start has come to.
+/// The stages of a start, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The database is waited for, and brought up to date.
+    /// The program waits for the database, and then brings it up to date.
     Database,
-    /// The broker's first answer is waited for.
+    /// The program waits for the broker's first answer.
     Broker,
-    /// An empty database gets its demo data.
+    /// The program writes the demo data into an empty database.
     DemoData,
-    /// The program serves, with or without its servers.
+    /// The program serves. Its servers may go away and come back from now on.
     Over,
 }
 
@@ -35,7 +28,7 @@ impl Stage {
 pub struct Startup(Arc<AtomicU8>);
 
 impl Startup {
-    /// One that is over: of a program that has nothing to wait for.
+    /// The start of a program that has nothing to wait for.
     #[must_use]
     pub fn over() -> Self {
         let startup = Self::default();
@@ -43,7 +36,7 @@ impl Startup {
         startup
     }
 
-    /// The start has come to this stage.
+    /// Notes that the start has come to this stage.
     pub fn reach(&self, stage: Stage) {
         self.0.store(stage as u8, Ordering::Release);
     }
@@ -57,16 +50,4 @@ impl Startup {
     pub fn is_over(&self) -> bool {
         self.stage() == Stage::Over
     }
-}
-
-/// The layer that answers 503 in place of every route but those for supervisors, until the start is over.
-pub(in crate::gateway) async fn gate(
-    State(state): State<GatewayState>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if state.startup.is_over() || health::is_probe(&request) {
-        return next.run(request).await;
-    }
-    Problem::starting().into_response()
 }

@@ -2,3 +2,4 @@
 
 pub(super) mod events;
 pub mod listener;
+mod teller;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use batchshare::config::Settings;
 use batchshare::gateway;
-use batchshare::gateway::{Auth, GatewayParts, GatewayState, HostList, Hourly, Serving};
+use batchshare::gateway::{Auth, GatewayParts, HostList, Hourly, Serving};
 use batchshare::shutdown;
 use batchshare::shutdown::Stopper;
 use batchshare::store::Store;
@@ -60,7 +60,7 @@ impl App {
         let auth = Auth::from_settings(&settings.auth, address).expect("auth");
         let broker_is_there = Arc::new(AtomicBool::new(true));
         let broker = Arc::clone(&broker_is_there);
-        let state = GatewayState::new(GatewayParts {
+        let parts = GatewayParts {
             store,
             vault: VaultKey::kept_in(&folder.path().join("vault.key")).expect("a key"),
             hosts: HostList::new(&settings.gateway.hosts, auth.is_demo()),
@@ -78,9 +78,9 @@ impl App {
             }),
             startup: batchshare::gateway::Startup::over(),
             updates: batchshare::gateway::Updates::default(),
-        });
+        };
         let (stopper, stop) = shutdown::channel();
-        let server = tokio::spawn(gateway::serve(listener, state, stop));
+        let server = tokio::spawn(gateway::serve(listener, parts, stop));
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(20)))

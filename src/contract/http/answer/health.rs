@@ -16,6 +16,9 @@ pub struct Health {
     /// This member is absent while every queue's dead letters arrive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<DeadLetters>,
+    /// This member is absent while no policy of the broker takes messages out of a queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policies: Option<Policies>,
     pub status: &'static str,
     /// What the start waits for. This member is absent once the start is over.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,6 +28,13 @@ pub struct Health {
 /// The queues whose dead letters do not arrive: a person has to look at the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeadLetters {
+    pub queues: Vec<String>,
+    pub status: &'static str,
+}
+
+/// The queues out of which a policy of the broker takes messages: a person has to change the policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Policies {
     pub queues: Vec<String>,
     pub status: &'static str,
 }

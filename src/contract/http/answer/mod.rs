@@ -16,7 +16,7 @@ mod secret;
 mod stream;
 mod time;
 
-pub use health::{DeadLetters, Health, Live};
+pub use health::{DeadLetters, Health, Live, Policies};
 pub use job::{Counts, Job, Retry};
 pub use notice::Notice;
 pub use page::Page;
@@ -24,6 +24,6 @@ pub use person::{DemoPerson, Me};
 pub use problem::Problem;
 pub use recipient::Recipient;
 pub use rejection::{Rejection, RejectionKind};
-pub use secret::{Grant, NoClientSecret, Owner, Secret, SecretItem};
+pub use secret::{Grant, NoClientSecret, Owner, Secret, SecretItem, Selectable};
 pub use stream::{Beat, Snapshot};
 pub use time::Time;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::contract::http::answer::time::Time;
-use crate::domain::{JobId, Permission, PrincipalId, PrincipalKind, SecretId};
+use crate::domain::{JobId, Permission, PrincipalId, PrincipalKind, RejectReason, SecretId};
 
 /// A secret in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,6 +43,15 @@ pub struct Secret {
     pub tags: Vec<String>,
     pub updated_at: Time,
     pub url: String,
+}
+
+/// A secret in the answer of "select all".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Selectable {
+    pub id: SecretId,
+    /// Why the reader cannot share it; `None` where it is shareable.
+    pub reason: Option<RejectReason>,
+    pub shareable: bool,
 }
 
 /// Whose secret it is.

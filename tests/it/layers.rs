@@ -88,6 +88,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("async_rs", &["broker/rabbitmq/"]),
     ("futures_io", &["broker/rabbitmq/"]),
     ("axum", &["gateway/"]),
+    ("axum_extra", &["gateway/"]),
     ("backoff", &["consume/schedule.rs"]),
     ("chacha20poly1305", &["vault.rs"]),
     ("clap", &["main.rs", "cli/"]),
@@ -97,6 +98,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rustix", &["files/", "gateway/serving/"]),
     ("tokio_postgres", &["db/refusal.rs", "db/tls.rs"]),
     ("toml", &["config/"]),
+    ("tower_http", &["gateway/routes.rs", "gateway/layers/"]),
 ];
 
 /// What no file of the pure modules names.
@@ -173,9 +175,14 @@ fn sources() -> Vec<Source> {
 
 /// The first names of every `crate::…` and `crate::{…}` in a text.
 fn used(code: &str) -> BTreeSet<String> {
+    used_after(code, "crate::")
+}
+
+/// The first names that stand behind this path: `a`, `b` and `c` in `path::a::…` and `path::{b, c::…}`.
+fn used_after(code: &str, path: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
+    for (at, _) in code.match_indices(path) {
+        let rest = &code[at + path.len()..];
         let word = |text: &str| -> String {
             text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
         };
@@ -248,6 +255,60 @@ fn the_map_has_no_circles_and_nothing_that_is_gone() {
         }
         below.insert(module);
     }
+}
+
+/// The rooms of the gateway, each with those that it may use. Like the modules, a room uses only what stands below it.
+const GATEWAY: &[(&str, &[&str])] = &[
+    ("routes", &["api", "layers", "page", "probes", "problem", "serving", "state", "stream"]),
+    ("stream", &["answers", "auth", "problem", "serving", "state", "updates"]),
+    ("api", &["answers", "auth", "limits", "problem", "serving", "state"]),
+    ("state", &["auth", "layers", "limits", "probes", "serving", "updates"]),
+    ("layers", &["auth", "probes", "problem", "serving"]),
+    ("limits", &["auth", "problem", "serving"]),
+    ("auth", &["problem", "serving"]),
+    ("page", &["problem"]),
+    ("probes", &[]),
+    ("answers", &[]),
+    ("updates", &[]),
+    ("serving", &[]),
+    ("problem", &[]),
+];
+
+#[test]
+fn rooms_of_the_gateway_use_only_rooms_below_them() {
+    let mut below: BTreeSet<&str> = BTreeSet::new();
+    let mut used_by: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let Some(rest) = source.path.strip_prefix("gateway/") else { continue };
+        let (room, inner) = rest.split_once('/').unwrap_or((rest.trim_end_matches(".rs"), ""));
+        if room == "mod" {
+            // It declares the rooms and re-exports what other modules use.
+            continue;
+        }
+        let mut names = used_after(&source.code, "crate::gateway::");
+        names.remove(room);
+        used_by.entry(room.to_owned()).or_default().extend(names);
+        // A room's mod.rs may use its files, and then they must not use it.
+        let parents = used_after(&source.code, &format!("crate::gateway::{room}::"));
+        let parents = parents.iter().filter(|name| name.starts_with(char::is_uppercase));
+        if !inner.is_empty() && inner != "mod.rs" {
+            wrong.extend(parents.map(|name| format!("{} names {name} of its own mod.rs", source.path)));
+        }
+    }
+    for (room, allowed) in GATEWAY.iter().rev() {
+        let found = used_by.remove(*room).unwrap_or_else(|| panic!("gateway/{room} is not there"));
+        let expected: BTreeSet<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
+        if found != expected {
+            wrong.push(format!("gateway/{room} uses {found:?}, and the list says {expected:?}"));
+        }
+        for name in *allowed {
+            assert!(below.contains(name), "{room} uses {name}, which does not stand below it");
+        }
+        below.insert(room);
+    }
+    wrong.extend(used_by.keys().map(|room| format!("gateway/{room} is not in the list of rooms")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

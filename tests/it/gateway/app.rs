@@ -22,6 +22,8 @@ pub struct App {
     pub test: TestDb,
     pub address: String,
     pub broker_is_there: Arc<AtomicBool>,
+    /// Whether looking for the broker panics, as a bug would.
+    pub broker_panics: Arc<AtomicBool>,
     agent: ureq::Agent,
     stopper: Stopper,
     server: Option<tokio::task::JoinHandle<()>>,
@@ -60,6 +62,8 @@ impl App {
         let auth = Auth::from_settings(&settings.auth, address).expect("auth");
         let broker_is_there = Arc::new(AtomicBool::new(true));
         let broker = Arc::clone(&broker_is_there);
+        let broker_panics = Arc::new(AtomicBool::new(false));
+        let panics = Arc::clone(&broker_panics);
         let parts = GatewayParts {
             store,
             vault: VaultKey::kept_in(&folder.path().join("vault.key")).expect("a key"),
@@ -73,8 +77,12 @@ impl App {
             serving: Serving::from_settings(&settings.gateway),
             streams_per_person: settings.gateway.streams_per_person,
             broker: Arc::new(move || {
-                let there = broker.load(Ordering::Relaxed);
-                async move { there }.boxed()
+                let (there, panics) = (broker.load(Ordering::Relaxed), panics.load(Ordering::Relaxed));
+                async move {
+                    assert!(!panics, "hunter2 is what a panic may say");
+                    there
+                }
+                .boxed()
             }),
             startup: batchshare::gateway::Startup::over(),
             updates: batchshare::gateway::Updates::default(),
@@ -91,6 +99,7 @@ impl App {
             test,
             address: address.to_string(),
             broker_is_there,
+            broker_panics,
             agent,
             stopper,
             server: Some(server),

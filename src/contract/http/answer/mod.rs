@@ -27,3 +27,6 @@ pub use rejection::{Rejection, RejectionKind};
 pub use secret::{Grant, NoClientSecret, Owner, Secret, SecretItem, Selectable};
 pub use stream::{Beat, Snapshot};
 pub use time::Time;
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,18 @@
 //! HTTP: what the page and programs ask, answered from the store.
 //!
-//! The gateway decides nothing about sharing and sends nothing to the broker: a job is a row and a message in the outbox. One
-//! answer in the whole program shows a client secret, that of `api::secrets::client_secret`.
+//! The gateway decides nothing about sharing and sends nothing to the broker: a job is a row and a message in the
+//! outbox. One answer in the whole program shows a client secret, that of `api::secrets::client_secret`.
 //!
-//! A room uses only rooms above it in this list:
-//! - `problem`: errors as answers; `serving`: connections and their deadlines; `updates`: who is told of a change; `answers`:
-//!   rows of the store as answers of the contract; `page`: the files of the page;
-//! - `probes`: what supervisors ask;
-//! - `auth`: who asks;
-//! - `limits`: what one person may use up;
-//! - `layers`: what each request passes before its route;
-//! - `state`: all of these together, for the routes;
-//! - `api`: one file for each resource; `stream`: the event streams;
-//! - `routes`: which path is answered by what.
+//! A room uses only rooms that stand above it in this list (`tests/it/layers.rs` holds the list):
+//! - `problem` has errors as answers, `serving` connections and their deadlines, `updates` those who are told of a
+//!   change, `answers` rows of the store as answers of the contract, and `page` the files of the page.
+//! - `probes` is what supervisors ask.
+//! - `auth` says who asks.
+//! - `limits` says what one person may use up.
+//! - `layers` is what each request passes before its route.
+//! - `state` brings these together for the routes.
+//! - `api` has one file for each resource, and `stream` the event streams.
+//! - `routes` says which path is answered by what.
 
 mod answers;
 mod api;

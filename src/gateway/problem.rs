@@ -90,7 +90,8 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "cross_origin", "Another origin may not do this", detail)
     }
 
-    /// There is no such thing, or the person may not see it. Both have the same answer, so that nobody learns what exists.
+    /// There is no such thing, or the person may not see it. Both have the same answer, so that nobody learns what
+    /// exists.
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", "there is nothing here for you")
     }
@@ -244,7 +245,8 @@ impl IntoResponse for Problem {
             headers.insert(RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            // HTTP requires this header with a 401. Its scheme is one that no browser knows, so that none asks for a password.
+            // HTTP requires this header with a 401. Its scheme is one that no browser knows, so that none asks for a
+            // password.
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Batchshare"));
         }
         response

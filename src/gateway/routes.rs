@@ -21,8 +21,8 @@ use crate::gateway::{api, page, stream};
 use crate::shutdown::Stop;
 use crate::store::Store;
 
-/// Serves the gateway until the stop signal. From then on it takes no new requests and finishes those in hand: event streams
-/// end, and a request that has only half arrived is not waited for.
+/// Serves the gateway until the stop signal. From then on it takes no new requests and finishes those in hand: event
+/// streams end, and a request that has only half arrived is not waited for.
 pub async fn serve(listener: TcpListener, parts: GatewayParts, stop: Stop) {
     let state = GatewayState::new(parts);
     let serving = state.serving.clone();
@@ -81,7 +81,8 @@ fn probes(store: Store, broker: BrokerCheck, startup: Startup, needs: Needs) -> 
         .route("/metrics", get(move || scrape.clone().answer()))
 }
 
-/// The layers, from the innermost to the outermost: a request passes the last one first, and its answer passes it last.
+/// The layers, from the innermost to the outermost: a request passes the last one first, and its answer passes it
+/// last.
 fn layered(routes: Router, state: &GatewayState) -> Router {
     routes
         .layer(CatchPanicLayer::custom(panics::answer))

@@ -5,8 +5,8 @@ use crate::db::DbError;
 use crate::domain::PrincipalId;
 use crate::store::{SecretFilter, Selectable, Selected, Store};
 
-/// How many secrets are read from the database at once. Nearly everybody has fewer. A part that waits to be sent takes a
-/// megabyte or less where ids are close together, and four megabytes at the most.
+/// How many secrets are read from the database at once. Nearly everybody has fewer. A part that waits to be sent
+/// takes a megabyte or less where ids are close together, and four megabytes at the most.
 const PART: usize = 500_000;
 
 /// How many secrets one piece of the answer has.

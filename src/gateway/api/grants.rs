@@ -15,7 +15,8 @@ use crate::gateway::limits::turns::{Changing, Reading};
 use crate::gateway::problem::Problem;
 use crate::gateway::state::GatewayState;
 
-/// The most grants in a page. It is larger than the pages of other listings, because whoever looks wants to see everybody.
+/// The most grants in a page. It is larger than the pages of other listings, because whoever looks wants to see
+/// everybody.
 const MOST: usize = 1_000;
 
 /// `GET /secrets/{id}/grants`: who has access by a grant, for everybody who sees the secret.

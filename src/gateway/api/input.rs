@@ -1,4 +1,5 @@
-//! Taking a request's path, query and body, which `contract` then reads. Errors name what is wrong and repeat no value.
+//! Taking a request's path, query and body, which `contract` then reads. Errors name what is wrong and repeat no
+//! value.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -77,7 +78,8 @@ impl std::ops::Deref for Params {
 /// A body of JSON, unread. It may hold a client secret, and is wiped when it is dropped.
 pub(crate) struct JsonBody(pub(crate) BodyBytes);
 
-/// The bytes of a body and, where there are many, the permission to hold them. A route drops them as soon as it has read them.
+/// The bytes of a body and, where there are many, the permission to hold them. A route drops them as soon as it has
+/// read them.
 pub(crate) struct BodyBytes {
     bytes: Zeroizing<Vec<u8>>,
     _turn: Option<BodyTurn>,
@@ -131,8 +133,8 @@ fn length(request: &Request) -> Option<usize> {
     request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
-/// Reads a body of `limit` bytes at the most. A longer body is read on for a while and thrown away: if we closed the connection
-/// while the client still sends, the client would never read our answer.
+/// Reads a body of `limit` bytes at the most. A longer body is read on for a while and thrown away: if we closed the
+/// connection while the client still sends, the client would never read our answer.
 async fn read(request: Request, length: Option<usize>, limit: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
     if length.is_some_and(|length: usize| length > limit) && request.headers().contains_key(EXPECT) {
         // The client waits for our permission and has sent nothing yet, so that it reads the answer at once.

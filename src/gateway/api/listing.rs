@@ -3,8 +3,8 @@
 use crate::contract::answer::Page;
 use crate::contract::write_cursor;
 
-/// A page of at most `limit` rows, out of up to `limit + 1` that were read: the one too many says that there is a next page.
-/// `place` is where a row stands in the order of the listing, as a text.
+/// A page of at most `limit` rows, out of up to `limit + 1` that were read: the one too many says that there is a
+/// next page. `place` is where a row stands in the order of the listing, as a text.
 pub(super) fn page<Row, Item>(
     mut rows: Vec<Row>,
     limit: usize,

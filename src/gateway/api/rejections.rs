@@ -32,8 +32,8 @@ pub(in crate::gateway) async fn list(
     Ok(Json(numbered(named(&state, me.id, &rejections).await?, next)))
 }
 
-/// The rejections with those names that the reader may know. The ids came from the request, and the requester may have guessed
-/// them.
+/// The rejections with those names that the reader may know. The ids came from the request, and the requester may
+/// have guessed them.
 async fn named(
     state: &GatewayState,
     reader: PrincipalId,

@@ -68,7 +68,8 @@ pub(in crate::gateway) async fn ids(
     params: Params,
 ) -> Result<Response, Problem> {
     let array = Array::begin(state.store.clone(), me.id, filter(&params)?).await?;
-    // An error in the middle cuts the connection. What was sent is then no whole array, and no client takes it for one.
+    // An error in the middle cuts the connection. What was sent is then no whole array, and no client takes it for
+    // one.
     let pieces = try_unfold((array, turn), |(mut array, turn)| async move {
         Ok::<_, DbError>(array.next().await?.map(|piece| (piece, (array, turn))))
     });
@@ -146,8 +147,8 @@ pub(in crate::gateway) async fn client_secret(
         tracing::error!(%error, secret = id.get(), "a client secret was not opened");
         Problem::internal("the client secret cannot be opened; the server's log says why")
     })?;
-    // The answer is written by hand into memory that is wiped once it is sent. A byte becomes six bytes of JSON at the most, so
-    // that the memory never has to grow: growing would leave a copy behind.
+    // The answer is written by hand into memory that is wiped once it is sent. A byte becomes six bytes of JSON at
+    // the most, so that the memory never has to grow: growing would leave a copy behind.
     let mut body = Zeroizing::new(Vec::with_capacity(value.expose_secret().len() * 6 + 32));
     body.extend_from_slice(b"{\"client_secret\":");
     serde_json::to_writer(&mut *body, value.expose_secret())

@@ -20,8 +20,8 @@ use crate::gateway::problem::Problem;
 use crate::gateway::state::GatewayState;
 use crate::store::{Submission, Submitted};
 
-/// `POST /share-jobs`: accepts a job. The answer comes at once, whatever the job's size. Whoever repeats the request with the
-/// same `Idempotency-Key` is answered with the job as it is now.
+/// `POST /share-jobs`: accepts a job. The answer comes at once, whatever the job's size. Whoever repeats the request
+/// with the same `Idempotency-Key` is answered with the job as it is now.
 pub(in crate::gateway) async fn submit(
     State(state): State<GatewayState>,
     Changing(me, _turn): Changing,
@@ -80,7 +80,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Ok(Some(String::from_utf8_lossy(key).into_owned()))
 }
 
-/// The caller's trace; `None` where there is none or where it cannot be read. W3C asks for this, rather than for an error.
+/// The caller's trace; `None` where there is none or where it cannot be read. W3C asks for this, rather than for an
+/// error.
 fn traceparent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get("traceparent")?.to_str().ok()?;
     contract::is_traceparent(text).then(|| text.to_owned())

@@ -1,5 +1,5 @@
-//! Demo mode, in which anybody may be anybody: a program names the person in a header, and a browser in the cookie that the
-//! page's chooser has set.
+//! Demo mode, in which anybody may be anybody: a program names the person in a header, and a browser in the cookie
+//! that the page's chooser has set.
 
 use axum::http::HeaderMap;
 use axum::http::header::HeaderName;
@@ -28,15 +28,16 @@ pub(super) fn username(headers: &HeaderMap) -> Result<String, Problem> {
     }
 }
 
-/// The username that the page's chooser has put into the cookie. A cookie that the chooser cannot have set is ignored.
+/// The username that the page's chooser has put into the cookie. A cookie that the chooser cannot have set is
+/// ignored.
 fn chosen(headers: &HeaderMap) -> Option<String> {
     let jar = CookieJar::from_headers(headers);
     let name = jar.get(COOKIE_NAME)?.value();
     (!name.is_empty() && !name.chars().any(char::is_control)).then(|| name.to_owned())
 }
 
-/// The cookie that makes this person the one who asks in this browser. No script can read it, and the browser sends it to
-/// this site only. It is added to a jar, which percent-encodes what a cookie may not hold.
+/// The cookie that makes this person the one who asks in this browser. No script can read it, and the browser sends
+/// it to this site only. It is added to a jar, which percent-encodes what a cookie may not hold.
 pub(in crate::gateway) fn cookie(username: String) -> Cookie<'static> {
     Cookie::build((COOKIE_NAME, username)).path("/").http_only(true).same_site(SameSite::Strict).build()
 }

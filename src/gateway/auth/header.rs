@@ -5,12 +5,12 @@ use axum::http::header::HeaderName;
 
 use crate::gateway::problem::Problem;
 
-/// The one value of a header, unchanged; `None` where the header is not there. HTTP itself takes spaces and tabs around a
-/// value away.
+/// The one value of a header, unchanged; `None` where the header is not there. HTTP itself takes spaces and tabs
+/// around a value away.
 ///
 /// # Errors
-/// A problem of status 401 where the value is not UTF-8, or where the header came twice: the second one may have been added
-/// by somebody else than the first.
+/// A problem of status 401 where the value is not UTF-8, or where the header came twice: the second one may have been
+/// added by somebody else than the first.
 pub(super) fn single(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

@@ -1,7 +1,7 @@
 //! Who asks: signing a request's person in, in the way that the configuration says.
 //!
-//! A way to sign in is a file of its own: `demo`, where people choose freely who they are, and `proxy`, where a proxy in front
-//! of this server names them.
+//! A way to sign in is a file of its own: `demo`, where people choose freely who they are, and `proxy`, where a proxy
+//! in front of this server names them.
 
 pub(super) mod demo;
 mod error;
@@ -37,7 +37,8 @@ impl Auth {
     /// Reads the configuration, for a server that listens on `listen`.
     ///
     /// # Errors
-    /// Where the demo would be reachable from other machines, and where a header's name or the proxy's secret cannot be used.
+    /// Where the demo would be reachable from other machines, and where a header's name or the proxy's secret cannot
+    /// be used.
     pub fn from_settings(settings: &config::Auth, listen: SocketAddr) -> Result<Self, AuthError> {
         match settings.mode {
             AuthMode::Demo if !listen.ip().is_loopback() => Err(AuthError::DemoBeyondLoopback(listen)),
@@ -87,8 +88,8 @@ impl SignIns {
         }
     }
 
-    /// The address from which a request comes: what a proxy says that has proved itself, and otherwise the other end of the
-    /// connection.
+    /// The address from which a request comes: what a proxy says that has proved itself, and otherwise the other end
+    /// of the connection.
     pub(super) fn client(&self, headers: &HeaderMap, caller: &Caller) -> IpAddr {
         match &self.0.auth {
             Auth::Demo => None,
@@ -100,8 +101,8 @@ impl SignIns {
     /// Signs a user in by name.
     ///
     /// # Errors
-    /// A problem of status 401 where there is no such user, of 403 where the user may not sign in, of 503 where the database
-    /// cannot be asked.
+    /// A problem of status 401 where there is no such user, of 403 where the user may not sign in, of 503 where the
+    /// database cannot be asked.
     pub(super) async fn by_username(&self, username: String) -> Result<Person, Problem> {
         if username.is_empty() {
             return Err(Problem::not_signed_in("the username is empty"));
@@ -137,7 +138,8 @@ impl SignIns {
     }
 }
 
-/// The person who asks. A route with this among its arguments is answered for people who can sign in, and for nobody else.
+/// The person who asks. A route with this among its arguments is answered for people who can sign in, and for nobody
+/// else.
 pub(crate) struct Me(pub(crate) Person);
 
 impl<S: Send + Sync> FromRequestParts<S> for Me

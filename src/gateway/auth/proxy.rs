@@ -1,5 +1,5 @@
-//! Sign-in by a proxy in front of this server: the proxy names the user in one header, and proves in another that it is the
-//! proxy.
+//! Sign-in by a proxy in front of this server: the proxy names the user in one header, and proves in another that it
+//! is the proxy.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -42,8 +42,8 @@ impl ProxyAuth {
         Ok(Self { user_header, secret_header, secret, forwarded_for: settings.forwarded_for })
     }
 
-    /// The address of the client, as the proxy has seen it; `None` where the proxy does not say it, or where the request
-    /// does not prove that it comes from the proxy.
+    /// The address of the client, as the proxy has seen it; `None` where the proxy does not say it, or where the
+    /// request does not prove that it comes from the proxy.
     pub(super) fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
         (self.forwarded_for && self.is_proven(headers)).then(|| last_forwarded(headers)).flatten()
     }
@@ -80,8 +80,8 @@ fn read_secret(path: &Path) -> Result<SecretString, AuthError> {
     Ok(SecretString::from(secret))
 }
 
-/// The last address in `X-Forwarded-For`, with or without a port. A caller can send such a header, and the proxy appends to
-/// it: only the last address is the proxy's own word.
+/// The last address in `X-Forwarded-For`, with or without a port. A caller can send such a header, and the proxy
+/// appends to it: only the last address is the proxy's own word.
 fn last_forwarded(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?.rsplit(',').next()?;
     let last = last.trim().trim_start_matches('[');

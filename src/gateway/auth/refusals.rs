@@ -1,4 +1,5 @@
-//! A trace of the sign-ins that were refused: each cause leaves a line in the log, and nobody can fill the log with them.
+//! A trace of the sign-ins that were refused: each cause leaves a line in the log, and nobody can fill the log with
+//! them.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 /// How long after a line the same cause from the same address leaves no other.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// How many pairs of a cause and an address are remembered. Beyond that, all addresses of a cause are counted together.
+/// How many pairs of a cause and an address are remembered. Beyond that, all addresses of a cause are counted
+/// together.
 const REMEMBERED: usize = 1_000;
 
 /// The refusals that were logged lately.
@@ -22,8 +24,8 @@ struct Told {
 }
 
 impl Refusals {
-    /// Logs a refusal, unless the same was logged within the last minute. `cause` is a text of this program and never the
-    /// name that was given.
+    /// Logs a refusal, unless the same was logged within the last minute. `cause` is a text of this program and never
+    /// the name that was given.
     pub(in crate::gateway) fn tell(&self, address: IpAddr, cause: &str) {
         if let Some(before) = self.note(Some(address), cause, Instant::now()) {
             tracing::warn!(%address, cause, since_last_line = before, "a sign-in was refused");

@@ -1,6 +1,7 @@
 //! The access log: one line for each request, which says who asked for what and how it was answered.
 //!
-//! The line never holds the query of a request, and nothing of its headers but the request's id and the client's address.
+//! The line never holds the query of a request, and nothing of its headers but the request's id and the client's
+//! address.
 
 use std::time::Instant;
 

@@ -42,8 +42,8 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// The layer that refuses what a browser was tricked into sending: a request for another host, of another origin, or of a kind
-/// that a form on another site can send.
+/// The layer that refuses what a browser was tricked into sending: a request for another host, of another origin, or
+/// of a kind that a form on another site can send.
 pub(in crate::gateway) async fn guard(
     State(hosts): State<HostList>,
     request: Request,
@@ -64,8 +64,8 @@ fn check(hosts: &HostList, request: &Request) -> Result<(), Problem> {
     }
     let host = host_of(request).filter(|host| hosts.has(host)).ok_or_else(Problem::unknown_host)?;
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE) {
-        // A form on another site can send neither JSON nor DELETE. A script can, and then the browser says in a header from
-        // which site it comes.
+        // A form on another site can send neither JSON nor DELETE. A script can, and then the browser says in a
+        // header from which site it comes.
         if *request.method() != Method::DELETE && !is_json(request.headers()) {
             return Err(Problem::not_json_type());
         }
@@ -102,8 +102,8 @@ fn is_cross_origin(headers: &HeaderMap, host: &str) -> bool {
     foreign_site || foreign_origin
 }
 
-/// Compares an `Origin` with the `Host` that the browser sent along. The scheme may be `http` or `https`, because a proxy in
-/// front may have ended TLS.
+/// Compares an `Origin` with the `Host` that the browser sent along. The scheme may be `http` or `https`, because a
+/// proxy in front may have ended TLS.
 fn is_own_origin(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default_port = match scheme {

@@ -9,7 +9,8 @@ use axum::response::Response;
 
 use crate::telemetry::metrics::Metrics;
 
-/// The layer that times every request. It is counted under the pattern of its route, so that ids in paths make no new series.
+/// The layer that times every request. It is counted under the pattern of its route, so that ids in paths make no new
+/// series.
 pub(in crate::gateway) async fn measure(
     State(metrics): State<Metrics>,
     request: Request,
@@ -24,8 +25,8 @@ pub(in crate::gateway) async fn measure(
     response
 }
 
-/// The method, where it is a common one. A caller can send any other word as a method, and all of those are counted together
-/// as `_OTHER`, the name that OpenTelemetry has for it.
+/// The method, where it is a common one. A caller can send any other word as a method, and all of those are counted
+/// together as `_OTHER`, the name that OpenTelemetry has for it.
 fn known(method: &Method) -> &'static str {
     const NAMES: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     NAMES.into_iter().find(|name| *name == method.as_str()).unwrap_or("_OTHER")

@@ -1,5 +1,5 @@
-//! The id of a request: the caller's own where it is one that we can log, and otherwise a new one. tower-http makes it and
-//! writes it into the answer.
+//! The id of a request: the caller's own where it is one that we can log, and otherwise a new one. tower-http makes
+//! it and writes it into the answer.
 
 use axum::extract::Request;
 use axum::http::HeaderName;

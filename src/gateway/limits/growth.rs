@@ -1,8 +1,8 @@
 //! What one person may ask for in an hour. Without this limit, one person could fill the database.
 //!
-//! The jobs in the database are counted, so that all gateways have the same count. Counting them for each request would cost too
-//! much: a count is used for a while, together with what was asked for at this gateway since. Several gateways may therefore let
-//! a person pass the limit, by a sixteenth of what is left for each gateway at the most.
+//! The jobs in the database are counted, so that all gateways have the same count. Counting them for each request
+//! would cost too much: a count is used for a while, together with what was asked for at this gateway since. Several
+//! gateways may therefore let a person pass the limit, by a sixteenth of what is left for each gateway at the most.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,9 @@
-//! What one person may have in hand at the same time: reads of the database, changes, and bytes of large bodies. Without these
-//! limits, one person's requests could take every connection to the database, and everybody else would wait behind them.
+//! What one person may have in hand at the same time: reads of the database, changes, and bytes of large bodies.
+//! Without these limits, one person's requests could take every connection to the database, and everybody else would
+//! wait behind them.
 //!
-//! A request without a turn waits for one in the order of arrival, and after a while it is told to come again. A waiting request
-//! costs a few hundred bytes, because nothing of its body is read before its turn.
+//! A request without a turn waits for one in the order of arrival, and after a while it is told to come again. A
+//! waiting request costs a few hundred bytes, because nothing of its body is read before its turn.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -25,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Bodies of up to so many bytes need no turn.
 pub(in crate::gateway) const SMALL_BODY: usize = 64 * 1024;
 
-/// How many bytes of larger bodies are read and decoded at the same time, and into how many parts they are divided. One person
-/// may have one part.
+/// How many bytes of larger bodies are read and decoded at the same time, and into how many parts they are divided.
+/// One person may have one part.
 const BODIES: usize = 16 * 1024 * 1024;
 const PARTS: usize = 4;
 
@@ -37,8 +38,8 @@ const FORGET_AT: usize = 256;
 pub(in crate::gateway) struct Turns {
     reads: usize,
     changes: usize,
-    /// One person's part of `bodies`. Both are counted in KiB, because a semaphore counts no further than 2^29 on small
-    /// machines.
+    /// One person's part of `bodies`. Both are counted in KiB, because a semaphore counts no further than 2^29 on
+    /// small machines.
     person_bodies: usize,
     bodies: Arc<Semaphore>,
     people: Mutex<HashMap<PrincipalId, Weak<Turn>>>,
@@ -61,8 +62,8 @@ impl Turns {
         let bodies = kib(BODIES).max(kib(max_body_bytes) * PARTS);
         Self {
             reads: (pool_size / 4).max(1),
-            // One person's changes may use the whole pool, so that they are as fast as they can be. The pool serves its
-            // callers in order, so that somebody else waits for one of these changes at the most.
+            // One person's changes may use the whole pool, so that they are as fast as they can be. The pool serves
+            // its callers in order, so that somebody else waits for one of these changes at the most.
             changes: pool_size.max(1),
             person_bodies: bodies / PARTS,
             bodies: Arc::new(Semaphore::new(bodies)),

@@ -28,9 +28,9 @@ struct Inner {
     broker: BrokerCheck,
     /// Before the start is over, the tables may not be there.
     startup: Startup,
-    /// When the numbers were read last, and the numbers themselves. They are `None` where the reading failed: a statement that
-    /// took too long may still run, and another one would only add to it. The lock is held while they are read, so that
-    /// whoever asks meanwhile waits for the same reading.
+    /// When the numbers were read last, and the numbers themselves. They are `None` where the reading failed: a
+    /// statement that took too long may still run, and another one would only add to it. The lock is held while they
+    /// are read, so that whoever asks meanwhile waits for the same reading.
     last: Mutex<Option<(Instant, Option<Figures>)>>,
 }
 
@@ -97,8 +97,8 @@ impl Scrape {
     }
 }
 
-/// Writes the numbers of the database. Every state and every reason has a line, even at zero, so that an alert needs no special
-/// case for a line that is missing.
+/// Writes the numbers of the database. Every state and every reason has a line, even at zero, so that an alert needs
+/// no special case for a line that is missing.
 fn write(text: &mut Text, figures: &Figures) {
     text.family("batchshare_jobs", "gauge", "Jobs by state.");
     for state in JobState::ALL {

@@ -1,7 +1,7 @@
 //! How far the start of the program is.
 //!
-//! The port is answered from the first moment, so that a supervisor can tell a program that waits for its servers from one that
-//! hangs. Until the start is over, supervisors are answered and nobody else (see `layers::starting`).
+//! The port is answered from the first moment, so that a supervisor can tell a program that waits for its servers
+//! from one that hangs. Until the start is over, supervisors are answered and nobody else (see `layers::starting`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

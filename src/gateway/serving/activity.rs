@@ -10,7 +10,8 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
 
-/// What a connection is doing. A time is in milliseconds since the connection began, plus one, because 0 stands for "never".
+/// What a connection is doing. A time is in milliseconds since the connection began, plus one, because 0 stands for
+/// "never".
 pub(super) struct Activity {
     began: Instant,
     /// Whether a request is in hand: its whole head has arrived, and its answer has not been written to the end.

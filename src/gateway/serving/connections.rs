@@ -1,5 +1,5 @@
-//! The places for connections: how many there are, from which addresses they are taken, and which connection is closed when
-//! somebody else needs its place.
+//! The places for connections: how many there are, from which addresses they are taken, and which connection is
+//! closed when somebody else needs its place.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,12 +10,12 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::gateway::serving::activity::Activity;
 
-/// How many of the files that the process may open are kept for the database, the broker and others. It is a quarter of them
-/// where that is more.
+/// How many of the files that the process may open are kept for the database, the broker and others. It is a quarter
+/// of them where that is more.
 const KEPT_BACK: u64 = 64;
 
-/// One in so many of the waiting connections is closed at a time. Finding the oldest means looking at all of them, and this
-/// makes it rare.
+/// One in so many of the waiting connections is closed at a time. Finding the oldest means looking at all of them,
+/// and this makes it rare.
 const ONE_IN: usize = 32;
 
 /// How often the log may say that there is no room.
@@ -50,7 +50,8 @@ impl Open {
         }
     }
 
-    /// Closes those connections that have waited longest for a request, from this address or from all. False where none waits.
+    /// Closes those connections that have waited longest for a request, from this address or from all. False where
+    /// none waits.
     fn evict(&mut self, address: Option<IpAddr>) -> bool {
         let mut waiting: Vec<(Instant, u64)> = self
             .all
@@ -97,8 +98,9 @@ impl Connections {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection from this address. Where all places are taken, the connections that have waited longest for a
-    /// request lose theirs, so that half a request holds up nobody. `None` where every connection has a request in hand.
+    /// A place for a connection from this address. Where all places are taken, the connections that have waited
+    /// longest for a request lose theirs, so that half a request holds up nobody. `None` where every connection has a
+    /// request in hand.
     pub(super) fn place(&self, address: IpAddr) -> Option<Place> {
         let address = network(address);
         let mut open = self.open();
@@ -136,8 +138,8 @@ impl Connections {
     }
 }
 
-/// The network that counts as one address. Whoever has one address of IPv6 usually has 2^64 of them, all with the same first 64
-/// bits.
+/// The network that counts as one address. Whoever has one address of IPv6 usually has 2^64 of them, all with the
+/// same first 64 bits.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -148,8 +150,8 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Raises the process's limit of open files as far as that is allowed and needed, and says how many of the wanted connections
-/// fit below it.
+/// Raises the process's limit of open files as far as that is allowed and needed, and says how many of the wanted
+/// connections fit below it.
 fn fitting(wanted: usize) -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     let wanted_files = (wanted as u64).saturating_mul(2).saturating_add(1_024);

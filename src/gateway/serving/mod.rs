@@ -1,9 +1,9 @@
-//! Serving connections: they are accepted while there is room, closed when they take too long, and finished when the gateway
-//! stops.
+//! Serving connections: they are accepted while there is room, closed when they take too long, and finished when the
+//! gateway stops.
 //!
-//! A client can send half a request, read no answer, or just hold connections open. This room has a deadline for each of these,
-//! and a limit on the number of connections. `axum::serve` has neither, so that each connection is served by hyper in a task of
-//! its own here.
+//! A client can send half a request, read no answer, or just hold connections open. This room has a deadline for each
+//! of these, and a limit on the number of connections. `axum::serve` has neither, so that each connection is served
+//! by hyper in a task of its own here.
 
 mod activity;
 mod connections;
@@ -53,8 +53,8 @@ const LAST_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a request may still wait for a turn, or for its body, after the gateway was told to stop.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
-/// After this time the kernel gives a connection up whose other end acknowledges nothing: that machine is gone, or cannot be
-/// reached.
+/// After this time the kernel gives a connection up whose other end acknowledges nothing: that machine is gone, or
+/// cannot be reached.
 const SILENT_PEER_MS: u32 = 30_000;
 
 /// How many connections there may be, and how long each of them may take.
@@ -62,8 +62,8 @@ const SILENT_PEER_MS: u32 = 30_000;
 pub struct Serving {
     pub max_connections: usize,
     pub max_per_address: usize,
-    /// For the head of a request. The time of the first request begins with the connection, and that of another one with its
-    /// first byte.
+    /// For the head of a request. The time of the first request begins with the connection, and that of another one
+    /// with its first byte.
     pub header: Duration,
     /// Between an answer and the next request.
     pub idle: Duration,
@@ -99,8 +99,8 @@ impl Serving {
     }
 }
 
-/// Who sent a request. Layers and routes find it among the request's extensions. Cheap to clone: all clones belong to the same
-/// request.
+/// Who sent a request. Layers and routes find it among the request's extensions. Cheap to clone: all clones belong to
+/// the same request.
 #[derive(Clone)]
 pub(super) struct Caller {
     /// The other end of the connection, which is the proxy where there is one.
@@ -173,8 +173,8 @@ fn is_of_the_peer(kind: ErrorKind) -> bool {
 
 fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
-    // hyper has a deadline for a head, but it is also the one for a connection without a request. Here the two differ, so that
-    // hyper's is off.
+    // hyper has a deadline for a head, but it is also the one for a connection without a request. Here the two
+    // differ, so that hyper's is off.
     http.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(BUFFER);
     http
 }
@@ -189,7 +189,8 @@ struct Server {
 
 impl Server {
     async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
-        // A small answer must not wait until there is more to send. Where these options cannot be set, everything still works.
+        // A small answer must not wait until there is more to send. Where these options cannot be set, everything
+        // still works.
         let _ = stream.set_nodelay(true);
         let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, SILENT_PEER_MS);
         let activity = Arc::clone(place.activity());
@@ -223,7 +224,8 @@ impl Server {
         loop {
             tokio::select! {
                 biased;
-                // An error here says how the client has ended the connection. Its requests have left lines in the access log.
+                // An error here says how the client has ended the connection. Its requests have left lines in the
+                // access log.
                 _ = connection.as_mut() => return,
                 () = activity.evicted() => return,
                 () = self.stop.wait() => break,

@@ -1,5 +1,5 @@
-//! What is left of a large body when its request has been refused. It is read on for a while and thrown away, and nothing of it is
-//! kept: a client that is still sending when the connection is closed would never read the answer.
+//! What is left of a large body when its request has been refused. It is read on for a while and thrown away, and
+//! nothing of it is kept: a client that is still sending when the connection is closed would never read the answer.
 
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -1,8 +1,8 @@
 //! `/events`: the stream of a person, which tells of jobs and notices as they change.
 //!
-//! An update only wakes a stream, and what is sent is read from the store. A stream begins with everything and sends everything
-//! again when it may have missed something. A client therefore keeps the last state of each job and needs nothing else. One
-//! teller reads the store for all streams of a person (see `teller`).
+//! An update only wakes a stream, and what is sent is read from the store. A stream begins with everything and sends
+//! everything again when it may have missed something. A client therefore keeps the last state of each job and needs
+//! nothing else. One teller reads the store for all streams of a person (see `teller`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -28,8 +28,8 @@ use crate::gateway::updates::hub::Told;
 use crate::shutdown::Stop;
 use crate::store::Person;
 
-/// After so long a silence a stream sends the event `beat`. The time is shorter than proxies wait before they close a silent
-/// connection. It is an event rather than a comment, so that the page sees that its stream lives.
+/// After so long a silence a stream sends the event `beat`. The time is shorter than proxies wait before they close a
+/// silent connection. It is an event rather than a comment, so that the page sees that its stream lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// nginx collects an answer before it passes it on, unless this header tells it not to.
@@ -38,8 +38,8 @@ const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-bufferi
 /// Nobody on the way may change the stream: a proxy that compresses would collect it first.
 const AS_IT_IS: (HeaderName, &str) = (CACHE_CONTROL, "no-store, no-transform");
 
-/// `GET /events`: a stream of server-sent events that begins with `snapshot` and ends when the person may not sign in any more,
-/// when the database is away, or when the gateway stops.
+/// `GET /events`: a stream of server-sent events that begins with `snapshot` and ends when the person may not sign in
+/// any more, when the database is away, or when the gateway stops.
 pub(in crate::gateway) async fn stream(
     State(state): State<GatewayState>,
     Extension(caller): Extension<Caller>,

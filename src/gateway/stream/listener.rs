@@ -1,7 +1,8 @@
-//! Hearing the broker's events for the streams of this gateway. While a stream is open, the gateway has a queue of its own on the
-//! broker, and every event comes to it.
+//! Hearing the broker's events for the streams of this gateway. While a stream is open, the gateway has a queue of
+//! its own on the broker, and every event comes to it.
 //!
-//! An event only wakes streams. Whoever hears of a job reads its row, and whoever may have missed an event reads everything.
+//! An event only wakes streams. Whoever hears of a job reads its row, and whoever may have missed an event reads
+//! everything.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,7 +30,8 @@ pub async fn run(store: Store, broker: Broker, updates: Updates, stop: Stop) {
         match broker.listen().await {
             Ok(listener) => {
                 schedule.reset();
-                // No event tells what happened while nobody listened, so that the streams have to look for themselves.
+                // No event tells what happened while nobody listened, so that the streams have to look for
+                // themselves.
                 updates.tell(Update::Missed);
                 updates.set_hearing(Hearing::All);
                 if hear(listener, &store, &updates, &stop).await == Heard::Enough {
@@ -95,8 +97,8 @@ async fn pass_on(store: &Store, updates: &Updates, body: &Arc<[u8]>) {
         return;
     }
     if event.kind.is_terminal() {
-        // The notice is made here, too, so that it is there when the stream looks for it. The notifier, which makes all notices,
-        // may be later than the stream. Where it cannot be made now, the notifier makes it.
+        // The notice is made here, too, so that it is there when the stream looks for it. The notifier, which makes
+        // all notices, may be later than the stream. Where it cannot be made now, the notifier makes it.
         if let Err(error) = store.make_notices(vec![(event.job_id, event.run)]).await {
             tracing::debug!(%error, job_id = %event.job_id, "a notice is late");
         }

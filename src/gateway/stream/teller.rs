@@ -14,7 +14,8 @@ use crate::gateway::state::GatewayState;
 use crate::gateway::updates::hub::{Hub, Told, Wanted};
 use crate::store::{Person, SignIn};
 
-/// How often a teller reads everything without being woken. An update can get lost, and what the store says is the truth.
+/// How often a teller reads everything without being woken. An update can get lost, and what the store says is the
+/// truth.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// How often a teller asks whether the person may still sign in.
@@ -31,8 +32,8 @@ pub(super) struct Teller {
     state: GatewayState,
     me: Person,
     hub: Arc<Hub>,
-    /// The snapshot that the streams have, as text; `None` once they were told of something else. A snapshot that has not
-    /// changed is not sent again.
+    /// The snapshot that the streams have, as text; `None` once they were told of something else. A snapshot that has
+    /// not changed is not sent again.
     told: Option<String>,
     /// When the person was last found to be able to sign in.
     rights: Instant,
@@ -103,7 +104,8 @@ impl Teller {
     async fn job(&mut self, id: JobId, events: &mut Events) -> Result<(), DbError> {
         let Some(job) = self.state.store.job(id).await? else { return Ok(()) };
         events.push(("job", text(&answer::Job::from(&job))));
-        // From now on the streams know more than the last snapshot says. The next snapshot is sent even if it is the same one.
+        // From now on the streams know more than the last snapshot says. The next snapshot is sent even if it is the
+        // same one.
         self.told = None;
         if job.state.is_terminal()
             && let Some(notice) = self.state.store.notice_of(self.me.id, id).await?

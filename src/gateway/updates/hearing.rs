@@ -1,7 +1,8 @@
 //! Everybody's open streams, the updates that wake them, and whether this gateway hears the broker's events now.
 //!
-//! The gateway's queue on the broker is declared when the first stream opens, so that the broker copies no event while no stream
-//! is open. The first stream waits a moment for this. An update goes to the streams of the person who asked for the job.
+//! The gateway's queue on the broker is declared when the first stream opens, so that the broker copies no event
+//! while no stream is open. The first stream waits a moment for this. An update goes to the streams of the person who
+//! asked for the job.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -84,8 +85,9 @@ impl Updates {
         self.people.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens one more stream of a person, who may have `most` of them; `None` where that would be one too many. The stream gets
-    /// every update of this person from now on. Whoever reads the store after this misses nothing while the broker is there.
+    /// Opens one more stream of a person, who may have `most` of them; `None` where that would be one too many. The
+    /// stream gets every update of this person from now on. Whoever reads the store after this misses nothing while
+    /// the broker is there.
     pub(in crate::gateway) async fn subscribe(
         &self,
         person: PrincipalId,
@@ -95,7 +97,8 @@ impl Updates {
         self.wanted.notify_one();
         let mut hearing = self.hearing.subscribe();
         let begun = hearing.wait_for(|hearing| *hearing != Hearing::Not);
-        // It may take longer, or nobody may hear events at all. Then `Missed`, or the teller's own look, brings the rest.
+        // It may take longer, or nobody may hear events at all. Then `Missed`, or the teller's own look, brings the
+        // rest.
         let _ = timeout(PATIENCE, begun).await;
         Some(subscription)
     }

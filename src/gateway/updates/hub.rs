@@ -1,7 +1,7 @@
 //! The streams of one person, and what they are told.
 //!
-//! The first stream of a person starts a teller (see `stream::teller`), which reads the store for all streams of that person. A
-//! hub only passes on: wake-ups to the teller, and what the teller has read to the streams.
+//! The first stream of a person starts a teller (see `stream::teller`), which reads the store for all streams of that
+//! person. A hub only passes on: wake-ups to the teller, and what the teller has read to the streams.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,7 +64,8 @@ impl Hub {
         self.wake.notify_one();
     }
 
-    /// Asks the teller to read a job that has changed. A job that changes several times before it is read is read once.
+    /// Asks the teller to read a job that has changed. A job that changes several times before it is read is read
+    /// once.
     pub(in crate::gateway) fn want(&self, job: JobId) {
         let mut wanted = self.wanted();
         if wanted.everything || wanted.jobs.contains(&job) {

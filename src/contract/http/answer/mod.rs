@@ -1,8 +1,8 @@
 //! The answers of the HTTP API and the events of its streams, as structs that serde writes.
 //!
-//! The members of each struct stand in the order of the alphabet. That is the order in which the answers have always been
-//! written, and a client that compares texts sees no difference. An answer holds what its receiver may see and nothing else:
-//! no client secret has a field here.
+//! The members of each struct stand in the order of the alphabet. That is the order in which the answers have always
+//! been written, and a client that compares texts sees no difference. An answer holds what its receiver may see and
+//! nothing else: no client secret has a field here.
 
 mod health;
 mod job;

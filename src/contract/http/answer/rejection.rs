@@ -12,8 +12,8 @@ pub enum RejectionKind {
     Recipient,
 }
 
-/// A secret or a recipient whose pairs were rejected. The names are `None` where the reader may not know them: the ids came
-/// from the request and may be a guess.
+/// A secret or a recipient whose pairs were rejected. The names are `None` where the reader may not know them: the
+/// ids came from the request and may be a guess.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rejection {
     pub email: Option<String>,

@@ -76,8 +76,8 @@ pub struct Grant {
     pub username: Option<String>,
 }
 
-/// The answer for a secret that has no client secret. A value that is there is written by the gateway itself, into memory
-/// that is wiped afterwards, and therefore has no struct.
+/// The answer for a secret that has no client secret. A value that is there is written by the gateway itself, into
+/// memory that is wiped afterwards, and therefore has no struct.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct NoClientSecret {
     /// Always null.

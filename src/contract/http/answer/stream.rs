@@ -6,7 +6,8 @@ use crate::contract::http::answer::job::Job;
 use crate::contract::http::answer::notice::Notice;
 use crate::contract::http::answer::person::Me;
 
-/// The event `snapshot`: everything that a stream begins with, and begins with again when it may have missed something.
+/// The event `snapshot`: everything that a stream begins with, and begins with again when it may have missed
+/// something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
     /// The person's unfinished jobs.

@@ -1,5 +1,5 @@
-//! A person who is signed in, or anybody who reaches the port, cannot use up what belongs to others: connections, time, memory
-//! and room in the database.
+//! A person who is signed in, or anybody who reaches the port, cannot use up what belongs to others: connections,
+//! time, memory and room in the database.
 
 mod access_log;
 mod connections;
@@ -19,7 +19,8 @@ pub(super) fn connect(address: &str) -> TcpStream {
 /// A connection on which this was sent and nothing else.
 pub(super) fn half(address: &str, said: &str) -> TcpStream {
     let mut stream = connect(address);
-    // An error means that the gateway has closed the connection already. It has no place any more, which is what is tested.
+    // An error means that the gateway has closed the connection already. It has no place any more, which is what is
+    // tested.
     let _ = stream.write_all(said.as_bytes());
     stream
 }

@@ -99,7 +99,8 @@ on_both_stores! {
         ask("ana", json!({"ids": [101]}), "e").await.problem(429);
         ask("bruno", json!({"all": {}}), "a").await.ok(202);
         assert_eq!(app.test.number("SELECT COUNT(*) FROM jobs").await, 4);
-        // An hour later there is room again. The count is in the database, so that the test can move the jobs into the past.
+        // An hour later there is room again. The count is in the database, so that the test can move the jobs into
+        // the past.
         let store = batchshare::store::Store::new(app.test.db.clone());
         let (ana, hour) = (batchshare::domain::PrincipalId::try_from(1).expect("an id"), Duration::from_secs(3_600));
         assert_eq!(store.asked(ana, hour).await.expect("asked").pairs, 25);

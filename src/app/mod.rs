@@ -25,7 +25,7 @@ use crate::db;
 use crate::db::{Clock, Db, DbError, FailureClass, MigrationState, Target};
 use crate::gateway;
 use crate::gateway::stream::listener as updates;
-use crate::gateway::{Auth, GatewayParts, GatewayState, HostList, Hourly, Serving, Stage, Startup};
+use crate::gateway::{Auth, GatewayParts, HostList, Hourly, Serving, Stage, Startup};
 use crate::notifier;
 use crate::relay;
 use crate::relay::RelayOptions;
@@ -124,7 +124,8 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
         true => {
             let listener = listen(&settings.gateway.listen, "gateway.listen").await?;
             let address = listener.local_addr().map_err(|error| AppError::Other(error.to_string()))?;
-            let auth = Auth::from_settings(&settings.auth, address).map_err(ConfigError)?;
+            let auth = Auth::from_settings(&settings.auth, address)
+                .map_err(|error| ConfigError(error.with_causes()))?;
             Some((auth, address, listener))
         }
         false => None,
@@ -172,7 +173,7 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
     let is_demo = roles.demo && settings.auth.mode == AuthMode::Demo;
     if let (Some((auth, address, listener)), Some(found)) = (listener, &key) {
         tracing::debug!(listen = %address, "HTTP is answered");
-        let state = GatewayState::new(GatewayParts {
+        let parts = GatewayParts {
             store: store.clone(),
             vault: found.key.clone(),
             hosts: HostList::new(&settings.gateway.hosts, auth.is_demo()),
@@ -187,8 +188,8 @@ pub async fn start(settings: &Settings, roles: Roles) -> Result<Running, AppErro
             broker: check.clone(),
             startup: startup.clone(),
             updates: updates.clone(),
-        });
-        spawn(&mut running.roles, "gateway", gateway::serve(listener, state, role_stop.clone()));
+        };
+        spawn(&mut running.roles, "gateway", gateway::serve(listener, parts, role_stop.clone()));
     }
     if let Some(listener) = health {
         tracing::debug!(listen = ?running.health, "a worker's HTTP is answered");

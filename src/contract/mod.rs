@@ -10,6 +10,7 @@ mod json;
 mod message;
 mod share;
 
+pub use http::answer;
 pub use http::person::decode_username;
 pub use http::query::{Query, write_cursor, write_secret_cursor};
 pub use http::secret::decode_secret_patch;

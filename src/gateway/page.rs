@@ -1,4 +1,4 @@
-//! The page: files of `web/`, built into the binary. It uses the public HTTP API and nothing else.
+//! The page: the files of `web/`, built into the binary. The page uses the public HTTP API and nothing else.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 
 use crate::gateway::problem::Problem;
 
-/// Nothing from elsewhere, no inline script or style, and no text that becomes markup.
+/// What the browser may load and run: nothing from other hosts, no inline script or style, and no text that becomes
+/// markup.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'";
@@ -59,15 +60,15 @@ const ASSETS: &[Asset] = &[
     asset!("vendor/preact.js", JS),
 ];
 
-/// `GET /`: the page itself. Views are fragments of its address, so there is only this one. Never kept: a page
-/// that the browser keeps for its Back button keeps what was shown in it.
+/// `GET /`: the page itself. Its views are fragments of the address, so that there is only this one document. The
+/// browser must not keep it: a page that is kept for the Back button keeps what was shown in it.
 pub(super) async fn index(headers: HeaderMap) -> Response {
     let mut response = answer(&INDEX, &headers);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-/// `GET /assets/…`: what the page is made of.
+/// `GET /assets/…`: the scripts, the style and the icon of the page.
 pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
     match ASSETS.iter().find(|asset| asset.path == path) {
         Some(asset) => answer(asset, &headers),
@@ -75,7 +76,8 @@ pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Respo
     }
 }
 
-/// Kept by the browser and asked about each time, so that a new binary never meets an old script.
+/// Answers a file. The browser keeps it and asks each time whether it has changed, so that a new binary never meets
+/// an old script.
 fn answer(asset: &Asset, headers: &HeaderMap) -> Response {
     let mut hasher = DefaultHasher::new();
     asset.text.hash(&mut hasher);
@@ -94,8 +96,8 @@ fn answer(asset: &Asset, headers: &HeaderMap) -> Response {
     response
 }
 
-/// Whether a list of tags has this one, or is `*`. Compared weakly (RFC 9110, 13.1.2): a proxy that compresses makes
-/// a strong tag weak.
+/// Whether a list of tags has this one, or is `*`. Tags are compared weakly (RFC 9110, 13.1.2), because a proxy that
+/// compresses makes a strong tag weak.
 fn is_known(list: &HeaderValue, tag: &str) -> bool {
     let list = list.to_str().unwrap_or_default();
     let bare = |one: &str| one.trim().strip_prefix("W/").unwrap_or(one.trim()) == tag;

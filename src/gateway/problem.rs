@@ -1,20 +1,20 @@
-//! Errors as problem documents (RFC 9457) that name the field where one is wrong.
+//! Errors as problem documents (RFC 9457), which name the field where one is wrong.
 //!
-//! No value of a request and no text of the database ever stands in one.
+//! No value of a request and no text of the database ever stands in such a document.
 
+use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
-use crate::contract::{Invalid, Unread};
+use crate::contract::{Invalid, Unread, answer};
 use crate::db::{DbError, FailureClass};
 
 /// The answer to a request that cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     status: StatusCode,
-    /// The last part of `type`: what programs look at.
+    /// The last part of `type`, which is what programs look at.
     name: &'static str,
     title: &'static str,
     detail: String,
@@ -27,7 +27,7 @@ impl Problem {
         Self { status, name, title, detail: detail.into(), field: None, retry_after_s: None }
     }
 
-    /// The same problem, about this field.
+    /// Says that the problem is about this field.
     pub(crate) fn of_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
         self
@@ -38,7 +38,7 @@ impl Problem {
         self
     }
 
-    /// A parameter, header or field that is wrong: `detail` says how, read after its name.
+    /// A parameter, a header or a field is wrong. `problem` says how, and is read after the field's name.
     pub(crate) fn invalid(field: impl Into<String>, problem: &str) -> Self {
         let field = field.into();
         let detail = format!("{field} {problem}");
@@ -90,7 +90,8 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "cross_origin", "Another origin may not do this", detail)
     }
 
-    /// There is none, or the person may not see it: the two are told apart by nobody.
+    /// There is no such thing, or the person may not see it. Both have the same answer, so that nobody learns what
+    /// exists.
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", "there is nothing here for you")
     }
@@ -140,7 +141,7 @@ impl Problem {
             .retry_after(10)
     }
 
-    /// Of this person: others are not kept waiting by it.
+    /// This person has too many requests in hand. Those of other people do not wait for them.
     pub(crate) fn too_many_at_once() -> Self {
         let detail = "you have as many requests in hand as one person may; wait for some to be answered";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests at once", detail)
@@ -164,7 +165,7 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Busy at the moment", detail).retry_after(5)
     }
 
-    /// The gateway stops, and the body has not come yet.
+    /// The gateway stops, and the body of the request has not arrived yet.
     pub(crate) fn stopping() -> Self {
         let detail = "this server is stopping; nothing was done, try again";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Stopping", detail).retry_after(1)
@@ -176,18 +177,18 @@ impl Problem {
             .retry_after(5)
     }
 
-    /// The program waits for its servers for the first time; `/readyz` says for which.
+    /// The program is starting and waits for its servers. `/readyz` says for which.
     pub(crate) fn starting() -> Self {
         let detail = "the program is starting and waits for its servers; nothing is lost, try again";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "Not started yet", detail).retry_after(5)
     }
 
-    /// Something of ours is wrong. The caller has logged what.
+    /// Something is wrong in this program. The caller has logged what.
     pub(crate) fn internal(detail: &str) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong", detail)
     }
 
-    /// Why nobody was signed in, where that is what it says.
+    /// Why nobody was signed in; `None` where the problem is another one.
     pub(crate) fn refused_sign_in(&self) -> Option<&str> {
         matches!(self.name, "not_signed_in" | "sign_in_refused").then_some(self.detail.as_str())
     }
@@ -208,7 +209,7 @@ impl From<Unread> for Problem {
     }
 }
 
-/// Logs the error: the gateway is the boundary that handles it, and the answer does not tell it.
+/// Logs the error, because the gateway is the boundary that handles it: the answer does not repeat it.
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
         match error.class() {
@@ -230,23 +231,22 @@ impl From<DbError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut body = json!({
-            "type": format!("urn:batchshare:problem:{}", self.name),
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
-        if let Some(field) = self.field {
-            body["field"] = field.into();
-        }
-        let mut response = (self.status, body.to_string()).into_response();
+        let document = answer::Problem {
+            detail: self.detail,
+            field: self.field,
+            status: self.status.as_u16(),
+            title: self.title,
+            kind: format!("urn:batchshare:problem:{}", self.name),
+        };
+        let mut response = (self.status, Json(document)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            // Required with a 401; there is nothing that a browser could ask the person for.
+            // HTTP requires this header with a 401. Its scheme is one that no browser knows, so that none asks for a
+            // password.
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Batchshare"));
         }
         response

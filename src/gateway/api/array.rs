@@ -1,19 +1,18 @@
-//! The answer of "select all": one JSON array, made as it is sent.
+//! The answer of "select all": one JSON array, which is written while it is sent.
 
-use serde::Serialize;
-
+use crate::contract::answer;
 use crate::db::DbError;
-use crate::domain::{PrincipalId, RejectReason, SecretId};
+use crate::domain::PrincipalId;
 use crate::store::{SecretFilter, Selectable, Selected, Store};
 
-/// Secrets in one part of the reading: nearly everybody's are one. While it waits, a part takes a megabyte or less where
-/// ids are close together, and four at the most.
+/// How many secrets are read from the database at once. Nearly everybody has fewer. A part that waits to be sent
+/// takes a megabyte or less where ids are close together, and four megabytes at the most.
 const PART: usize = 500_000;
 
-/// Secrets in one piece of the answer.
+/// How many secrets one piece of the answer has.
 const PIECE: usize = 1_000;
 
-/// An array on its way.
+/// An array that is being sent.
 pub(super) struct Array {
     store: Store,
     user: PrincipalId,
@@ -30,15 +29,8 @@ enum Written {
     All,
 }
 
-#[derive(Serialize)]
-struct Item {
-    id: SecretId,
-    reason: Option<RejectReason>,
-    shareable: bool,
-}
-
 impl Array {
-    /// Reads the first part, so that what cannot be read at all is answered as a problem.
+    /// Reads the first part. An error here can still be answered as a problem, because nothing was sent yet.
     pub(super) async fn begin(
         store: Store,
         user: PrincipalId,
@@ -48,7 +40,7 @@ impl Array {
         Ok(Self { store, user, filter, part, written: Written::Nothing })
     }
 
-    /// The next piece of the text; none after the last.
+    /// The next piece of the text; `None` after the last one.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, DbError> {
         if self.written == Written::All {
             return Ok(None);
@@ -86,12 +78,13 @@ impl Array {
             text.push(b',');
         }
         self.written = Written::Some;
-        let item = Item { id: secret.id, reason: secret.reason, shareable: secret.reason.is_none() };
+        let item =
+            answer::Selectable { id: secret.id, reason: secret.reason, shareable: secret.reason.is_none() };
         serde_json::to_writer(text, &item).map_err(|error| DbError::Corrupt(error.to_string()))
     }
 }
 
-/// The answer has begun, and nothing but the log can say what happened to it.
+/// Logs the error, because the answer has begun and can no longer be a problem document.
 fn tell(error: &DbError) {
     tracing::warn!(%error, "an answer was cut off in the middle");
 }

@@ -1,4 +1,5 @@
-//! Taking requests: path, query and body, for `wire` to read, with errors that name what is wrong and repeat no value.
+//! Taking a request's path, query and body, which `contract` then reads. Errors name what is wrong and repeat no
+//! value.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,22 +12,22 @@ use futures_util::StreamExt;
 use zeroize::Zeroizing;
 
 use crate::contract;
-use crate::gateway::GatewayState;
 use crate::gateway::limits::turns::{BodyTurn, SMALL_BODY, Turn};
 use crate::gateway::problem::Problem;
 use crate::gateway::serving::Caller;
+use crate::gateway::state::GatewayState;
 
-/// A body that trickles in holds a connection no longer.
+/// How long a whole body may take to arrive. A body that trickles in would hold its connection otherwise.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How many times the limit a body may be long before its sender is cut off.
+/// How many times as long as allowed a body may be before its sender is cut off.
 const PATIENCE: usize = 32;
 
-/// The variable parts of a path, in order. What is not an id names nothing: 404.
+/// The variable parts of a path, in order. A part that is not an id names nothing, and the answer is 404.
 pub(crate) struct PathIds(Vec<String>);
 
 impl PathIds {
-    /// The part at `index` as the id of a secret, a principal or a notice, in its one spelling.
+    /// The part at `index` as the id of a secret, a principal or a notice. Only one spelling of a number is an id.
     pub(crate) fn id<T: TryFrom<i64>>(&self, index: usize) -> Result<T, Problem> {
         let text = self.0.get(index).ok_or_else(Problem::not_found)?;
         let number: i64 = text.parse().map_err(|_| Problem::not_found())?;
@@ -36,7 +37,7 @@ impl PathIds {
         T::try_from(number).map_err(|_| Problem::not_found())
     }
 
-    /// The part at `index` as something that is not a number.
+    /// The part at `index` as an id that is not a number.
     pub(crate) fn parsed<T: FromStr>(&self, index: usize) -> Result<T, Problem> {
         self.0.get(index).and_then(|text| text.parse().ok()).ok_or_else(Problem::not_found)
     }
@@ -52,7 +53,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathIds {
     }
 }
 
-/// The query's parameters, as `wire` reads them: its errors become problems on their way out.
+/// The parameters of the query, as `contract` reads them.
 pub(crate) struct Params(contract::Query);
 
 impl<S: Send + Sync> FromRequestParts<S> for Params {
@@ -74,10 +75,11 @@ impl std::ops::Deref for Params {
     }
 }
 
-/// A body of JSON as it came, for `wire` to read. It is wiped when it is dropped: it may hold a client secret.
+/// A body of JSON, unread. It may hold a client secret, and is wiped when it is dropped.
 pub(crate) struct JsonBody(pub(crate) BodyBytes);
 
-/// The bytes, and leave to hold them, where there are many: drop them once they are read.
+/// The bytes of a body and, where there are many, the permission to hold them. A route drops them as soon as it has
+/// read them.
 pub(crate) struct BodyBytes {
     bytes: Zeroizing<Vec<u8>>,
     _turn: Option<BodyTurn>,
@@ -99,12 +101,12 @@ impl FromRequest<GatewayState> for JsonBody {
         let reading = async {
             let turn = request.extensions().get::<Arc<Turn>>().cloned();
             let length = length(&request);
-            // Whoever is nobody yet has no turn, and nothing large to say.
+            // Whoever has not signed in has no turn, and needs no large body.
             let limit =
                 if turn.is_some() { state.max_body_bytes } else { SMALL_BODY.min(state.max_body_bytes) };
             let held = match turn {
                 Some(turn) if length.is_none_or(|length| length > SMALL_BODY) => {
-                    Some(state.turns().to_read_a_body(&turn, length.unwrap_or(limit).min(limit)).await?)
+                    Some(state.turns.to_read_a_body(&turn, length.unwrap_or(limit).min(limit)).await?)
                 }
                 _ => None,
             };
@@ -126,16 +128,16 @@ impl FromRequest<GatewayState> for JsonBody {
     }
 }
 
-/// How long the body says to be. None: it comes in chunks, or there is none.
+/// The length that the request announces; `None` where the body comes in chunks, or where there is none.
 fn length(request: &Request) -> Option<usize> {
     request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
-/// Reads a body of `limit` bytes at the most. A longer one is read on for a while and thrown away:
-/// whoever is still sending would lose the connection and never hear why.
+/// Reads a body of `limit` bytes at the most. A longer body is read on for a while and thrown away: if we closed the
+/// connection while the client still sends, the client would never read our answer.
 async fn read(request: Request, length: Option<usize>, limit: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
     if length.is_some_and(|length: usize| length > limit) && request.headers().contains_key(EXPECT) {
-        // It waits for leave to send.
+        // The client waits for our permission and has sent nothing yet, so that it reads the answer at once.
         return Err(Problem::too_large(limit));
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(length.unwrap_or(0).min(limit)));

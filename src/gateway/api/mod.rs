@@ -1,9 +1,13 @@
-//! The resources of the HTTP API, one file each.
+//! The resources of the HTTP API, one file each, and how their requests are read (`input`).
 
 mod array;
-pub(super) mod input;
+pub(super) mod demo;
+pub(super) mod grants;
+mod input;
+mod listing;
 pub(super) mod me;
 pub(super) mod notices;
 pub(super) mod recipients;
+pub(super) mod rejections;
 pub(super) mod secrets;
 pub(super) mod share_jobs;

@@ -1,32 +1,32 @@
-//! What I was told about my ended jobs.
+//! `/notices`: what a person was told about their jobs that have ended.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Value, json};
 
-use crate::contract::{rfc3339, write_cursor};
-use crate::gateway::GatewayState;
+use crate::contract::answer;
+use crate::contract::answer::Page;
+use crate::gateway::answers;
 use crate::gateway::api::input::{Params, PathIds};
+use crate::gateway::api::listing::numbered;
 use crate::gateway::limits::turns::{Changing, Reading};
 use crate::gateway::problem::Problem;
-use crate::store::Notice;
+use crate::gateway::state::GatewayState;
 
-/// Those not dismissed; with `dismissed=true`, those dismissed.
+/// `GET /notices`: those that were not dismissed or, with `dismissed=true`, those that were. The newest comes first.
 pub(in crate::gateway) async fn list(
     State(state): State<GatewayState>,
     Reading(me, _turn): Reading,
     params: Params,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<answer::Notice>>, Problem> {
     let limit = params.limit(50, 200)?;
     let dismissed = params.boolean("dismissed")?.unwrap_or(false);
     let before = params.number_cursor()?;
     let (notices, next) = state.store.notices(me.id, dismissed, before, limit as i64).await?;
-    let items: Vec<Value> = notices.iter().map(notice_json).collect();
-    Ok(Json(json!({"items": items, "next_cursor": next.map(|next| write_cursor(&next.to_string()))})))
+    Ok(Json(numbered(notices.into_iter().map(answers::notice).collect(), next)))
 }
 
-/// 204, and again 204. Needs no body.
+/// `POST /notices/{id}/dismiss`: 204, however often it is asked for. It needs no body.
 pub(in crate::gateway) async fn dismiss(
     State(state): State<GatewayState>,
     Changing(me, _turn): Changing,
@@ -37,23 +37,4 @@ pub(in crate::gateway) async fn dismiss(
     } else {
         Err(Problem::not_found())
     }
-}
-
-/// A notice as HTTP and the stream show it.
-pub(crate) fn notice_json(notice: &Notice) -> Value {
-    json!({
-        "id": notice.id,
-        "job_id": notice.job_id,
-        "run": notice.run,
-        "state": notice.state,
-        "secrets": notice.secrets,
-        "recipients": notice.recipients,
-        "pairs": notice.pairs,
-        "done_pairs": notice.counts.done(),
-        "counts": notice.counts,
-        "reason": notice.reason,
-        "rejections_total": notice.rejections_total,
-        "created_at": rfc3339(notice.created_at),
-        "dismissed_at": notice.dismissed_at.map(rfc3339),
-    })
 }

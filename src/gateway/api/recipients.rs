@@ -1,24 +1,29 @@
-//! Searching whom to share with.
+//! `/recipients`: searching for people and groups to share with.
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
 
+use crate::contract::answer;
+use crate::contract::answer::Page;
 use crate::domain::text;
-use crate::gateway::GatewayState;
+use crate::gateway::answers;
 use crate::gateway::api::input::Params;
 use crate::gateway::limits::turns::Reading;
 use crate::gateway::problem::Problem;
-use crate::store::RecipientItem;
+use crate::gateway::state::GatewayState;
 
+/// The fewest characters of a search.
 const MIN_SEARCH: usize = 2;
+
+/// The most people and groups that a search answers.
 const MOST: usize = 50;
 
+/// `GET /recipients?search=…`. There is never a next page: whoever does not find somebody types more of the name.
 pub(in crate::gateway) async fn search(
     State(state): State<GatewayState>,
     Reading(me, _turn): Reading,
     params: Params,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<answer::Recipient>>, Problem> {
     let search = params.checked("search", text::search)?;
     let search = search.trim();
     if search.chars().count() < MIN_SEARCH {
@@ -26,19 +31,5 @@ pub(in crate::gateway) async fn search(
     }
     let limit = params.limit(MOST, MOST)?;
     let found = state.store.recipients(me.id, search.to_owned(), limit as i64).await?;
-    let items: Vec<Value> = found.iter().map(item_json).collect();
-    // Whoever is not among the first types more: there is no next page.
-    Ok(Json(json!({"items": items, "next_cursor": null})))
-}
-
-fn item_json(item: &RecipientItem) -> Value {
-    json!({
-        "kind": item.kind,
-        "id": item.id,
-        "name": item.name,
-        "username": item.username,
-        "email": item.email,
-        "eligible": item.reason.is_none(),
-        "reason": item.reason,
-    })
+    Ok(Json(Page { items: found.into_iter().map(answers::recipient).collect(), next_cursor: None }))
 }

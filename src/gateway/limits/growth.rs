@@ -1,8 +1,8 @@
-//! What one person may ask for in an hour: without an end to it, one person could fill the database.
+//! What one person may ask for in an hour. Without this limit, one person could fill the database.
 //!
-//! The jobs themselves are counted, so that all gateways count the same; but not at each request. What the
-//! database said is believed for a while, together with what was asked for here since. So several gateways let a
-//! person pass the limit by a sixteenth each, at the most.
+//! The jobs in the database are counted, so that all gateways have the same count. Counting them for each request
+//! would cost too much: a count is used for a while, together with what was asked for at this gateway since. Several
+//! gateways may therefore let a person pass the limit, by a sixteenth of what is left for each gateway at the most.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,17 +14,17 @@ use crate::store::{Allowance, Asked, Store};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// How long the database's count is believed, and how long where little is left.
+/// How long a count of the database is used, and how long where little is left.
 const FRESH: Duration = Duration::from_secs(60);
 const FRESH_NEAR_THE_END: Duration = Duration::from_secs(5);
 
-/// The part of what is left that may be asked for on the same count.
+/// One part in so many of what is left may be asked for before the jobs are counted anew.
 const PART: u64 = 16;
 
-/// So many people are remembered before older counts are forgotten.
+/// From so many remembered people on, old counts are forgotten.
 const FORGET_AT: usize = 1_024;
 
-/// The limits. 0 is none.
+/// The limits of one person. 0 means that there is no limit.
 #[derive(Debug, Clone, Copy)]
 pub struct Hourly {
     pub pairs: u64,
@@ -39,7 +39,7 @@ pub(in crate::gateway) struct Growth {
 struct Known {
     at: Instant,
     asked: Asked,
-    /// Asked for here since.
+    /// What was asked for at this gateway since then.
     pairs: u64,
     bytes: u64,
 }
@@ -79,7 +79,7 @@ impl Growth {
         self.people.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the person may still ask for.
+    /// What the person may still ask for in this hour.
     pub(in crate::gateway) async fn allowance(
         &self,
         store: &Store,
@@ -91,7 +91,7 @@ impl Growth {
         if let Some(known) = self.people().get(&person).filter(|known| known.is_fresh(self.limits)) {
             return Ok(known.left(self.limits));
         }
-        // What is committed while this is read counts twice at the worst, until the next reading.
+        // A job that is committed while this is read may be counted twice, until the next reading.
         let known = Known { at: Instant::now(), asked: store.asked(person, HOUR).await?, pairs: 0, bytes: 0 };
         let left = known.left(self.limits);
         let mut people = self.people();
@@ -102,7 +102,7 @@ impl Growth {
         Ok(left)
     }
 
-    /// The person's job was taken.
+    /// Notes that a job of this person was accepted.
     pub(in crate::gateway) fn add(&self, person: PrincipalId, pairs: u64, bytes: u64) {
         if let Some(known) = self.people().get_mut(&person) {
             known.pairs = known.pairs.saturating_add(pairs);
@@ -110,7 +110,7 @@ impl Growth {
         }
     }
 
-    /// When the first of what fills the hour has left it, in seconds.
+    /// After how many seconds the oldest job of the person's hour is more than an hour old.
     pub(in crate::gateway) fn wait(&self, person: PrincipalId) -> u32 {
         let oldest = self.people().get(&person).and_then(|known| known.asked.oldest).unwrap_or_default();
         u32::try_from(HOUR.saturating_sub(oldest).as_secs()).unwrap_or(u32::MAX).max(1)

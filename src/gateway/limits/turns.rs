@@ -1,21 +1,21 @@
-//! What one person may have in hand at the same time, so that nobody's requests wait behind all of somebody
-//! else's: reads of the database, changes, and bytes of large bodies.
+//! What one person may have in hand at the same time: reads of the database, changes, and bytes of large bodies.
+//! Without these limits, one person's requests could take every connection to the database, and everybody else would
+//! wait behind them.
 //!
-//! Who has no turn waits for it a while, in order, and is then told to come again. Waiting costs a few hundred
-//! bytes: nothing of a body is read before its turn.
+//! A request without a turn waits for one in the order of arrival, and after a while it is told to come again. A
+//! waiting request costs a few hundred bytes, because nothing of its body is read before its turn.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::domain::PrincipalId;
-use crate::gateway::GatewayState;
-use crate::gateway::auth::Me;
+use crate::gateway::auth::{Me, SignIns};
 use crate::gateway::problem::Problem;
 use crate::gateway::serving::Caller;
 use crate::store::Person;
@@ -23,21 +23,23 @@ use crate::store::Person;
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Bodies up to this need no turn.
+/// Bodies of up to so many bytes need no turn.
 pub(in crate::gateway) const SMALL_BODY: usize = 64 * 1024;
 
-/// Bytes of larger bodies that are read and decoded at the same time: of all, and one person's part of it.
+/// How many bytes of larger bodies are read and decoded at the same time, and into how many parts they are divided.
+/// One person may have one part.
 const BODIES: usize = 16 * 1024 * 1024;
 const PARTS: usize = 4;
 
-/// So many people are remembered before those who have nothing in hand are forgotten.
+/// From so many remembered people on, those who have nothing in hand are forgotten.
 const FORGET_AT: usize = 256;
 
 /// Everybody's turns.
 pub(in crate::gateway) struct Turns {
     reads: usize,
     changes: usize,
-    /// In KiB, like the other two of bodies: a semaphore counts no further than 2^29 on small machines.
+    /// One person's part of `bodies`. Both are counted in KiB, because a semaphore counts no further than 2^29 on
+    /// small machines.
     person_bodies: usize,
     bodies: Arc<Semaphore>,
     people: Mutex<HashMap<PrincipalId, Weak<Turn>>>,
@@ -55,13 +57,13 @@ fn kib(bytes: usize) -> usize {
 }
 
 impl Turns {
-    /// For a pool of so many connections, and bodies of so many bytes at the most.
+    /// The turns for a pool of so many connections, and for bodies of so many bytes at the most.
     pub(in crate::gateway) fn new(pool_size: usize, max_body_bytes: usize) -> Self {
         let bodies = kib(BODIES).max(kib(max_body_bytes) * PARTS);
         Self {
             reads: (pool_size / 4).max(1),
-            // All of the pool: others wait for one of them at the most, since the pool is fair, and one
-            // person's changes are as fast as they can be.
+            // One person's changes may use the whole pool, so that they are as fast as they can be. The pool serves
+            // its callers in order, so that somebody else waits for one of these changes at the most.
             changes: pool_size.max(1),
             person_bodies: bodies / PARTS,
             bodies: Arc::new(Semaphore::new(bodies)),
@@ -94,23 +96,23 @@ impl Turns {
     ) -> Result<BodyTurn, Problem> {
         let wanted = u32::try_from(kib(bytes).min(self.person_bodies)).unwrap_or(u32::MAX);
         let both = async {
-            // The person's own part first: whoever waits for it takes no place of others.
+            // The person's own part comes first, so that whoever waits for it takes nothing from others meanwhile.
             let own = Arc::clone(&turn.bodies).acquire_many_owned(wanted).await;
             let of_all = Arc::clone(&self.bodies).acquire_many_owned(wanted).await;
-            // The semaphores are never closed.
+            // `ok()` loses nothing here: an error means that a semaphore was closed, and these never are.
             BodyTurn { _own: own.ok(), _of_all: of_all.ok() }
         };
         timeout(PATIENCE, both).await.map_err(|_| Problem::busy_with_bodies())
     }
 }
 
-/// Leave to hold a large body in memory, until it is dropped.
+/// The permission to hold a large body in memory. It is given back when this is dropped.
 pub(crate) struct BodyTurn {
     _own: Option<OwnedSemaphorePermit>,
     _of_all: Option<OwnedSemaphorePermit>,
 }
 
-/// A place among the things that a person has in hand, until it is dropped.
+/// A place among the requests that a person has in hand. It is given back when this is dropped.
 pub(crate) struct Held {
     _permit: Option<OwnedSemaphorePermit>,
     _turn: Arc<Turn>,
@@ -122,7 +124,7 @@ async fn wait(turn: Arc<Turn>, which: impl Fn(&Turn) -> &Arc<Semaphore>) -> Resu
     Ok(Held { _permit: permit.ok(), _turn: turn })
 }
 
-/// The same, but not much beyond the moment in which the gateway stops.
+/// Waits for a turn as [`wait`] does, and gives up a moment after the gateway was told to stop.
 async fn wait_until_the_end(
     parts: &Parts,
     turn: Arc<Turn>,
@@ -136,28 +138,37 @@ async fn wait_until_the_end(
     }
 }
 
-/// The person who asks for something that costs more than a look at one row, and their turn.
+/// The person who asks for something that costs more than reading one row, and their turn to do so.
 pub(crate) struct Reading(pub(crate) Person, pub(crate) Held);
 
-/// The person who changes something, and their turn. It comes before the body is read.
+/// The person who changes something, and their turn to do so. The turn comes before the body is read.
 pub(crate) struct Changing(pub(crate) Person, pub(crate) Held);
 
-impl FromRequestParts<GatewayState> for Reading {
+impl<S: Send + Sync> FromRequestParts<S> for Reading
+where
+    SignIns: FromRef<S>,
+    Arc<Turns>: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &GatewayState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Me(me) = Me::from_request_parts(parts, state).await?;
-        let held = wait_until_the_end(parts, state.turns().of(me.id), |turn| &turn.reads).await?;
+        let held =
+            wait_until_the_end(parts, Arc::<Turns>::from_ref(state).of(me.id), |turn| &turn.reads).await?;
         Ok(Self(me, held))
     }
 }
 
-impl FromRequestParts<GatewayState> for Changing {
+impl<S: Send + Sync> FromRequestParts<S> for Changing
+where
+    SignIns: FromRef<S>,
+    Arc<Turns>: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &GatewayState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Me(me) = Me::from_request_parts(parts, state).await?;
-        let turn = state.turns().of(me.id);
+        let turn = Arc::<Turns>::from_ref(state).of(me.id);
         parts.extensions.insert(Arc::clone(&turn));
         let held = wait_until_the_end(parts, turn, |turn| &turn.changes).await?;
         Ok(Self(me, held))

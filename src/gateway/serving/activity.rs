@@ -1,4 +1,4 @@
-//! What a connection is doing: known to its stream, its service and its task.
+//! What a connection is doing at the moment. Its stream and its service note it here, and its task reads it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,16 +10,17 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
 
-/// Times are milliseconds from the connection's beginning, and one more: 0 stands for "not".
+/// What a connection is doing. A time is in milliseconds since the connection began, plus one, because 0 stands for
+/// "never".
 pub(super) struct Activity {
     began: Instant,
-    /// A request is in hand: its head has come whole, its answer has not been written whole.
+    /// Whether a request is in hand: its whole head has arrived, and its answer has not been written to the end.
     busy: AtomicBool,
-    /// Since when a head has been coming.
+    /// When the first byte of a head arrived whose rest is still missing.
     head_since: AtomicU64,
-    /// When the last request was answered, or the last of its bytes taken.
+    /// When the last request was answered, or when the client took the last byte of the answer.
     idle_since: AtomicU64,
-    /// Since when the peer takes nothing of what we have to say.
+    /// Since when the client has taken nothing of an answer.
     stuck_since: AtomicU64,
     evicted: Notify,
 }
@@ -29,7 +30,7 @@ impl Activity {
         Self {
             began: Instant::now(),
             busy: AtomicBool::new(false),
-            // Who connects has something to ask.
+            // A client that connects is expected to send a request at once.
             head_since: AtomicU64::new(1),
             idle_since: AtomicU64::new(1),
             stuck_since: AtomicU64::new(0),
@@ -45,12 +46,14 @@ impl Activity {
         u128::from(self.now().saturating_sub(since)) >= patience.as_millis()
     }
 
+    /// Notes that bytes have arrived.
     pub(super) fn has_read(&self) {
         if !self.busy.load(Ordering::Relaxed) && self.head_since.load(Ordering::Relaxed) == 0 {
             self.head_since.store(self.now(), Ordering::Relaxed);
         }
     }
 
+    /// Notes that the client has taken bytes.
     pub(super) fn has_written(&self) {
         self.stuck_since.store(0, Ordering::Relaxed);
         if !self.busy.load(Ordering::Relaxed) {
@@ -58,16 +61,17 @@ impl Activity {
         }
     }
 
+    /// Notes that the client takes nothing at the moment.
     pub(super) fn cannot_write(&self) {
         let _ = self.stuck_since.compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Neither a request in hand nor an answer on its way out.
+    /// Whether there is neither a request in hand nor an answer on its way out.
     pub(super) fn has_nothing_in_hand(&self) -> bool {
         !self.busy.load(Ordering::Relaxed) && self.stuck_since.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether a head, or the next request, has been waited for too long.
+    /// Whether the client has taken too long to send a head, or the next request.
     pub(super) fn keeps_us_waiting(&self, header: Duration, idle: Duration) -> bool {
         if !self.has_nothing_in_hand() {
             return false;
@@ -78,7 +82,7 @@ impl Activity {
         }
     }
 
-    /// Since when nothing has been in hand; none where something is.
+    /// Since when nothing has been in hand; `None` where something is.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         let since = match self.head_since.load(Ordering::Relaxed) {
             0 => self.idle_since.load(Ordering::Relaxed),
@@ -87,23 +91,24 @@ impl Activity {
         self.has_nothing_in_hand().then(|| self.began + Duration::from_millis(since))
     }
 
-    /// Whether an answer has been stuck for so long.
+    /// Whether the client has taken nothing of an answer for so long.
     pub(super) fn is_stuck(&self, patience: Duration) -> bool {
         let since = self.stuck_since.load(Ordering::Relaxed);
         since != 0 && self.longer_than(since, patience)
     }
 
-    /// Tells the connection's task to end it.
+    /// Tells the connection's task to close the connection.
     pub(super) fn evict(&self) {
         self.evicted.notify_one();
     }
 
+    /// Returns when the connection is to be closed.
     pub(super) async fn evicted(&self) {
         self.evicted.notified().await;
     }
 }
 
-/// A request in hand, until it is dropped.
+/// A request in hand. It is finished when this is dropped.
 pub(super) struct InHand(Arc<Activity>);
 
 impl InHand {
@@ -113,7 +118,7 @@ impl InHand {
         Self(activity)
     }
 
-    /// The same body, during which the request stays in hand.
+    /// Makes the request stay in hand until this body, which is its answer's, has been sent or given up.
     pub(super) fn until_the_end_of(self, body: Body) -> Guarded {
         Guarded { body, _in_hand: self }
     }
@@ -126,7 +131,7 @@ impl Drop for InHand {
     }
 }
 
-/// A body that tells when it is sent.
+/// The body of an answer, whose request is in hand as long as the body is there.
 pub(super) struct Guarded {
     body: Body,
     _in_hand: InHand,

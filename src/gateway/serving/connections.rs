@@ -1,4 +1,5 @@
-//! The places for connections: how many are taken, from where, and whose is given to somebody else.
+//! The places for connections: how many there are, from which addresses they are taken, and which connection is
+//! closed when somebody else needs its place.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,16 +10,18 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::gateway::serving::activity::Activity;
 
-/// Files kept back for database, broker and what else a process opens, where a quarter is fewer.
+/// How many of the files that the process may open are kept for the database, the broker and others. It is a quarter
+/// of them where that is more.
 const KEPT_BACK: u64 = 64;
 
-/// So many at a time, and one in so many, lose their places: looking for them costs a look at all.
+/// One in so many of the waiting connections is closed at a time. Finding the oldest means looking at all of them,
+/// and this makes it rare.
 const ONE_IN: usize = 32;
 
-/// How often it is said that there is no room.
+/// How often the log may say that there is no room.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// The connections there are. Cheap to clone.
+/// The connections that are open. Cheap to clone: all clones are the same one.
 #[derive(Clone)]
 pub(super) struct Connections(Arc<Inner>);
 
@@ -47,7 +50,8 @@ impl Open {
         }
     }
 
-    /// Ends those that have waited longest for a request, of this address or of all. False where none waits.
+    /// Closes those connections that have waited longest for a request, from this address or from all. False where
+    /// none waits.
     fn evict(&mut self, address: Option<IpAddr>) -> bool {
         let mut waiting: Vec<(Instant, u64)> = self
             .all
@@ -61,12 +65,13 @@ impl Open {
             if let Some((_, activity)) = self.all.get(number) {
                 activity.evict();
             }
-            // Its place is free from now on; its file is in a moment.
+            // The place is free from now on. The file is free in a moment, when the connection's task has ended.
             self.remove(*number);
         }
         !waiting.is_empty()
     }
 
+    /// Whether it is time for another line in the log.
     fn may_tell(&mut self) -> bool {
         let may = self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
         if may {
@@ -77,7 +82,7 @@ impl Open {
 }
 
 impl Connections {
-    /// As many as asked for, where the process may have so many files open.
+    /// Room for `most` connections, or for fewer where the process may not open so many files.
     pub(super) fn new(most: usize, most_per_address: usize) -> Self {
         let fitting = fitting(most);
         if fitting < most {
@@ -93,8 +98,9 @@ impl Connections {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection from there. Where all are taken, that of whoever has waited longest for its
-    /// next request: half a request holds up nobody. `None` where all are in use.
+    /// A place for a connection from this address. Where all places are taken, the connections that have waited
+    /// longest for a request lose theirs, so that half a request holds up nobody. `None` where every connection has a
+    /// request in hand.
     pub(super) fn place(&self, address: IpAddr) -> Option<Place> {
         let address = network(address);
         let mut open = self.open();
@@ -119,12 +125,12 @@ impl Connections {
         Some(Place { connections: self.clone(), number, activity })
     }
 
-    /// Ends some that only wait.
+    /// Closes some connections that only wait.
     pub(super) fn make_room(&self) {
         self.open().evict(None);
     }
 
-    /// Says that no connection could be taken, now and then.
+    /// Logs that no connection could be accepted, once in a while.
     pub(super) fn tell_trouble(&self, error: &std::io::Error) {
         if self.open().may_tell() {
             tracing::warn!(%error, "no connection can be taken: those that wait longest are closed");
@@ -132,7 +138,8 @@ impl Connections {
     }
 }
 
-/// Who has an IPv6 address has all of its last 64 bits.
+/// The network that counts as one address. Whoever has one address of IPv6 usually has 2^64 of them, all with the
+/// same first 64 bits.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -143,7 +150,7 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Raises the limit of open files as far as it may be raised and is needed; says how many of the wanted
+/// Raises the process's limit of open files as far as that is allowed and needed, and says how many of the wanted
 /// connections fit below it.
 fn fitting(wanted: usize) -> usize {
     let mut limit = getrlimit(Resource::Nofile);
@@ -160,7 +167,7 @@ fn fitting(wanted: usize) -> usize {
     usize::try_from(rest).unwrap_or(usize::MAX).min(wanted)
 }
 
-/// A place, until it is dropped.
+/// A place for a connection. It is given back when this is dropped.
 pub(super) struct Place {
     connections: Connections,
     number: u64,

@@ -1,7 +1,9 @@
-//! Connections: taken while there is room, ended when they keep us waiting, finished when we stop.
+//! Serving connections: they are accepted while there is room, closed when they take too long, and finished when the
+//! gateway stops.
 //!
-//! Whoever sends half a request, reads no answer or only holds connections open uses up patience and places, and
-//! both are counted here. `axum::serve` has neither, so each connection is served by hyper under a task of ours.
+//! A client can send half a request, read no answer, or just hold connections open. This room has a deadline for each
+//! of these, and a limit on the number of connections. `axum::serve` has neither, so that each connection is served
+//! by hyper in a task of its own here.
 
 mod activity;
 mod connections;
@@ -36,32 +38,36 @@ use crate::gateway::serving::patient::Patient;
 use crate::gateway::serving::unread::Unread;
 use crate::shutdown::Stop;
 
-/// Bytes of a request's head at the most, and of a body that is read ahead of whoever wants it.
+/// The largest head of a request, and the most of a body that is read before a route asks for it, in bytes.
 const BUFFER: usize = 64 * 1024;
 
-/// How often a connection is held against its deadlines.
+/// How often a connection is checked against its deadlines.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The same once it is time to stop, and how long an answer may then be stuck.
+/// How often it is checked while the gateway stops.
 const LAST_LOOK: Duration = Duration::from_millis(100);
+
+/// How long a client may take nothing of an answer while the gateway stops.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Who waits for a turn, or sends a body, when the gateway stops has so long for it.
+/// How long a request may still wait for a turn, or for its body, after the gateway was told to stop.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
-/// After this the kernel gives up a peer that acknowledges nothing: one that is gone without a word.
+/// After this time the kernel gives a connection up whose other end acknowledges nothing: that machine is gone, or
+/// cannot be reached.
 const SILENT_PEER_MS: u32 = 30_000;
 
-/// How many connections there may be, and how long each may keep us waiting.
+/// How many connections there may be, and how long each of them may take.
 #[derive(Debug, Clone)]
 pub struct Serving {
     pub max_connections: usize,
     pub max_per_address: usize,
-    /// For a request's head, from its first byte (of a new connection: from its beginning).
+    /// For the head of a request. The time of the first request begins with the connection, and that of another one
+    /// with its first byte.
     pub header: Duration,
-    /// Between two requests.
+    /// Between an answer and the next request.
     pub idle: Duration,
-    /// For a part of an answer to be taken.
+    /// For the client to take a part of an answer.
     pub write: Duration,
 }
 
@@ -77,7 +83,7 @@ impl Serving {
         }
     }
 
-    /// For the few who ask after a worker's health.
+    /// Few connections, for the supervisors of a worker.
     pub(super) fn small() -> Self {
         Self {
             max_connections: 64,
@@ -93,40 +99,41 @@ impl Serving {
     }
 }
 
-/// Who sent a request, for the layers and routes. Cheap to clone; clones are of the same request.
+/// Who sent a request. Layers and routes find it among the request's extensions. Cheap to clone: all clones belong to
+/// the same request.
 #[derive(Clone)]
 pub(super) struct Caller {
-    /// The peer of the connection: where there is a proxy, the proxy.
+    /// The other end of the connection, which is the proxy where there is one.
     pub(super) address: IpAddr,
-    /// Given when the gateway stops: what has no end of its own ends then.
+    /// Given when the gateway stops. An answer without an end of its own ends then.
     pub(super) stop: Stop,
-    /// 0 while nobody is known.
+    /// The person's id, or 0 while nobody has signed in.
     person: Arc<AtomicI64>,
 }
 
 impl Caller {
-    /// Notes who it is.
+    /// Notes who has signed in.
     pub(super) fn is(&self, person: PrincipalId) {
         self.person.store(person.get(), Ordering::Relaxed);
     }
 
-    /// Returns a moment after the gateway was told to stop: what waits for others is not waited for then.
+    /// Returns a moment after the gateway was told to stop. Whatever waits for something else gives up then.
     pub(super) async fn stopped(&self) {
         self.stop.wait().await;
         tokio::time::sleep(STOP_GRACE).await;
     }
 
-    /// Who it is, where somebody had to sign in.
+    /// Who has signed in; `None` where nobody has.
     pub(super) fn person(&self) -> Option<i64> {
         Some(self.person.load(Ordering::Relaxed)).filter(|person| *person != 0)
     }
 }
 
-/// Answers a router's requests until the stop signal; returns when those in hand are answered.
+/// Answers a router's requests until the stop signal, and returns when those in hand are answered.
 pub(super) async fn answer(listener: TcpListener, router: Router, serving: Serving, stop: Stop) {
     let connections = Connections::new(serving.max_connections, serving.max_per_address);
     let server = Arc::new(Server { http: http(), service: TowerToHyperService::new(router), serving, stop });
-    // Closed when the last connection has ended.
+    // This channel is closed when the last connection has ended. Nothing is ever sent through it.
     let (open, mut ended) = mpsc::channel::<Infallible>(1);
     loop {
         let accepted = tokio::select! {
@@ -136,7 +143,7 @@ pub(super) async fn answer(listener: TcpListener, router: Router, serving: Servi
         };
         match accepted {
             Ok((stream, peer)) => {
-                // Where there is no room, the stream is dropped, which closes it.
+                // Where there is no room, the stream is dropped, which closes the connection.
                 if let Some(place) = connections.place(peer.ip()) {
                     let (server, open) = (Arc::clone(&server), open.clone());
                     tokio::spawn(async move {
@@ -147,7 +154,7 @@ pub(super) async fn answer(listener: TcpListener, router: Router, serving: Servi
             }
             Err(error) if is_of_the_peer(error.kind()) => {}
             Err(error) => {
-                // No file or no memory is left. Trying again at once would only heat the machine.
+                // No file or no memory is left. Trying again at once would only keep a processor busy.
                 connections.tell_trouble(&error);
                 connections.make_room();
                 server.stop.sleep(LAST_LOOK).await;
@@ -159,13 +166,15 @@ pub(super) async fn answer(listener: TcpListener, router: Router, serving: Servi
     ended.recv().await;
 }
 
+/// Whether accepting a connection failed because the other end has closed it already.
 fn is_of_the_peer(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::ConnectionAborted | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset)
 }
 
 fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
-    // The deadline for a head is ours: hyper's is the same one for a connection that only waits.
+    // hyper has a deadline for a head, but it is also the one for a connection without a request. Here the two
+    // differ, so that hyper's is off.
     http.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(BUFFER);
     http
 }
@@ -180,7 +189,8 @@ struct Server {
 
 impl Server {
     async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
-        // Small answers must not wait for more to send. Where these cannot be set, nothing breaks.
+        // A small answer must not wait until there is more to send. Where these options cannot be set, everything
+        // still works.
         let _ = stream.set_nodelay(true);
         let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, SILENT_PEER_MS);
         let activity = Arc::clone(place.activity());
@@ -189,7 +199,7 @@ impl Server {
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let in_hand = InHand::new(Arc::clone(&of_service));
             let mut request = request.map(Body::new);
-            // Who waits for leave to send has sent nothing yet.
+            // A client that waits for our permission to send has sent nothing of its body yet.
             let large = request.body().size_hint().upper().is_none_or(|bytes| bytes > BUFFER as u64)
                 && !request.headers().contains_key(EXPECT);
             let unread = large.then(|| Unread::new(std::mem::take(request.body_mut())));
@@ -214,7 +224,8 @@ impl Server {
         loop {
             tokio::select! {
                 biased;
-                // How a connection ends is its peer's business: what was asked has been logged.
+                // An error here says how the client has ended the connection. Its requests have left lines in the
+                // access log.
                 _ = connection.as_mut() => return,
                 () = activity.evicted() => return,
                 () = self.stop.wait() => break,
@@ -224,7 +235,7 @@ impl Server {
         connection.as_mut().graceful_shutdown();
         let mut look = tokio::time::interval(LAST_LOOK);
         loop {
-            // Half a head, or none, is nothing in hand. What is being answered is answered.
+            // A connection without a whole head has no request in hand. A request that is being answered is finished.
             if activity.has_nothing_in_hand() || activity.is_stuck(LAST_PATIENCE) {
                 return;
             }

@@ -1,4 +1,4 @@
-//! A stream whose writing ends when its peer takes nothing for too long.
+//! The stream of a connection, on which writing fails when the client takes nothing for too long.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -12,10 +12,11 @@ use tokio::time::Sleep;
 
 use crate::gateway::serving::activity::Activity;
 
+/// A stream that notes what the connection is doing, and that has a deadline for writing.
 pub(super) struct Patient {
     stream: TcpStream,
     patience: Duration,
-    /// While nothing can be written: when that has been for too long.
+    /// `Some` while nothing can be written. It ends when that has lasted for too long.
     late: Option<Pin<Box<Sleep>>>,
     activity: Arc<Activity>,
 }
@@ -25,6 +26,7 @@ impl Patient {
         Self { stream, patience, late: None, activity }
     }
 
+    /// Notes the result of writing, and makes it an error where the client has taken nothing for too long.
     fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.late = None;

@@ -1,6 +1,5 @@
-//! What is left of a large body when its request has been refused: read on for a while and thrown away.
-//!
-//! Whoever is still sending when the connection is closed loses it and never hears why. Nothing is kept meanwhile.
+//! What is left of a large body when its request has been refused. It is read on for a while and thrown away, and
+//! nothing of it is kept: a client that is still sending when the connection is closed would never read the answer.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,11 +11,13 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use tokio::time::timeout;
 
-/// How much is read on at the most, and for how long.
+/// The most that is read on, in bytes.
 const MOST: usize = 8 * 1024 * 1024;
+
+/// How long it is read on at the most.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A body of which the rest can be had when its reader is gone.
+/// A body whose rest can still be read when the route that read it is gone. Clones are the same body.
 #[derive(Clone)]
 pub(super) struct Unread(Arc<Mutex<Body>>);
 
@@ -25,11 +26,12 @@ impl Unread {
         Self(Arc::new(Mutex::new(body)))
     }
 
-    /// The body for whoever answers.
+    /// The body, for the route.
     pub(super) fn lent(&self) -> Body {
         Body::new(self.clone())
     }
 
+    /// Reads what is left, within bounds.
     pub(super) async fn throw_away(mut self) {
         let read = async {
             let mut seen = 0;
@@ -40,7 +42,7 @@ impl Unread {
                 }
             }
         };
-        // Whether it has come to its end or not, the answer leaves now.
+        // The answer leaves now, whether the body has come to its end or not.
         let _ = timeout(PATIENCE, read).await;
     }
 }

@@ -1,7 +1,7 @@
-//! What is new, for the streams of a gateway: while a stream is open, the gateway hears all events on a
-//! queue of its own.
+//! Hearing the broker's events for the streams of this gateway. While a stream is open, the gateway has a queue of
+//! its own on the broker, and every event comes to it.
 //!
-//! A wake-up only. Whoever hears of a job reads its row; whoever may have missed something reads
+//! An event only wakes streams. Whoever hears of a job reads its row, and whoever may have missed an event reads
 //! everything.
 
 use std::pin::pin;
@@ -11,14 +11,14 @@ use std::time::Duration;
 use crate::broker::{Broker, Listener};
 use crate::consume::schedule::Schedule;
 use crate::contract;
-use crate::gateway::{Hearing, Update, Updates};
+use crate::gateway::updates::hearing::{Hearing, Update, Updates};
 use crate::shutdown::Stop;
 use crate::store::Store;
 
-/// How long events are still heard after the last stream has ended: people reload pages.
+/// How long events are still heard after the last stream has ended. A page that is reloaded opens another at once.
 const LINGER: Duration = Duration::from_secs(30);
 
-/// Tells updates until `stop`.
+/// Hears events and passes updates on, until `stop`.
 pub async fn run(store: Store, broker: Broker, updates: Updates, stop: Stop) {
     let mut schedule = Schedule::reconnect();
     loop {
@@ -30,7 +30,8 @@ pub async fn run(store: Store, broker: Broker, updates: Updates, stop: Stop) {
         match broker.listen().await {
             Ok(listener) => {
                 schedule.reset();
-                // What happened while nobody listened is not told: the streams look for themselves.
+                // No event tells what happened while nobody listened, so that the streams have to look for
+                // themselves.
                 updates.tell(Update::Missed);
                 updates.set_hearing(Hearing::All);
                 if hear(listener, &store, &updates, &stop).await == Heard::Enough {
@@ -45,20 +46,21 @@ pub async fn run(store: Store, broker: Broker, updates: Updates, stop: Stop) {
     }
 }
 
-/// Why the hearing has ended.
+/// Why no more events are heard.
 #[derive(PartialEq, Eq)]
 enum Heard {
     /// No stream has been open for a while, or it is time to stop.
     Enough,
-    /// The broker is away.
+    /// The broker cannot be reached.
     Lost,
 }
 
+/// Hears events until there is a reason not to.
 async fn hear(mut listener: Listener, store: &Store, updates: &Updates, stop: &Stop) -> Heard {
     let mut look = tokio::time::interval(LINGER);
     let mut alone = false;
     loop {
-        // One wait for each event, however often the clock ticks meanwhile.
+        // The future that waits for an event is kept while the clock ticks: dropping it could lose the event.
         let body = {
             let mut next = pin!(listener.next());
             loop {
@@ -85,6 +87,7 @@ async fn hear(mut listener: Listener, store: &Store, updates: &Updates, stop: &S
     }
 }
 
+/// Makes an event an update, where a stream of its person is open.
 async fn pass_on(store: &Store, updates: &Updates, body: &Arc<[u8]>) {
     if !updates.has_streams() {
         return;
@@ -94,8 +97,8 @@ async fn pass_on(store: &Store, updates: &Updates, body: &Arc<[u8]>) {
         return;
     }
     if event.kind.is_terminal() {
-        // So that the notice is there when the stream looks, whoever of the two is first. If it
-        // cannot be made now, the shared queue makes it.
+        // The notice is made here, too, so that it is there when the stream looks for it. The notifier, which makes
+        // all notices, may be later than the stream. Where it cannot be made now, the notifier makes it.
         if let Err(error) = store.make_notices(vec![(event.job_id, event.run)]).await {
             tracing::debug!(%error, job_id = %event.job_id, "a notice is late");
         }

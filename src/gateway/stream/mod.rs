@@ -1,6 +1,5 @@
 //! The event streams: what each person is told as it happens, and how this gateway hears of it.
 
 pub(super) mod events;
-pub(super) mod hearing;
-pub(super) mod hub;
 pub mod listener;
+mod teller;

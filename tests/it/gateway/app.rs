@@ -1,4 +1,4 @@
-//! A gateway on a port of its own, and a client that says exactly what it is told to.
+//! A gateway on a port of its own, and a client that sends exactly what a test tells it to send.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use batchshare::config::Settings;
 use batchshare::gateway;
-use batchshare::gateway::{Auth, GatewayParts, GatewayState, HostList, Hourly, Serving};
+use batchshare::gateway::{Auth, GatewayParts, HostList, Hourly, Serving};
 use batchshare::shutdown;
 use batchshare::shutdown::Stopper;
 use batchshare::store::Store;
@@ -22,13 +22,15 @@ pub struct App {
     pub test: TestDb,
     pub address: String,
     pub broker_is_there: Arc<AtomicBool>,
+    /// Whether looking for the broker panics, as a bug would.
+    pub broker_panics: Arc<AtomicBool>,
     agent: ureq::Agent,
     stopper: Stopper,
     server: Option<tokio::task::JoinHandle<()>>,
     _folder: tempfile::TempDir,
 }
 
-/// What came back. `body` is null where it is no JSON.
+/// An answer. `body` is null where the answer is not JSON.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -42,7 +44,7 @@ impl App {
         Self::start_with(kind, fixture, |_| {}).await
     }
 
-    /// With other settings, or other parts than the settings would give.
+    /// Starts a gateway with settings that `change` has changed.
     pub async fn start_with(kind: Kind, fixture: Fixture, change: impl FnOnce(&mut Settings)) -> Self {
         let test = TestDb::new(kind).await;
         fixture.load(&test).await;
@@ -50,7 +52,7 @@ impl App {
         Self::serve(test, store, change).await
     }
 
-    /// A gateway whose store may be another than the test's database.
+    /// Starts a gateway on this store, which need not be that of the test's database.
     pub async fn serve(test: TestDb, store: Store, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = settings("sqlite://unused.db");
         change(&mut settings);
@@ -60,7 +62,9 @@ impl App {
         let auth = Auth::from_settings(&settings.auth, address).expect("auth");
         let broker_is_there = Arc::new(AtomicBool::new(true));
         let broker = Arc::clone(&broker_is_there);
-        let state = GatewayState::new(GatewayParts {
+        let broker_panics = Arc::new(AtomicBool::new(false));
+        let panics = Arc::clone(&broker_panics);
+        let parts = GatewayParts {
             store,
             vault: VaultKey::kept_in(&folder.path().join("vault.key")).expect("a key"),
             hosts: HostList::new(&settings.gateway.hosts, auth.is_demo()),
@@ -73,14 +77,18 @@ impl App {
             serving: Serving::from_settings(&settings.gateway),
             streams_per_person: settings.gateway.streams_per_person,
             broker: Arc::new(move || {
-                let there = broker.load(Ordering::Relaxed);
-                async move { there }.boxed()
+                let (there, panics) = (broker.load(Ordering::Relaxed), panics.load(Ordering::Relaxed));
+                async move {
+                    assert!(!panics, "hunter2 is what a panic may say");
+                    there
+                }
+                .boxed()
             }),
             startup: batchshare::gateway::Startup::over(),
             updates: batchshare::gateway::Updates::default(),
-        });
+        };
         let (stopper, stop) = shutdown::channel();
-        let server = tokio::spawn(gateway::serve(listener, state, stop));
+        let server = tokio::spawn(gateway::serve(listener, parts, stop));
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(20)))
@@ -91,6 +99,7 @@ impl App {
             test,
             address: address.to_string(),
             broker_is_there,
+            broker_panics,
             agent,
             stopper,
             server: Some(server),
@@ -98,7 +107,7 @@ impl App {
         }
     }
 
-    /// Stops the gateway; fails where it does not end.
+    /// Stops the gateway, and fails where it does not end in time.
     pub async fn stop(&mut self) {
         self.stopper.stop();
         let server = self.server.take().expect("runs");
@@ -106,7 +115,8 @@ impl App {
         ended.expect("ends in time").expect("no panic");
     }
 
-    /// A request below `/api/v1`, or of the whole path where it begins with two slashes.
+    /// Begins a request for a path below `/api/v1`. A path that begins with two slashes is the whole path, with one
+    /// of them.
     pub fn request(&self, method: &str, path: &str) -> Call {
         let path = path
             .strip_prefix('/')
@@ -133,7 +143,7 @@ impl App {
     }
 }
 
-/// A request being written.
+/// A request that is being written.
 pub struct Call {
     agent: ureq::Agent,
     request: ureq::http::request::Builder,
@@ -141,7 +151,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Who asks, in demo mode.
+    /// Names the person who asks, in demo mode.
     pub fn user(self, name: &str) -> Self {
         self.header("X-Batchshare-User", name)
     }
@@ -186,14 +196,14 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Fails unless the status is this one; returns the body.
+    /// Fails unless the status is this one, and returns the body.
     #[track_caller]
     pub fn ok(&self, status: u16) -> &Value {
         assert_eq!(self.status, status, "{}", self.text);
         &self.body
     }
 
-    /// Fails unless it is a problem document of this status; returns the field it names.
+    /// Fails unless this is a problem document of this status, and returns the field that it names.
     #[track_caller]
     pub fn problem(&self, status: u16) -> &str {
         assert_eq!(self.status, status, "{}", self.text);
@@ -213,6 +223,7 @@ impl Answer {
         items.iter().map(|item| item["id"].as_i64().expect("an id")).collect()
     }
 
+    /// The cursor of the next page.
     pub fn next(&self) -> Option<String> {
         self.body["next_cursor"].as_str().map(ToOwned::to_owned)
     }

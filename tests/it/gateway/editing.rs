@@ -10,7 +10,7 @@ use crate::fixtures::Fixture;
 use crate::on_both_stores;
 use crate::support::Kind;
 
-/// Ana owns 101; bruno may edit it through a group, carla may view it, davi cannot see it.
+/// Ana owns secret 101. Bruno may edit it through a group, carla may view it, and davi cannot see it.
 fn one_secret() -> Fixture {
     Fixture::new()
         .person(1, "ana", "Ana Souza", "ana@example.com")
@@ -46,12 +46,12 @@ on_both_stores! {
             assert_eq!(changed[field], value, "{field}");
         }
         assert_ne!(changed["updated_at"], "1970-01-01T00:00:00Z");
-        // The searched copy follows.
+        // A search reads a folded copy of the texts, which changes with them.
         for found in ["neu-1", "%C3%A4pfel", "stripe%20neu"] {
             assert_eq!(app.get("ana", &format!("/secrets?search={found}")).await.ids(), [101], "{found}");
         }
         assert!(app.get("ana", "/secrets?search=101.example").await.ids().is_empty());
-        // What is absent stays, null empties.
+        // A field that is absent stays as it is, and null empties a field.
         let answer = app.patch("ana", "/secrets/101", json!({"identifier": null, "disabled": false})).await;
         assert_eq!((&answer.ok(200)["identifier"], &answer.body["name"]), (&json!(null), &json!("Stripe Neu")));
         assert_eq!((&answer.body["tags"], &answer.body["shareable"]), (&json!(["a", "b"]), &json!(true)));
@@ -73,7 +73,7 @@ on_both_stores! {
         assert_eq!(answer.problem(409), "identifier");
         let now = app.get("ana", "/secrets/101").await;
         assert_eq!((&now.ok(200)["name"], &now.body["tags"]), (&json!("Stripe"), &json!(["old"])));
-        // Its own is no conflict, and two may have none.
+        // A secret may keep its own identifier, and several secrets may have none.
         app.patch("ana", "/secrets/102", json!({"identifier": "taken"})).await.ok(200);
         app.patch("ana", "/secrets/102", json!({"identifier": ""})).await.ok(200);
         app.patch("ana", "/secrets/101", json!({"identifier": "taken"})).await.ok(200);
@@ -111,7 +111,7 @@ on_both_stores! {
         assert_eq!(shown.header("content-type"), "application/json");
         app.get("davi", "/secrets/101/client-secret").await.problem(404);
 
-        // Every other answer, also to requests that go wrong with it, is without.
+        // No other answer holds the value, not even an answer to a wrong request that has sent it.
         let wrong = [
             app.patch("ana", "/secrets/101", json!({"client_secret": value, "name": 7})).await,
             app.patch("ana", "/secrets/101", json!({"client_secret": [value]})).await,
@@ -128,7 +128,7 @@ on_both_stores! {
         for answer in wrong {
             assert!(!answer.text.contains(MARK), "{}", answer.text);
         }
-        // Nor is it in the database in the clear.
+        // The database does not hold it in the clear, either.
         let stored = match kind {
             Kind::Sqlite => format!("SELECT instr(hex(client_secret), hex('{MARK}')) FROM secrets WHERE id = 101"),
             Kind::Postgres => {
@@ -137,7 +137,7 @@ on_both_stores! {
         };
         assert_eq!(app.test.number(&stored).await, 0);
 
-        // Sealed for another secret, or with another key: an error, not a value.
+        // A value that was sealed for another secret, or with another key, is an error.
         app.test.sql("UPDATE secrets SET client_secret = (SELECT o.client_secret FROM secrets o WHERE o.id = 101), \
                       client_secret_key = (SELECT o.client_secret_key FROM secrets o WHERE o.id = 101) WHERE id = 102").await;
         app.get("ana", "/secrets/102/client-secret").await.problem(500);
@@ -166,7 +166,7 @@ on_both_stores! {
             json!({"items": [
                 {"principal_id": 3, "kind": "user", "name": "carla", "username": "carla", "email": "carla@example.com", "permission": "view", "job_id": null, "granted_at": at},
                 {"principal_id": 10, "kind": "user_group", "name": "Team", "username": null, "email": null, "permission": "edit", "job_id": job, "granted_at": at},
-                // Ana may not know what carla calls her group; that it has access, she may.
+                // Ana may know that carla's group has access, and not what carla calls it.
                 {"principal_id": 20, "kind": "personal_group", "name": null, "username": null, "email": null, "permission": "view", "job_id": null, "granted_at": at},
             ], "next_cursor": null})
         );
@@ -188,7 +188,7 @@ on_both_stores! {
             assert!(answer.text.is_empty());
         }
         app.get("carla", "/secrets/101").await.problem(404);
-        // Who takes the own right back cannot see what comes after.
+        // Whoever takes their own access back does not see the secret afterwards.
         app.delete("bruno", "/secrets/101/grants/10").await.ok(204);
         app.delete("bruno", "/secrets/101/grants/10").await.problem(404);
         app.delete("ana", "/secrets/101/grants/10").await.ok(204);
@@ -196,17 +196,17 @@ on_both_stores! {
     }
 }
 
-/// In every client secret of these tests.
+/// This text is in every client secret of these tests.
 const MARK: &str = "cs_must_not_be_logged";
 static LINES: AtomicUsize = AtomicUsize::new(0);
 static LEAKS: AtomicUsize = AtomicUsize::new(0);
 
-/// Everything that is logged while these tests run, at every level: counted, not kept.
+/// Counts everything that is logged while these tests run, at every level.
 struct Logs;
 
 impl Logs {
     fn capture() -> Self {
-        // Somebody else's subscriber would leave the lines uncounted, which `assert_clean` notices.
+        // This fails where another test has set a subscriber. Then no line is counted, which `assert_clean` notices.
         let _ = tracing_subscriber::fmt()
             .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
             .with_writer(|| Counter)

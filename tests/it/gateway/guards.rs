@@ -1,4 +1,4 @@
-//! What every request is held against.
+//! What every request is checked for before its route sees it.
 
 use serde_json::json;
 
@@ -27,7 +27,7 @@ async fn only_a_host_on_the_list_is_answered() {
     }
 }
 
-/// A container is asked by its address, which nobody can put on a list.
+/// A supervisor asks a container by its address, which nobody can put on a list of names.
 #[tokio::test]
 async fn supervisors_are_answered_whatever_name_they_have_for_us() {
     let app = app().await;
@@ -36,7 +36,7 @@ async fn supervisors_are_answered_whatever_name_they_have_for_us() {
             let answer = app.request("GET", path).header("Host", host).send().await;
             assert_eq!(answer.status, 200, "{host} {path}: {}", answer.text);
             app.request("HEAD", path).header("Host", host).send().await.ok(200);
-            // Only reading: everything else is held against the list.
+            // Only reading is allowed under any name. Every other method needs a name on the list.
             let call = app.request("POST", path).header("Host", host).json(json!({}));
             call.send().await.problem(if host == "localhost" { 405 } else { 421 });
         }
@@ -68,7 +68,7 @@ async fn unsafe_methods_need_json_but_for_delete() {
             let call = app.request(method, path).bytes("{}");
             let call = match content_type {
                 Some(value) => call.header("Content-Type", value),
-                // ureq would fill it in otherwise.
+                // Without this, ureq would send a type of its own.
                 None => call.header("Content-Type", ""),
             };
             assert_eq!(call.send().await.problem(415), "Content-Type", "{method} {path} {content_type:?}");
@@ -102,7 +102,8 @@ async fn another_origin_may_change_nothing() {
     let revoke = app.request("DELETE", "/secrets/101/grants/2").header("Origin", "http://evil.example");
     revoke.send().await.problem(403);
     assert_eq!(app.test.number("SELECT count(*) FROM grants").await, 1);
-    // Reading needs no such proof: without CORS, the other origin sees nothing of the answer.
+    // Reading needs no such proof. The browser shows another origin nothing of the answer, because we send no headers
+    // of CORS.
     let answer = app.request("GET", "/me").header("Origin", "http://evil.example").send().await;
     answer.ok(200);
     assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control")));
@@ -142,7 +143,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_is_asked_about_each_time() {
     let weak = format!("\"other\", W/{}", script.header("etag"));
     let again = app.request("GET", "//assets/js/main.js").header("If-None-Match", &weak);
     assert_eq!(again.send().await.status, 304);
-    // What was shown in it must not come back with Back.
+    // The Back button must not bring back what was shown in the page.
     assert_eq!(page.header("cache-control"), "no-store");
 }
 

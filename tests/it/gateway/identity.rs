@@ -1,4 +1,4 @@
-//! Who is asking.
+//! Who asks: people who choose who they are, and people whom a proxy names.
 
 use serde_json::json;
 
@@ -50,12 +50,15 @@ on_both_stores! {
             let answer = app.request("PUT", "/demo/me").json(json!({"username": username})).send().await;
             assert_eq!(answer.ok(200)["id"], id);
             let set = answer.header("set-cookie").to_owned();
-            assert!(set.contains("; HttpOnly") && set.contains("; SameSite=Strict"), "{set}");
-            assert!(set.contains("; Path=/;") && !set.contains("/x"), "{set}");
-            let cookie = set.split(';').next().expect("a value");
+            let mut parts = set.split(';').map(str::trim);
+            let cookie = parts.next().expect("a value");
+            let mut attributes: Vec<&str> = parts.collect();
+            attributes.sort_unstable();
+            assert_eq!(attributes, ["HttpOnly", "Path=/", "SameSite=Strict"], "{set}");
+            assert!(!set.contains("/x"), "{set}");
             let answer = app.request("GET", "/me").header("Cookie", &format!("a=b; {cookie}")).send().await;
             assert_eq!(answer.ok(200)["id"], id);
-            // The header is what programs send; it wins over the browser's cookie.
+            // A program sends the header, which is used in place of the browser's cookie.
             let answer = app.request("GET", "/me").header("Cookie", cookie).user("ana").send().await;
             assert_eq!(answer.ok(200)["id"], 1);
         }
@@ -77,7 +80,7 @@ on_both_stores! {
         for bad in [json!({}), json!({"username": 7}), json!({"username": ""}), json!({"username": "a\u{0}"}), json!([])] {
             assert_eq!(choose(bad).await.problem(400), "username");
         }
-        // The chooser works for whoever has a cookie of somebody who is gone.
+        // The chooser also works in a browser whose cookie names somebody who is not there any more.
         let answer = app.request("GET", "/demo/people").header("Cookie", "batchshare_user=gone").send().await;
         answer.ok(200);
     }
@@ -117,7 +120,7 @@ async fn a_proxy_is_believed_with_its_secret_only() {
         answer.problem(401);
         assert!(!answer.text.contains(SECRET));
     }
-    // Two of a header: one may be the caller's own.
+    // Where a header comes twice, one of the two may be the caller's own.
     let twice =
         call().header("X-Batchshare-Proxy-Secret", SECRET).header("X-Batchshare-Proxy-Secret", SECRET);
     twice.send().await.problem(401);
@@ -127,7 +130,7 @@ async fn a_proxy_is_believed_with_its_secret_only() {
     nobody.send().await.problem(401);
 }
 
-/// Sent as bytes, since no client of ours would.
+/// The requests are sent as bytes, because no client library would send such names.
 #[tokio::test]
 async fn a_name_that_is_not_exactly_a_users_signs_in_nobody() {
     use std::io::{Read as _, Write as _};
@@ -158,7 +161,7 @@ async fn a_name_that_is_not_exactly_a_users_signs_in_nobody() {
             b"a na",
         ];
         let all: Vec<_> = names.iter().map(|name| ask(name)).collect();
-        // Spaces and tabs around a value are no part of it.
+        // HTTP takes spaces and tabs around a value away.
         (all, [ask(b"ana"), ask(b"  ana \t")])
     });
     let (refused, good) = status.await.expect("no panic");
@@ -181,6 +184,6 @@ async fn behind_a_proxy_nobody_chooses_who_to_be() {
         .send()
         .await;
     assert_eq!(answer.ok(200)["id"], 2);
-    // A loopback name is no exception beyond the demo: the list decides. The default list has it.
+    // Behind a proxy, the names of this machine are answered only because the default list has them.
     app.request("GET", "//healthz").send().await.ok(200);
 }

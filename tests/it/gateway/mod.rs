@@ -1,4 +1,4 @@
-//! The gateway over real HTTP, each rule as a fact.
+//! The gateway over real HTTP. Each test is named after the rule that it checks.
 
 pub mod app;
 mod editing;
@@ -6,5 +6,6 @@ mod guards;
 mod identity;
 mod outages;
 mod recipients;
+mod requests;
 mod secrets;
 mod share_jobs;

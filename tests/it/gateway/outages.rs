@@ -1,4 +1,4 @@
-//! Health, outages and stopping.
+//! What is answered while a server is away, and how the gateway stops.
 
 use std::sync::atomic::Ordering;
 

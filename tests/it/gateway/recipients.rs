@@ -1,4 +1,4 @@
-//! Searching whom to share with.
+//! Searching for people and groups to share with.
 
 use serde_json::json;
 
@@ -59,7 +59,7 @@ on_both_stores! {
             let item = item(inactive).expect("found");
             assert_eq!((&item["eligible"], &item["reason"]), (&json!(false), &json!("inactive")));
         }
-        // Bruno sees his own, and none of ana's: members do not see it.
+        // Bruno sees his own group, and none of ana's, because members do not see a personal group.
         let mut ids = app.get("bruno.k", "/recipients?search=pay%20day").await.ids();
         ids.sort_unstable();
         assert_eq!(ids, [21, 22, 23]);

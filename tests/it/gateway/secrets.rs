@@ -6,7 +6,7 @@ use super::app::App;
 use crate::fixtures::Fixture;
 use crate::on_both_stores;
 
-/// Ana owns 101-104; bruno owns the others and has shared some of them.
+/// Ana owns the secrets 101 to 104. Bruno owns the others and has shared some of them.
 fn vaults() -> Fixture {
     Fixture::new()
         .person(1, "ana", "Ana Souza", "ana@example.com")
@@ -82,7 +82,7 @@ on_both_stores! {
         assert_eq!(find("search=102.EXAMPLE").await, [102]);
         assert_eq!(find("search=%C3%81RV").await, [102]);
         assert_eq!(find("search=through%20").await, [203, 204]);
-        // What I cannot reach is not found either.
+        // Ids of secrets that the person cannot reach are not found.
         assert_eq!(find("search=bruno").await, [0_i64; 0]);
     }
 
@@ -103,11 +103,11 @@ on_both_stores! {
         assert_eq!(find("tag=Prod").await, [103]);
         assert_eq!(find("tag=pro").await, [0_i64; 0]);
         assert_eq!(find("shared=true").await, [104, 203, 204]);
-        // 201 and 202 are granted to ana alone.
+        // Nobody but ana has grants of 201 and 202.
         assert_eq!(find("shared=false").await, [101, 102, 103, 201, 202]);
         assert_eq!(find("search=&tag=&shared=&cursor=").await.len(), 8);
         assert_eq!(app.get("ana", "/secrets?shared=maybe").await.problem(400), "shared");
-        // To bruno, what he shared with ana is shared.
+        // For bruno, a secret that he shared with ana is a shared one.
         let answer = app.get("bruno", "/secrets?sort=id&shared=true").await;
         assert_eq!(answer.ids(), [201, 202, 203, 204, 205, 207]);
     }
@@ -146,7 +146,7 @@ on_both_stores! {
     async fn pages_have_everything_once_in_any_order(kind: Kind) {
         let mut fixture = Fixture::new().user(1, "ana").user(2, "bruno").secrets(2, 1..=9);
         for id in 1..=60 {
-            // Equal names, long names that differ late, and names in both cases.
+            // There are equal names, long names that differ only at their end, and names in upper and lower case.
             let name = match id % 3 {
                 0 => "Same".to_owned(),
                 1 => format!("{}{}", "long ".repeat(30), id),

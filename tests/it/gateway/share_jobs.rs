@@ -1,4 +1,4 @@
-//! Asking for batch shares, and what is told about them.
+//! Asking for batch shares, and what the requester is told about them.
 
 use serde_json::{Value, json};
 
@@ -158,7 +158,8 @@ on_both_stores! {
         let app = App::start(kind, people().disabled(102)).await;
         let all = |filter: Value| json!({"secrets": {"all": filter}, "recipients": [{"kind": "user", "id": 2}]});
         let pairs = async |filter: Value| app.post("ana", "/share-jobs", all(filter)).await.ok(202)["pairs"].clone();
-        // 101, 102 (disabled: the job says so) and 105; not 104, which ana may only view.
+        // The job has 101, 105 and 102, which is disabled and rejected later. It does not have 104, which ana may
+        // only view.
         assert_eq!(pairs(json!({})).await, 3);
         assert_eq!(pairs(json!({"except": [102, 999]})).await, 2);
         assert_eq!(pairs(json!({"search": "EDIT"})).await, 1);
@@ -182,7 +183,7 @@ on_both_stores! {
         assert_eq!(post(json!({"ids": [1]}), 3).await.problem(422), "recipients");
         assert_eq!(post(json!({"ids": [1, 2]}), 2).await.problem(422), "secrets.ids");
         assert_eq!(post(json!({"all": {}}), 1).await.problem(422), "secrets.all");
-        // Counted after duplicates are merged.
+        // The limit counts ids after duplicates are merged.
         post(json!({"ids": [1, 2, 1, 2]}), 1).await.ok(202);
     }
 
@@ -218,7 +219,7 @@ on_both_stores! {
         app.get("ana", &format!("/share-jobs/{other}")).await.problem(404);
         app.get("ana", &format!("/share-jobs/{other}/rejections")).await.problem(404);
         app.get("ana", "/share-jobs/0199c3a0-0000-7000-8000-00000000dead").await.problem(404);
-        // The other spellings of a UUID are other strings.
+        // Other spellings of a UUID are no ids of jobs.
         app.get("ana", &format!("/share-jobs/{}", mine[0].replace('-', ""))).await.problem(404);
     }
 
@@ -248,7 +249,7 @@ on_both_stores! {
                 item("secret", None, 104, Some("Viewed"), "not_allowed", 4),
                 item("secret", None, 999, None, "not_found", 4),
                 item("recipient", Some("user"), 2, Some("bruno"), "no_account", 1),
-                // Named as a user, which it is not; and carla's group is hers.
+                // The request names a group as a user, and carla's personal group is nobody else's to know.
                 item("recipient", Some("user"), 20, None, "not_found", 1),
                 item("recipient", Some("user_group"), 777, None, "not_found", 0),
                 item("recipient", Some("personal_group"), 20, None, "not_found", 1),

@@ -1,5 +1,5 @@
-//! Bodies that a publisher may send: all the forms of a good request, and those that look like one and are none.
-//! Nothing is shared that was not asked for in so many words.
+//! Bodies that a publisher may send: all the forms of a good request, and bodies that look like one and are not. The
+//! program shares what a body clearly asks for, and nothing else.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,10 +9,11 @@ use super::{a_good_job_is_done, publisher};
 use crate::production::Site;
 use crate::support::eventually;
 
-/// A message. In its body, `JOB` stands for the job's id.
+/// A message. The text `JOB` in its body stands for the job's id.
 struct Message {
     what: &'static str,
-    /// What its headers begin with, its content type, and the attribute that is left out.
+    /// For a message in binary mode: what its headers begin with, its content type, and the attribute that is left
+    /// out.
     binary: Option<(&'static str, &'static str, &'static str)>,
     body: String,
 }
@@ -36,7 +37,7 @@ impl Message {
 
 const TYPE: &str = "batchshare.job.requested.v1";
 
-/// A structured event with this data, and further members before it.
+/// A structured event with this data and, before it, the members of `more`.
 fn event(more: &str, data: &str) -> String {
     format!(r#"{{"specversion":"1.0",{more}"id":"JOB","source":"/test","type":"{TYPE}","data":{data}}}"#)
 }
@@ -59,7 +60,7 @@ fn binary(
     Message { what, binary: Some((prefix, kind, without)), body: body.into() }
 }
 
-/// Each shares one secret of its own, from 1,101 on, with user 3.
+/// Good requests. Each shares one secret of its own, from 1,101 on, with user 3.
 fn good() -> Vec<Message> {
     let text = |index: i64| event("", &one(1_101 + index));
     let encoded = STANDARD.encode(one(1_104));
@@ -79,7 +80,7 @@ fn good() -> Vec<Message> {
     ]
 }
 
-/// What each ends as.
+/// Bad requests, each with the reason of the dead letter that it becomes.
 fn bad() -> Vec<(&'static str, Message)> {
     let all = |filter: &str| data(&format!(r#"{{"all":{filter}}}"#), "\"id\":4");
     let many = |item: &str, bytes: usize| item.repeat(bytes / item.len());
@@ -183,7 +184,8 @@ async fn odd_bodies_share_what_they_ask_for_or_nothing() {
     for (_, (what, job)) in &bad {
         assert_eq!(state(job).await, 0, "{what}");
     }
-    // Those that are good, and no other: neither what `all` would have taken nor what a second member said.
+    // Only the good requests were granted. Nothing was shared that `all` without its filter, or a second member,
+    // would have asked for.
     let grants = site.db.number("SELECT count(*) FROM grants").await;
     assert_eq!(grants, i64::try_from(good.len()).expect("few"));
     let meant = "SELECT count(*) FROM grants WHERE principal_id = 3 AND secret_id BETWEEN 1101 AND 1109";
@@ -194,7 +196,7 @@ async fn odd_bodies_share_what_they_ask_for_or_nothing() {
     }
 }
 
-/// A message of the largest size, whatever it is made of, costs a worker few times its size.
+/// Whatever a message of the largest size is made of, it costs a worker only a few times its size in memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_largest_bodies_cost_a_worker_little() {
     let site = Site::start().await;
@@ -223,8 +225,8 @@ async fn the_largest_bodies_cost_a_worker_little() {
     .await;
     for (work, before) in site.work.iter().zip(before) {
         let grown = work.memory_kib("VmHWM:").saturating_sub(before);
-        // 100 MiB with all 20 in the hands of one, each with what lapin and the queue of the worker hold of it. A tree
-        // of values of one alone took 170.
+        // One worker may have all 20 messages at once, and lapin and the worker's queue hold each of them, too: that
+        // makes 100 MiB. When bodies were read into trees of values, a single message took 170 MiB.
         assert!(grown < 100 * 1024, "{grown} KiB more at the peak");
     }
     a_good_job_is_done(&site, 1_002);

@@ -85,19 +85,32 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// The rooms inside a room, from the bottom up: each may use those in the lines before its own.
-const INSIDE: &[(&str, &[&[&str]])] = &[(
-    "store",
-    &[
-        &["schema", "codes", "clock", "search"],
-        &["outbox", "pulse"],
-        &["tx"],
-        &["transact"],
-        &["people"],
-        &["vault", "message", "notice"],
-        &["job"],
-        &["figures", "refold"],
-    ],
-)];
+const INSIDE: &[(&str, &[&[&str]])] = &[
+    (
+        "store",
+        &[
+            &["schema", "codes", "clock", "search"],
+            &["outbox", "pulse"],
+            &["tx"],
+            &["transact"],
+            &["people"],
+            &["vault", "message", "notice"],
+            &["job"],
+            &["figures", "refold"],
+        ],
+    ),
+    (
+        "gateway",
+        &[
+            &["problem", "serving", "updates", "answers", "probes"],
+            &["auth", "page"],
+            &["limits", "layers"],
+            &["state"],
+            &["api", "stream"],
+            &["routes"],
+        ],
+    ),
+];
 
 /// Crates that only some files may name, and which (a path, or the start of one).
 const ONLY_IN: &[(&str, &[&str])] = &[
@@ -107,6 +120,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("async_rs", &["broker/rabbitmq/"]),
     ("futures_io", &["broker/rabbitmq/"]),
     ("axum", &["gateway/"]),
+    ("axum_extra", &["gateway/"]),
     ("backoff", &["consume/schedule.rs"]),
     ("chacha20poly1305", &["vault.rs"]),
     ("clap", &["main.rs", "cli/"]),
@@ -116,6 +130,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rustix", &["files/", "gateway/serving/"]),
     ("tokio_postgres", &["db/refusal.rs", "db/tls.rs"]),
     ("toml", &["config/"]),
+    ("tower_http", &["gateway/routes.rs", "gateway/layers/"]),
 ];
 
 /// What no file of the pure modules names.

@@ -1,4 +1,6 @@
-//! What every request is held against before anything else looks at it, and what every answer says.
+//! What every request is checked for before its route sees it, and the headers that every answer carries.
+
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
@@ -6,21 +8,20 @@ use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::gateway::GatewayState;
-use crate::gateway::health::is_probe;
+use crate::gateway::probes::look::is_probe;
 use crate::gateway::problem::Problem;
 
-/// The names under which this server answers.
+/// The names under which this server answers. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostList {
-    names: Vec<String>,
+    names: Arc<[String]>,
 }
 
-/// Answered in demo mode whatever the list says.
+/// The names of this machine for itself, which are answered in demo mode whatever the list says.
 const LOOPBACK: &[&str] = &["localhost", "127.0.0.1", "[::1]"];
 
 impl HostList {
-    /// Names with a port answer on that port only, names without on any.
+    /// A name with a port is answered on that port only, and a name without a port on any.
     #[must_use]
     pub fn new(names: &[String], and_loopback: bool) -> Self {
         let loopback = LOOPBACK.iter().filter(|_| and_loopback).map(|name| (*name).to_owned());
@@ -41,14 +42,15 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// The layer around every route. See the functions it calls.
+/// The layer that refuses what a browser was tricked into sending: a request for another host, of another origin, or
+/// of a kind that a form on another site can send.
 pub(in crate::gateway) async fn guard(
-    State(state): State<GatewayState>,
+    State(hosts): State<HostList>,
     request: Request,
     next: Next,
 ) -> Response {
     let is_api = request.uri().path().starts_with("/api");
-    let mut response = match check(&state.hosts, &request) {
+    let mut response = match check(&hosts, &request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
@@ -62,8 +64,8 @@ fn check(hosts: &HostList, request: &Request) -> Result<(), Problem> {
     }
     let host = host_of(request).filter(|host| hosts.has(host)).ok_or_else(Problem::unknown_host)?;
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE) {
-        // A form of another site can send neither JSON nor DELETE; what can send them says where it
-        // comes from.
+        // A form on another site can send neither JSON nor DELETE. A script can, and then the browser says in a
+        // header from which site it comes.
         if *request.method() != Method::DELETE && !is_json(request.headers()) {
             return Err(Problem::not_json_type());
         }
@@ -74,7 +76,7 @@ fn check(hosts: &HostList, request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The one name that the request is for; `None` where it has none, or two.
+/// The one name that the request is for; `None` where it names none, or two.
 fn host_of(request: &Request) -> Option<&str> {
     let mut values = request.headers().get_all(header::HOST).iter();
     let host = values.next()?.to_str().ok()?;
@@ -89,7 +91,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Whether the request says that it comes from elsewhere. Programs send neither header.
+/// Whether the request says that it comes from another site. Browsers send these headers, and programs send neither.
 fn is_cross_origin(headers: &HeaderMap, host: &str) -> bool {
     const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     let foreign_site = headers.get_all(SEC_FETCH_SITE).iter().any(|value| value != "same-origin");
@@ -100,8 +102,8 @@ fn is_cross_origin(headers: &HeaderMap, host: &str) -> bool {
     foreign_site || foreign_origin
 }
 
-/// Compares an `Origin` with the `Host` that the browser sent along. The scheme may be either: a
-/// proxy in front may have taken TLS off.
+/// Compares an `Origin` with the `Host` that the browser sent along. The scheme may be `http` or `https`, because a
+/// proxy in front may have ended TLS.
 fn is_own_origin(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default_port = match scheme {
@@ -113,7 +115,7 @@ fn is_own_origin(origin: &str, host: &str) -> bool {
     bare(authority) == bare(host)
 }
 
-/// Says how to treat the answer, where its route has not said so itself.
+/// Tells the browser how to treat the answer, where the route has not done so itself.
 fn add_headers(headers: &mut HeaderMap, is_api: bool) {
     const SAME_SITE_ONLY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
     for (name, value) in [

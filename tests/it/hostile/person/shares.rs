@@ -1,6 +1,6 @@
-//! A signed-in person, or whoever reaches the port: they can use up their own share and nobody else's.
+//! What belongs to one person: memory for large bodies, streams, time of the database, and pairs in an hour.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::Read as _;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,74 +8,20 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::super::others::{Control, Gateway, Others, allowed};
+use super::{half, head, is_closed};
 use crate::fixtures::Fixture;
 use crate::gateway::app::App;
 use crate::on_both_stores;
-use crate::process::{Program, http, until};
+use crate::process::{http, until};
 use crate::production::Site;
 use crate::support::{Kind, TestDb, eventually};
 
-use super::others::{Control, Gateway, Others, allowed};
-
-pub(super) fn connect(address: &str) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("a connection");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
-    stream
-}
-
-/// Says this and no more.
-pub(super) fn half(address: &str, said: &str) -> TcpStream {
-    let mut stream = connect(address);
-    // A connection that was given up at once says so here; it has its place no more, which is the point.
-    let _ = stream.write_all(said.as_bytes());
-    stream
-}
-
-pub(super) fn head(address: &str, method: &str, path: &str, person: &str) -> String {
-    format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nX-Batchshare-User: {person}\r\n")
-}
-
-/// Whether the peer has closed it: nothing more comes, with or without a word before.
-fn is_closed(stream: &mut TcpStream) -> bool {
-    let mut rest = Vec::new();
-    match stream.read_to_end(&mut rest) {
-        Ok(_) => true,
-        Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
-    }
-}
-
 on_both_stores! {
-    /// More of them than the connections that there may be.
-    async fn half_sent_requests_hold_up_nobody_and_no_stop(kind: Kind) {
-        let gateway =
-            Gateway::start(kind, vec![("BATCHSHARE__GATEWAY__MAX_CONNECTIONS", "300".to_owned())]).await;
-        let address = gateway.address.clone();
-        let others = Others::begin(&gateway);
-        let mut held = Vec::new();
-        for turn in 0..1_100 {
-            let head = head(&address, "POST", "/api/v1/share-jobs", "ana");
-            held.push(half(&address, match turn % 4 {
-                0 => "",
-                1 => "GE",
-                2 => &head,
-                _ => "GET / HTTP/1.1\r\nHost: localhost\r\nX-A: ",
-            }));
-        }
-        // Of a body, too, for as many as one person may have in hand.
-        for _ in 0..20 {
-            let head = head(&address, "POST", "/api/v1/share-jobs", "ana");
-            held.push(half(&address, &format!("{head}Content-Type: application/json\r\nContent-Length: 900\r\n\r\n{{")));
-        }
-        std::thread::sleep(Duration::from_secs(1)); // so long others are watched
-        others.were_served();
-        gateway.stops();
-        drop(held);
-    }
-
     async fn large_requests_leave_no_memory_behind(kind: Kind) {
         let gateway = Gateway::start(kind, Vec::new()).await;
         let address = gateway.address.clone();
-        // One of each kind first: what a program needs anyway is not the flood's.
+        // One large request comes first, so that memory which a program needs once is not counted as the flood's.
         let body = large(gateway.secret, 2 * 1024 * 1024);
         assert_eq!(post(&address, &body), 202);
         let before = gateway.program.memory_kib("VmRSS:");
@@ -109,7 +55,7 @@ on_both_stores! {
         refused.problem(429);
         assert_ne!(refused.header("retry-after"), "");
         let mut bruno = stream(&address, "bruno");
-        // A place is free when its stream has ended.
+        // The place is free again when its stream has ended.
         open.pop();
         let again = until("a free place", 20, || try_stream(&address, "ana"));
         open.push(again);
@@ -118,7 +64,7 @@ on_both_stores! {
         let ended = tokio::task::spawn_blocking(move || open.iter_mut().all(is_closed));
         assert!(ended.await.expect("no panic"), "streams of who may not sign in end");
         assert!(began.elapsed() < Duration::from_secs(35), "{:?}", began.elapsed());
-        // Bruno's lives, and ends with the gateway.
+        // Bruno's stream lives on, and ends with the gateway.
         bruno.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
         assert!(!is_closed(&mut bruno));
         let control = control.stop();
@@ -141,19 +87,20 @@ on_both_stores! {
         let ten = || json!({"ids": (101..=110).collect::<Vec<i64>>()});
         ask("ana", ten(), "a").await.ok(202);
         ask("ana", ten(), "b").await.ok(202);
-        // "All" counts what it has become.
+        // A request for "all" counts as many pairs as it has been resolved to.
         for secrets in [ten(), json!({"all": {}})] {
             let refused = ask("ana", secrets, "c").await;
             refused.problem(429);
             let seconds: u32 = refused.header("retry-after").parse().expect("seconds");
             assert!((3_000..=3_600).contains(&seconds), "{seconds}");
         }
-        ask("ana", ten(), "b").await.ok(202); // the same again is no more
+        ask("ana", ten(), "b").await.ok(202); // the same request again adds nothing
         ask("ana", json!({"ids": [101, 102, 103, 104, 105]}), "d").await.ok(202);
         ask("ana", json!({"ids": [101]}), "e").await.problem(429);
         ask("bruno", json!({"all": {}}), "a").await.ok(202);
         assert_eq!(app.test.number("SELECT COUNT(*) FROM jobs").await, 4);
-        // An hour later there is room again: what is counted is in the database.
+        // An hour later there is room again. The count is in the database, so that the test can move the jobs into
+        // the past.
         let store = batchshare::store::Store::new(app.test.db.clone());
         let (ana, hour) = (batchshare::domain::PrincipalId::try_from(1).expect("an id"), Duration::from_secs(3_600));
         assert_eq!(store.asked(ana, hour).await.expect("asked").pairs, 25);
@@ -162,14 +109,14 @@ on_both_stores! {
     }
 }
 
-/// A request of so many bytes that asks for one pair.
+/// A request of so many bytes that asks for one pair again and again.
 fn large(secret: i64, bytes: usize) -> String {
     let ids = format!("{secret},").repeat(bytes / (secret.to_string().len() + 1) - 40);
     let recipients = json!([{"kind": "user", "id": 3}]);
     format!("{{\"secrets\":{{\"ids\":[{}]}},\"recipients\":{recipients}}}", ids.trim_end_matches(','))
 }
 
-/// Its status.
+/// Sends the body and returns the status of the answer.
 fn post(address: &str, body: &str) -> u16 {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -181,11 +128,12 @@ fn post(address: &str, body: &str) -> u16 {
     request.header("Content-Type", "application/json").send(body).expect("an answer").status().as_u16()
 }
 
-/// An event stream that has begun.
+/// An event stream that has told its first snapshot.
 fn stream(address: &str, person: &str) -> TcpStream {
     try_stream(address, person).expect("a stream")
 }
 
+/// The same; `None` where the gateway refuses it.
 fn try_stream(address: &str, person: &str) -> Option<TcpStream> {
     let head = head(address, "GET", "/api/v1/events", person);
     let mut stream = half(address, &format!("{head}Connection: close\r\n\r\n"));
@@ -201,79 +149,7 @@ fn try_stream(address: &str, person: &str) -> Option<TcpStream> {
     Some(stream)
 }
 
-fn quick(settings: &mut batchshare::config::Settings) {
-    settings.gateway.header_timeout_ms = 400;
-    settings.gateway.idle_timeout_ms = 800;
-    settings.gateway.write_timeout_ms = 500;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_keeps_a_connection_waiting_loses_it() {
-    let app = App::start_with(Kind::Sqlite, Fixture::new().user(1, "ana"), quick).await;
-    let address = app.address.clone();
-    let whole = format!("{}\r\n", head(&address, "GET", "/healthz", "ana"));
-    tokio::task::spawn_blocking(move || {
-        for said in ["", "G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: localhost\r\n", "\r\n\r\n\r\n"] {
-            assert!(is_closed(&mut half(&address, said)), "{said:?}");
-        }
-        // It trickles: each byte in time, the head never.
-        let mut slow = connect(&address);
-        let began = Instant::now();
-        while slow.write_all(b"a").is_ok() {
-            assert!(began.elapsed() < Duration::from_secs(20), "a head has one deadline and no other");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        // One request, and then nothing, or half of the next.
-        for said in [whole.clone(), format!("{whole}GET"), format!("{whole}{whole}")] {
-            assert!(is_closed(&mut half(&address, &said)), "{said:?}");
-        }
-        // It asks and asks, and takes no answer. (The buffers of both sides take a few megabytes.)
-        let mut deaf = connect(&address);
-        deaf.set_write_timeout(Some(Duration::from_secs(30))).expect("a timeout");
-        let page = format!("{}\r\n", head(&address, "GET", "/assets/style.css", "ana")).repeat(100);
-        let refused = (0..10_000).find_map(|_| deaf.write_all(page.as_bytes()).err());
-        let kind = refused.expect("it is ended").kind();
-        assert!(!matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut), "{kind:?}");
-    })
-    .await
-    .expect("no panic");
-    app.request("GET", "/me").send().await.ok(200);
-}
-
-/// A body that never comes whole, and an answer that nobody takes, at a stop.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_waits_for_what_is_in_hand_and_for_nothing_else() {
-    let mut app = App::start(Kind::Sqlite, Fixture::new().user(1, "ana").secrets(1, 101..=2_000)).await;
-    let address = app.address.clone();
-    let body = "Content-Type: application/json\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
-    let mut half_body =
-        half(&address, &format!("{}{body}", head(&address, "POST", "/api/v1/share-jobs", "ana")));
-    // The gateway has taken the request in hand when it gives leave to send the body.
-    let mut leave = [0; 25];
-    let mut half_body = tokio::task::spawn_blocking(move || {
-        half_body.read_exact(&mut leave).expect("leave to send");
-        assert!(leave.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&leave));
-        half_body.write_all(b"{").expect("the gateway reads");
-        half_body
-    })
-    .await
-    .expect("no panic");
-    let _idle = half(&address, "");
-    let _half_head = half(&address, "GET / HTTP/1.1\r\n");
-    let pages = format!("{}\r\n", head(&address, "GET", "/assets/style.css", "ana")).repeat(4_000);
-    let mut deaf = connect(&address);
-    deaf.set_write_timeout(Some(Duration::from_secs(2))).expect("a timeout");
-    let _ = tokio::task::spawn_blocking(move || drop(deaf.write_all(pages.as_bytes()).map(|()| deaf))).await;
-    app.stop().await;
-    let answer = tokio::task::spawn_blocking(move || {
-        let mut text = String::new();
-        let _ = half_body.read_to_string(&mut text);
-        text
-    });
-    assert!(answer.await.expect("no panic").starts_with("HTTP/1.1 503"), "nothing was done of it");
-}
-
-/// On PostgreSQL, and with a lock, so that it is not by luck.
+/// This needs PostgreSQL, where a lock makes the reads slow for certain.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_reads_of_one_person_end_and_hold_up_nobody_else() {
     let test = TestDb::with_settings(Kind::Postgres, |settings| {
@@ -284,7 +160,7 @@ async fn slow_reads_of_one_person_end_and_hold_up_nobody_else() {
     Fixture::new().user(1, "ana").user(2, "bruno").secret(101, 1, "Stripe").load(&test).await;
     let store = batchshare::store::Store::new(test.db.clone());
     let app = App::serve(test, store, |_| {}).await;
-    // Whoever reads a secret waits until the statement's time is over.
+    // Whoever reads a secret waits for this lock until the time of the statement is over.
     let url = app.test.url.clone();
     let (locked, unlock) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (is_locked, until_then) = (Arc::clone(&locked), Arc::clone(&unlock));
@@ -322,7 +198,7 @@ async fn slow_reads_of_one_person_end_and_hold_up_nobody_else() {
     app.get("ana", "/secrets?search=str").await.ok(200);
 }
 
-/// What one gateway took counts at the other.
+/// A job that one gateway has accepted counts at the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_hours_limit_is_one_for_all_gateways() {
     let site = Site::start_with(vec![("BATCHSHARE__LIMITS__BYTES_PER_HOUR", "20000".to_owned())]).await;
@@ -332,41 +208,4 @@ async fn an_hours_limit_is_one_for_all_gateways() {
         |gateway: usize| http("POST", &site.addresses[gateway], "/api/v1/share-jobs", "ana", Some(&body)).0;
     let (first, second) = ([ask(0), ask(0), ask(0)], ask(1));
     assert_eq!((first, second), ([202, 202, 202], 429));
-}
-
-/// The access log: who asked for what, and a trace of sign-ins that were refused.
-#[test]
-fn requests_and_refused_sign_ins_leave_lines_and_probes_do_not() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let secret = "0123456789abcdef0123456789abcdef";
-    let file = crate::process::file(&folder, "secret", secret);
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(&file, mode).expect("chmod");
-    let mut env = crate::embedded::settings(&folder);
-    env.push(("BATCHSHARE__AUTH__MODE", "proxy".to_owned()));
-    env.push(("BATCHSHARE__AUTH__PROXY__SECRET_FILE", file.display().to_string()));
-    env.push(("BATCHSHARE__AUTH__PROXY__FORWARDED_FOR", "true".to_owned()));
-    let mut program = Program::start(&["up"], &env);
-    let address = program.address();
-    let ask = |path: &str, secret: &str, forwarded: &str| {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nX-Forwarded-User: nobody\r\n\
-             X-Batchshare-Proxy-Secret: {secret}\r\nX-Forwarded-For: {forwarded}\r\nConnection: close\r\n\r\n"
-        );
-        assert!(is_closed(&mut half(&address, &request)));
-    };
-    for _ in 0..5 {
-        ask("/api/v1/secrets?search=tops3cret", secret, "192.0.2.66, 203.0.113.7");
-        ask("/api/v1/secrets", "wrong", "203.0.113.8");
-        ask("/healthz", secret, "203.0.113.9");
-    }
-    until("ten lines", 20, || (program.log().matches("status=401").count() == 10).then_some(()));
-    assert_eq!(program.stop(), 0);
-    let log = program.log();
-    assert_eq!(log.matches("a sign-in was refused").count(), 2, "{log}");
-    assert_eq!(log.matches("client=203.0.113.7").count(), 5, "{log}");
-    assert!(log.contains("path=\"/api/v1/secrets\"") || log.contains("path=/api/v1/secrets"), "{log}");
-    for never in ["192.0.2.66", "203.0.113.8", "203.0.113.9", "healthz", "tops3cret", secret, "nobody"] {
-        assert!(!log.contains(never), "{never}: {log}");
-    }
 }

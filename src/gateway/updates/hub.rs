@@ -1,7 +1,7 @@
 //! The streams of one person, and what they are told.
 //!
-//! Whoever opens the first stream of a person starts a teller (see `events`): one reader of the store for all of
-//! that person's streams. A hub only passes on: wake-ups to the teller, and what it has read to the streams.
+//! The first stream of a person starts a teller (see `stream::teller`), which reads the store for all streams of that
+//! person. A hub only passes on: wake-ups to the teller, and what the teller has read to the streams.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,28 +10,29 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::domain::JobId;
 
-/// What a slow stream may be behind before it reads everything again.
+/// How many messages of the teller are kept for a slow stream. One that is further behind reads everything again.
 const KEPT: usize = 64;
 
-/// Jobs that may wait for the teller before it reads everything in their place.
+/// How many jobs may wait for the teller. Where there are more, it reads everything in their place.
 const WAITING: usize = 256;
 
-/// What a teller has for its streams.
+/// What a teller tells its streams.
 #[derive(Debug, Clone)]
 pub(in crate::gateway) enum Told {
     /// Events by name, with their data as text.
     Events(Arc<[(&'static str, String)]>),
-    /// The stream is to end: the database is away, or the person may not sign in any more.
+    /// The streams are to end: the database cannot be reached, or the person may not sign in any more.
     End,
 }
 
-/// What the teller is to read.
+/// What the teller is to read. `everything` stands for all jobs and notices, and then `jobs` is empty.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::gateway) struct Wanted {
     pub(in crate::gateway) everything: bool,
     pub(in crate::gateway) jobs: Vec<JobId>,
 }
 
+/// Passes on between the teller of a person and that person's streams.
 pub(in crate::gateway) struct Hub {
     news: broadcast::Sender<Told>,
     wanted: Mutex<Wanted>,
@@ -57,13 +58,14 @@ impl Hub {
         self.news.subscribe()
     }
 
-    /// Something may have been missed.
+    /// Asks the teller to read everything, because something may have been missed.
     pub(in crate::gateway) fn want_everything(&self) {
         *self.wanted() = Wanted { everything: true, jobs: Vec::new() };
         self.wake.notify_one();
     }
 
-    /// A job has moved. However often it does before it is read, it is read once.
+    /// Asks the teller to read a job that has changed. A job that changes several times before it is read is read
+    /// once.
     pub(in crate::gateway) fn want(&self, job: JobId) {
         let mut wanted = self.wanted();
         if wanted.everything || wanted.jobs.contains(&job) {
@@ -78,27 +80,29 @@ impl Hub {
         self.wake.notify_one();
     }
 
-    /// Returns when something is wanted, or the last stream has ended. Safe to cancel.
+    /// Returns when something is wanted, or when the last stream has ended. It can be cancelled at any time.
     pub(in crate::gateway) async fn woken(&self) {
         self.wake.notified().await;
     }
 
-    /// What is wanted; it is not any more.
+    /// Takes what is wanted, so that it is not wanted any more.
     pub(in crate::gateway) fn take(&self) -> Wanted {
         std::mem::take(&mut *self.wanted())
     }
 
+    /// Tells all streams.
     pub(in crate::gateway) fn tell(&self, told: Told) {
-        // An error means that the last stream has just ended.
+        // An error means that the last stream has just ended, and then there is nobody to tell.
         let _ = self.news.send(told);
     }
 
-    /// No stream is left.
+    /// Ends the teller, because no stream is left.
     pub(in crate::gateway) fn end(&self) {
         self.over.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 
+    /// Whether no stream is left.
     pub(in crate::gateway) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }

@@ -1,7 +1,8 @@
-//! What the streams of this gateway are woken by, and whether anybody hears it.
+//! Everybody's open streams, the updates that wake them, and whether this gateway hears the broker's events now.
 //!
-//! The broker is spared a copy of every event while no stream is open: the first stream asks for the
-//! hearing and waits a moment until it has begun. An update goes to the streams of the person whose it is.
+//! The gateway's queue on the broker is declared when the first stream opens, so that the broker copies no event
+//! while no stream is open. The first stream waits a moment for this. An update goes to the streams of the person who
+//! asked for the job.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,32 +13,32 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::domain::{JobId, PrincipalId};
-use crate::gateway::stream::hub::{Hub, Told};
+use crate::gateway::updates::hub::{Hub, Told};
 
-/// Something that streams may want to tell.
+/// A change that streams may have to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Update {
-    /// A job has moved.
+    /// A job has changed.
     Job { id: JobId, requested_by: PrincipalId },
-    /// Some updates were not heard.
+    /// Some updates may have got lost, and every stream has to look for itself.
     Missed,
 }
 
-/// Whether events of the broker are heard.
+/// Whether this gateway hears the broker's events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hearing {
-    /// Not yet: somebody has to want it.
+    /// It does not, because no stream is open.
     Not,
-    /// Every event from now on.
+    /// It hears every event from now on.
     All,
-    /// The broker is away: streams look for themselves until it is back.
+    /// The broker cannot be reached. Streams look for themselves until it is back.
     Away,
 }
 
-/// How long a stream waits for the hearing to begin before it goes on without.
+/// How long a stream waits until events are heard. After that it goes on and looks for itself.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// From whoever hears the events to the streams. Clones are the same.
+/// Passes updates from whoever hears the events to the streams. Cheap to clone: all clones are the same one.
 #[derive(Clone)]
 pub struct Updates {
     people: Arc<Mutex<HashMap<PrincipalId, Streams>>>,
@@ -45,16 +46,16 @@ pub struct Updates {
     wanted: Arc<Notify>,
 }
 
-/// The open streams of a person: one at least.
+/// The open streams of a person, of which there is at least one.
 struct Streams {
     count: usize,
     hub: Arc<Hub>,
 }
 
-/// A place among a person's streams, until it is dropped.
+/// A place among a person's streams. It is given back when this is dropped.
 pub(in crate::gateway) struct Subscription {
     pub(in crate::gateway) news: Receiver<Told>,
-    /// Told to the person's first stream, whose part it is to start the teller.
+    /// `Some` for the person's first stream, which has to start the teller.
     pub(in crate::gateway) first: Option<Arc<Hub>>,
     person: PrincipalId,
     updates: Updates,
@@ -84,8 +85,9 @@ impl Updates {
         self.people.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more stream of a person, who may have `most`: every update of theirs from now on. What is read after
-    /// this misses nothing while the broker is there. `None` where it is one too many.
+    /// Opens one more stream of a person, who may have `most` of them; `None` where that would be one too many. The
+    /// stream gets every update of this person from now on. Whoever reads the store after this misses nothing while
+    /// the broker is there.
     pub(in crate::gateway) async fn subscribe(
         &self,
         person: PrincipalId,
@@ -95,7 +97,8 @@ impl Updates {
         self.wanted.notify_one();
         let mut hearing = self.hearing.subscribe();
         let begun = hearing.wait_for(|hearing| *hearing != Hearing::Not);
-        // Where it takes longer (or nobody hears at all), `Missed` or the teller's own look tells the rest.
+        // It may take longer, or nobody may hear events at all. Then `Missed`, or the teller's own look, brings the
+        // rest.
         let _ = timeout(PATIENCE, begun).await;
         Some(subscription)
     }
@@ -111,7 +114,7 @@ impl Updates {
         Some(Subscription { news: streams.hub.subscribe(), first, person, updates: self.clone() })
     }
 
-    /// Wakes the streams whose it is.
+    /// Wakes the streams of the person whom the update is about.
     pub fn tell(&self, update: Update) {
         let people = self.people();
         match update {
@@ -136,14 +139,14 @@ impl Updates {
         self.people().contains_key(&person)
     }
 
-    /// Returns when a stream is open. Safe to cancel.
+    /// Returns when a stream is open. It can be cancelled at any time.
     pub async fn wanted(&self) {
         while !self.has_streams() {
             self.wanted.notified().await;
         }
     }
 
-    /// Says whether events are heard now.
+    /// Notes whether events are heard now.
     pub fn set_hearing(&self, hearing: Hearing) {
         self.hearing.send_replace(hearing);
     }

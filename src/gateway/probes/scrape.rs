@@ -1,48 +1,46 @@
-//! `/metrics`: what this process counted, and how the installation stands, for Prometheus.
+//! `/metrics`, for Prometheus: what this process has counted, and how many jobs, messages and dead letters there are.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::Method;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::db::Connections;
 use crate::domain::{DeadReason, DeadState, JobState};
-use crate::gateway::health::{DEADLINE, look};
-use crate::gateway::{BrokerCheck, GatewayState, Startup};
+use crate::gateway::probes::look::{BrokerCheck, DEADLINE, look};
+use crate::gateway::probes::startup::Startup;
 use crate::store::{Figures, Store};
 use crate::telemetry::metrics;
 use crate::telemetry::metrics::Text;
 
-/// Numbers of the database are read at most so often, however many ask.
+/// How long the numbers of the database are answered again before they are read anew, however many ask.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// Answers scrapes. Cheap to clone.
+/// Answers scrapes. Cheap to clone: all clones are the same one.
 #[derive(Clone)]
-pub(super) struct Scrape(Arc<Inner>);
+pub(in crate::gateway) struct Scrape(Arc<Inner>);
 
 struct Inner {
     store: Store,
     broker: BrokerCheck,
-    /// Before it is over, the tables may not be there.
+    /// Before the start is over, the tables may not be there.
     startup: Startup,
-    /// The last numbers and when they were read; none where that failed, since what took too long runs on
-    /// for a while. Locked while reading: who comes meanwhile waits for them.
+    /// When the numbers were read last, and the numbers themselves. They are `None` where the reading failed: a
+    /// statement that took too long may still run, and another one would only add to it. The lock is held while they
+    /// are read, so that whoever asks meanwhile waits for the same reading.
     last: Mutex<Option<(Instant, Option<Figures>)>>,
 }
 
 impl Scrape {
-    pub(super) fn new(store: Store, broker: BrokerCheck, startup: Startup) -> Self {
+    pub(in crate::gateway) fn new(store: Store, broker: BrokerCheck, startup: Startup) -> Self {
         Self(Arc::new(Inner { store, broker, startup, last: Mutex::default() }))
     }
 
-    /// The whole text. Without the database, its numbers are left out.
-    pub(super) async fn answer(self) -> impl IntoResponse {
+    /// The whole text. While the database does not answer, its numbers are left out.
+    pub(in crate::gateway) async fn answer(self) -> impl IntoResponse {
         let Inner { store, broker, startup, .. } = &*self.0;
         let (database_up, broker_up) = look(store, broker).await;
         let figures = if database_up && startup.is_over() { self.figures().await } else { None };
@@ -99,7 +97,8 @@ impl Scrape {
     }
 }
 
-/// Every state and reason has its line, at zero too: an alert needs no special case.
+/// Writes the numbers of the database. Every state and every reason has a line, even at zero, so that an alert needs
+/// no special case for a line that is missing.
 fn write(text: &mut Text, figures: &Figures) {
     text.family("batchshare_jobs", "gauge", "Jobs by state.");
     for state in JobState::ALL {
@@ -127,7 +126,7 @@ fn write(text: &mut Text, figures: &Figures) {
     text.gauge(name, help, seconds(figures.unfinished_for_ms));
 }
 
-/// This process's connections to the database.
+/// Writes how many connections this process has to the database.
 fn connections(text: &mut Text, connections: Connections) {
     let name = "batchshare_database_connections";
     text.family(name, "gauge", "Connections of this process to the database.");
@@ -137,21 +136,4 @@ fn connections(text: &mut Text, connections: Connections) {
     text.gauge("batchshare_database_connections_max", help, connections.size);
     let help = "Calls that wait for one of these connections.";
     text.gauge("batchshare_database_connections_waiting", help, connections.waiting);
-}
-
-/// The layer that times every request, by the pattern of its route.
-pub(super) async fn measure(State(state): State<GatewayState>, request: Request, next: Next) -> Response {
-    let began = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let method = known(request.method());
-    let response = next.run(request).await;
-    let route = route.as_ref().map_or("", MatchedPath::as_str);
-    state.store.metrics().answered(method, route, response.status().as_u16(), began.elapsed());
-    response
-}
-
-/// Whoever asks chooses the method's name; what is not one of these is OpenTelemetry's `_OTHER`.
-fn known(method: &Method) -> &'static str {
-    const NAMES: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    NAMES.into_iter().find(|name| *name == method.as_str()).unwrap_or("_OTHER")
 }

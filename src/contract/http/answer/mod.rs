@@ -1,0 +1,32 @@
+//! The answers of the HTTP API and the events of its streams, as structs that serde writes.
+//!
+//! The members of each struct stand in the order of the alphabet. That is the order in which the answers have always
+//! been written, and a client that compares texts sees no difference. An answer holds what its receiver may see and
+//! nothing else: no client secret has a field here.
+
+mod health;
+mod job;
+mod notice;
+mod page;
+mod person;
+mod problem;
+mod recipient;
+mod rejection;
+mod secret;
+mod stream;
+mod time;
+
+pub use health::{DeadLetters, Health, Live, Policies};
+pub use job::{Counts, Job, Retry};
+pub use notice::Notice;
+pub use page::Page;
+pub use person::{DemoPerson, Me};
+pub use problem::Problem;
+pub use recipient::Recipient;
+pub use rejection::{Rejection, RejectionKind};
+pub use secret::{Grant, NoClientSecret, Owner, Secret, SecretItem, Selectable};
+pub use stream::{Beat, Snapshot};
+pub use time::Time;
+
+#[cfg(test)]
+mod tests;

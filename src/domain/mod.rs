@@ -1,6 +1,7 @@
 //! The rules of batch sharing, as values and pure functions. No I/O, no clock, no database here.
 
 pub mod event;
+pub mod hex;
 pub mod ids;
 pub mod import;
 pub mod job;

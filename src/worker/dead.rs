@@ -22,6 +22,7 @@ use crate::consume::bury::{Burial, bury, kept_headers};
 use crate::consume::take::{Handler, Outage, Taken, in_place, outage_or_words};
 use crate::domain::DeadReason;
 use crate::domain::Origin;
+use crate::domain::hex::hex;
 use crate::store::DeadLetter;
 
 use crate::worker::handle::{log_ended, structured};
@@ -212,5 +213,5 @@ fn brokers_id(delivery: &Delivery) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    format!("broker/{}", hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    format!("broker/{}", hex(&hash.finalize()))
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::contract;
-use crate::contract::write_cursor;
+use crate::contract::{JobBody, write_cursor};
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::share::OverLimit;
 use crate::domain::{JobId, PrincipalId, Selection};
@@ -47,7 +47,7 @@ pub(in crate::gateway) async fn submit(
     match submitted {
         Submitted::Accepted(job) | Submitted::Repeated(job) => {
             let location = format!("/api/v1/share-jobs/{}", job.job_id);
-            Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(contract::job_json(&job))).into_response())
+            Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(JobBody::of(&job))).into_response())
         }
         Submitted::KeyConflict => Err(Problem::key_conflict()),
         Submitted::TooManyUnfinished { limit } => Err(Problem::too_many_jobs(limit)),
@@ -95,7 +95,7 @@ pub(in crate::gateway) async fn list(
     let limit = params.limit(50, 200)?;
     let before = params.number_cursor()?;
     let (jobs, next) = state.store.jobs(Some(me.id), before, limit as i64).await?;
-    let items: Vec<Value> = jobs.iter().map(contract::job_json).collect();
+    let items: Vec<JobBody<'_>> = jobs.iter().map(JobBody::of).collect();
     Ok(Json(json!({"items": items, "next_cursor": next.map(|next| write_cursor(&next.to_string()))})))
 }
 
@@ -106,7 +106,7 @@ pub(in crate::gateway) async fn show(
 ) -> Result<Json<Value>, Problem> {
     let job = state.store.job(path.parsed(0)?).await?;
     let job = job.filter(|job| job.requested_by == me.id).ok_or_else(Problem::not_found)?;
-    Ok(Json(contract::job_json(&job)))
+    Ok(Json(json!(JobBody::of(&job))))
 }
 
 /// Why pairs of my job were not shared: secrets by id, then recipients.

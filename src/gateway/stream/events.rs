@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use crate::contract;
+use crate::contract::JobBody;
 use crate::db::DbError;
 use crate::domain::JobId;
 use crate::gateway::GatewayState;
@@ -206,7 +206,7 @@ impl Teller {
 
     async fn job(&mut self, id: JobId, events: &mut Events) -> Result<(), DbError> {
         let Some(job) = self.state.store.job(id).await? else { return Ok(()) };
-        events.push(("job", contract::job_json(&job).to_string()));
+        events.push(("job", json!(JobBody::of(&job)).to_string()));
         // The streams know more than the last snapshot now: the next look must not be held against that.
         self.told = Value::Null;
         if job.state.is_terminal()
@@ -225,7 +225,7 @@ async fn snapshot(state: &GatewayState, me: &Person) -> Result<Value, DbError> {
     let (notices, _) = state.store.notices(me.id, false, None, SNAPSHOT).await?;
     Ok(json!({
         "me": me_json(state, me),
-        "jobs": jobs.iter().map(contract::job_json).collect::<Vec<_>>(),
+        "jobs": jobs.iter().map(JobBody::of).collect::<Vec<_>>(),
         "notices": notices.iter().map(notice_json).collect::<Vec<_>>(),
     }))
 }

@@ -5,7 +5,21 @@ use std::process::ExitCode;
 use crate::app::AppError;
 use crate::db::{DbError, FailureClass};
 
-/// The exit codes; `--help` explains them.
+/// What `--help` says of the exit codes and of the settings.
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; for share and jobs watch: the job completed
+  1  an error that is none of the others
+  2  usage or configuration: what was asked cannot be understood, or the settings do not fit
+  3  the job completed with rejections (share, jobs watch)
+  4  the job failed or was cancelled (share, jobs watch)
+  5  not found: a job, a dead letter, a name, or nothing that matches
+  6  a server could not be reached within 10 seconds
+
+Settings: config/default.toml lists every key. A file given with --config lies over the defaults,
+the environment over both: BATCHSHARE__DATABASE__URL=postgres://… sets database.url.";
+
+/// The exit codes, which `--help` explains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
     Done = 0,

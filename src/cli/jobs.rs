@@ -1,7 +1,6 @@
 //! `batchshare jobs list|show|watch`.
 
-use serde_json::Value;
-
+use crate::cli::failure::EXIT_CODES;
 use crate::cli::recipients;
 use crate::cli::recipients::Names;
 use crate::cli::{Code, Failure, open, out, report, watch};
@@ -52,7 +51,7 @@ pub(super) struct Show {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = super::EXIT_CODES)]
+#[command(after_help = EXIT_CODES)]
 pub(super) struct Watch {
     #[arg(value_parser = job_id)]
     id: JobId,
@@ -84,8 +83,7 @@ pub(super) async fn run(command: Command, settings: &Settings) -> Result<Code, F
 async fn list(store: &Store, args: &List) -> Result<Code, Failure> {
     let (jobs, next_cursor) = find(store, args).await?;
     if args.json {
-        let items: Vec<Value> = jobs.iter().map(report::json).collect();
-        out::listing(items, next_cursor)?;
+        out::listing(jobs.iter().map(report::body).collect(), next_cursor)?;
         return Ok(Code::Done);
     }
     let names = store.principal_names(jobs.iter().map(|job| job.requested_by)).await?;
@@ -129,7 +127,7 @@ async fn find(store: &Store, args: &List) -> Result<(Vec<JobSnapshot>, Option<i6
 async fn show(store: &Store, args: &Show) -> Result<Code, Failure> {
     let Some(job) = store.job(args.id).await? else { return Err(watch::not_found(args.id)) };
     if args.json {
-        out::json(&report::json_with_rejections(store, &job, args.rejections).await?)?;
+        out::json(&report::body_with_rejections(store, &job, args.rejections).await?)?;
     } else {
         report::notice(store, &job).await?;
     }

@@ -26,22 +26,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::broker::Rabbit;
+use crate::cli::failure::EXIT_CODES;
 pub use crate::cli::failure::{Code, Failure};
 use crate::config::Settings;
 use crate::telemetry::logs as telemetry;
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done; for share and jobs watch: the job completed
-  1  an error that is none of the others
-  2  usage or configuration: what was asked cannot be understood, or the settings do not fit
-  3  the job completed with rejections (share, jobs watch)
-  4  the job failed or was cancelled (share, jobs watch)
-  5  not found: a job, a dead letter, a name, or nothing that matches
-  6  a server could not be reached within 10 seconds
-
-Settings: config/default.toml lists every key. A file given with --config lies over the defaults,
-the environment over both: BATCHSHARE__DATABASE__URL=postgres://… sets database.url.";
 
 /// Shares API secrets in batches, as jobs that run in the background.
 #[derive(Debug, Parser)]

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::cli::{Failure, safe};
 
@@ -13,8 +13,10 @@ pub(super) fn line(text: impl Display) -> Result<(), Failure> {
 }
 
 /// Writes a JSON document on one line.
-pub(super) fn json(value: &Value) -> Result<(), Failure> {
-    bytes(format!("{}\n", safe::json(value)).as_bytes())
+pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value)
+        .map_err(|error| Failure::failed(format!("cannot write the result: {error}")))?;
+    bytes(format!("{}\n", safe::json(&text)).as_bytes())
 }
 
 /// Writes bytes as they are.
@@ -26,9 +28,16 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     })
 }
 
-/// Writes a listing as every `--json` has it.
-pub(super) fn listing(items: Vec<Value>, next_cursor: Option<i64>) -> Result<(), Failure> {
-    json(&serde_json::json!({ "items": items, "next_cursor": next_cursor }))
+/// A listing as every `--json` has it.
+#[derive(Serialize)]
+struct Listing<T> {
+    items: Vec<T>,
+    next_cursor: Option<i64>,
+}
+
+/// Writes a listing.
+pub(super) fn listing<T: Serialize>(items: Vec<T>, next_cursor: Option<i64>) -> Result<(), Failure> {
+    json(&Listing { items, next_cursor })
 }
 
 /// Writes a message for a person. Where stderr is closed, there is nobody to tell.

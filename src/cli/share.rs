@@ -2,6 +2,7 @@
 
 use clap::ArgGroup;
 
+use crate::cli::failure::EXIT_CODES;
 use crate::cli::recipients;
 use crate::cli::recipients::{Names, Typed};
 use crate::cli::{Code, Failure, open, out, report, watch};
@@ -13,7 +14,7 @@ use crate::store::{Store, Submission, Submitted};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = super::EXIT_CODES,
+    after_help = EXIT_CODES,
     group(ArgGroup::new("what").required(true).multiple(true).args(["secret", "tag", "search", "all"])),
     group(ArgGroup::new("whom").required(true).multiple(true).args(["user", "group", "personal_group"])),
 )]
@@ -89,7 +90,7 @@ pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure
     };
     if args.no_wait {
         if args.json {
-            out::json(&report::json(&job))?;
+            out::json(&report::body(&job))?;
         } else {
             out::line(job.job_id)?;
         }

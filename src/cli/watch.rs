@@ -30,7 +30,7 @@ pub(super) async fn until_ended(store: &Store, id: JobId, json: bool) -> Result<
     };
     bar.bar.finish_and_clear();
     if json {
-        out::json(&report::json_with_rejections(store, &job, report::REJECTIONS_IN_JSON).await?)?;
+        out::json(&report::body_with_rejections(store, &job, report::REJECTIONS_IN_JSON).await?)?;
     } else {
         report::notice(store, &job).await?;
     }

@@ -4,9 +4,8 @@ use std::collections::HashSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use crate::cli::dead::{Discard, Replay, Which, item_json};
+use crate::cli::dead::args::{Discard, Replay, Which};
+use crate::cli::dead::body::{ResultBody, SettledBody};
 use crate::cli::{Code, Failure, out};
 use crate::domain::DeadReason;
 use crate::store::{Discarded, Publisher, Replayed, Store};
@@ -21,7 +20,7 @@ async fn which(store: &Store, which: &Which) -> Result<Vec<i64>, Failure> {
 }
 
 /// What was done with one letter, in words and for programs.
-struct Done(String, Value);
+struct Done(String, ResultBody);
 
 /// Why nothing was done with one.
 enum Left {
@@ -32,7 +31,7 @@ enum Left {
 /// What became of the letters that were asked for.
 struct Outcomes<'a> {
     which: &'a Which,
-    items: Vec<Value>,
+    items: Vec<SettledBody>,
     done: u64,
     left: u64,
     absent: bool,
@@ -56,16 +55,14 @@ impl<'a> Outcomes<'a> {
                     Left::Absent => "there is no such letter".to_owned(),
                     Left::Because(why) => why,
                 };
-                (format!("left as it is: {why}"), json!({ "refused": why }))
+                (format!("left as it is: {why}"), ResultBody::Refused(why))
             }
         };
         if !self.which.json {
             return out::line(format!("dead letter {id}: {words}"));
         }
         let letter = store.dead_letter(id).await?;
-        let mut item = letter.map_or_else(|| json!({ "id": id }), |letter| item_json(&letter.item));
-        item["result"] = result;
-        self.items.push(item);
+        self.items.push(SettledBody::new(id, letter.map(|letter| letter.item), result));
         Ok(())
     }
 
@@ -119,9 +116,9 @@ pub(super) async fn replay(store: &Store, args: &Replay, lease: Duration) -> Res
             let outcome = match store.replay_letter(id, lease, publisher).await? {
                 Replayed::Reopened { job, run } => Ok(Done(
                     format!("its job {job} goes on as run {run}"),
-                    json!({ "reopened": { "job_id": job, "run": run } }),
+                    ResultBody::Reopened { job_id: job, run },
                 )),
-                Replayed::Sent => Ok(Done("its message is sent again".to_owned(), json!("sent"))),
+                Replayed::Sent => Ok(Done("its message is sent again".to_owned(), ResultBody::Sent)),
                 Replayed::Absent => Err(Left::Absent),
                 Replayed::Refused(why) => Err(Left::Because(why.to_string())),
             };
@@ -142,7 +139,7 @@ pub(super) async fn discard(store: &Store, args: &Discard) -> Result<Code, Failu
     let result = async {
         for id in ids {
             let outcome = match store.discard_letter(id).await? {
-                Discarded::Done => Ok(Done("discarded".to_owned(), json!("discarded"))),
+                Discarded::Done => Ok(Done("discarded".to_owned(), ResultBody::Discarded)),
                 Discarded::Absent => Err(Left::Absent),
                 Discarded::Settled(state) => Err(Left::Because(format!("it is {state} already"))),
             };

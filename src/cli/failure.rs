@@ -82,8 +82,9 @@ impl From<DbError> for Failure {
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         match error {
-            AppError::Config(error) => Self::usage(error.to_string()),
-            AppError::OldDatabase { .. } => Self::usage(error.to_string()),
+            AppError::Config(_) | AppError::Key(_) | AppError::OldDatabase { .. } => {
+                Self::usage(error.to_string())
+            }
             AppError::Database(error) => error.into(),
             error => Self::failed(error.to_string()),
         }

@@ -1,6 +1,7 @@
 //! The rules of batch sharing, as values and pure functions. No I/O, no clock, no database here.
 
 pub mod event;
+pub mod groups;
 pub mod hex;
 pub mod ids;
 pub mod import;
@@ -10,7 +11,6 @@ pub mod plan;
 pub mod secret;
 pub mod share;
 pub mod text;
-pub mod together;
 
 pub use event::{EventKind, JobSnapshot};
 pub use ids::{JobId, JobKey, MAX_ID, PrincipalId, SecretId};

@@ -13,7 +13,7 @@ use crate::db::DbError;
 use crate::domain::DeadReason;
 use crate::store::Aside;
 
-use crate::worker::{Worker, not_recorded};
+use crate::worker::state::{Worker, not_recorded};
 
 /// After so many times a message is a dead letter: a quarter of an hour.
 const TIMES: i32 = 20;

@@ -12,7 +12,7 @@ use crate::broker::{BrokerError, Delivery, Outgoing, Queue, topology};
 use crate::db::DbError;
 use crate::shutdown::Stop;
 
-use crate::worker::Worker;
+use crate::worker::state::Worker;
 
 /// Whose dead letters are looked after. A check of the notices' queue would be an event for everybody.
 const QUEUES: [Queue; 2] = [Queue::Jobs, Queue::Steps];

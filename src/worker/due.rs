@@ -10,7 +10,7 @@ use crate::db::{DbError, FailureClass};
 use crate::shutdown::Stop;
 use crate::store::DueWork;
 
-use crate::worker::Worker;
+use crate::worker::state::Worker;
 
 /// How often rows are looked for that an older program wrote: it runs beside this one while the programs are
 /// exchanged, and at no other time.

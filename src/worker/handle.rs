@@ -11,10 +11,12 @@ use crate::consume::bury::Burial;
 use crate::consume::take::{Handler, Outage, Taken, in_place, outage_or_words};
 use crate::contract;
 use crate::contract::JobRequested;
-use crate::domain::{DeadReason, JobSnapshot, together};
+use crate::domain::{DeadReason, groups};
 use crate::store::{Begun, Recorded};
 
-use crate::worker::Worker;
+use crate::worker::ends::{log_ended, log_failure};
+use crate::worker::state::Worker;
+use crate::worker::structured::structured;
 
 /// Handles the queue of requests.
 pub(super) struct Requests(pub(super) Arc<Worker>);
@@ -34,12 +36,12 @@ impl Handler for Requests {
         let taken = structured(taken, worker.options.begin.limits.message_bytes);
         for delivery in taken.iter() {
             match worker.read(delivery) {
-                Ok(request) if together::is_small(&request.asked.request, chunk_pairs) => small.push(request),
+                Ok(request) if groups::is_small(&request.asked.request, chunk_pairs) => small.push(request),
                 Ok(request) => others.push(request),
                 Err(burial) => dead.push(burial),
             }
         }
-        for group in together::groups(small, |small| (small.asked.job_id, &small.asked.request)) {
+        for group in groups::groups(small, |small| (small.asked.job_id, &small.asked.request)) {
             // None of a group touches another: one that waits for a lock need not hold up the rest.
             let left = worker.begin_together(group).await?;
             dead.extend(worker.begin_each(left).await?);
@@ -50,34 +52,6 @@ impl Handler for Requests {
         // would be two letters.
         worker.bury(Queue::Jobs, &dead).await
     }
-}
-
-/// The messages with those in binary mode in their structured form: from here on there is only that.
-pub(super) fn structured(taken: Taken, max_bytes: usize) -> Taken {
-    let form =
-        |of: &Delivery| contract::structured(of.content_type.as_deref(), &of.headers, &of.body, max_bytes);
-    let forms: Vec<Option<Vec<u8>>> = taken.iter().map(form).collect();
-    if forms.iter().all(Option::is_none) {
-        return taken;
-    }
-    let structured = |(delivery, form): (&Delivery, Option<Vec<u8>>)| match form {
-        None => delivery.clone(),
-        Some(body) => {
-            let Delivery { tag, redelivered, routing_key, message_id, user_id, headers, .. } = delivery;
-            Delivery {
-                tag: *tag,
-                redelivered: *redelivered,
-                routing_key: routing_key.clone(),
-                content_type: Some(contract::CONTENT_TYPE.to_owned()),
-                message_id: message_id.clone(),
-                user_id: user_id.clone(),
-                headers: headers.clone(),
-                death: delivery.death.clone(),
-                body,
-            }
-        }
-    };
-    taken.iter().zip(forms).map(structured).collect()
 }
 
 fn trace_of(delivery: &Delivery) -> Option<String> {
@@ -191,23 +165,5 @@ fn log_begun(begun: &Begun) {
         Begun::Started(job) => tracing::info!(pairs = job.pairs, "job started in lanes"),
         Begun::AlreadyBegun | Begun::Waiting => tracing::debug!("delivered again, nothing to do"),
         Begun::Conflict => {}
-    }
-}
-
-/// One line for a job's end.
-pub(super) fn log_ended(job: &JobSnapshot) {
-    tracing::info!(state = %job.state, pairs = job.pairs, done = job.counts.done(), "job ended");
-}
-
-/// One line for a failure that was recorded.
-pub(super) fn log_failure(recorded: Recorded, error: &str) {
-    match recorded {
-        Recorded::Retry { attempt, after } => {
-            tracing::warn!(error, attempt, retry_in_ms = after.as_millis(), "failed, tried again later");
-        }
-        Recorded::Exhausted => tracing::error!(error, "failed for the last time: the job has failed"),
-        Recorded::SomebodyElse | Recorded::Conflict => {
-            tracing::debug!(error, "failed, and somebody else got on with it")
-        }
     }
 }

@@ -14,8 +14,8 @@ use crate::db::DbError;
 use crate::domain::DeadReason;
 use crate::store::{ChunkDone, LaneFound, LaneWork, Recorded};
 
-use crate::worker::Worker;
-use crate::worker::handle::{log_ended, log_failure};
+use crate::worker::ends::{log_ended, log_failure};
+use crate::worker::state::Worker;
 
 /// Handles the queue of steps.
 pub(super) struct Steps(pub(super) Arc<Worker>);

@@ -1,6 +1,6 @@
 //! Small requests together: many jobs in one transaction, each statement for all of them.
 //!
-//! The jobs of a call do not touch each other (`domain::together` sees to that), so that each ends as it
+//! The jobs of a call do not touch each other (`domain::groups` sees to that), so that each ends as it
 //! would have one by one, in their order. What is out of the ordinary (another content, a job that
 //! waits, one that somebody holds) is left to [`Store::begin`].
 

@@ -25,8 +25,9 @@ use crate::domain::Origin;
 use crate::domain::hex::hex;
 use crate::store::DeadLetter;
 
-use crate::worker::handle::{log_ended, structured};
-use crate::worker::{Worker, not_recorded};
+use crate::worker::ends::log_ended;
+use crate::worker::state::{Worker, not_recorded};
+use crate::worker::structured::structured;
 
 impl Worker {
     /// Sends messages that can never be handled to the dead letters. What the broker will not take is kept

@@ -26,14 +26,14 @@ pub fn is_small(request: &ShareRequest, chunk_pairs: u64) -> bool {
 /// other. `of` tells a job's id and request.
 pub fn groups<T>(jobs: Vec<T>, of: impl Fn(&T) -> (JobId, &ShareRequest)) -> Vec<Vec<T>> {
     let mut groups: Vec<Vec<T>> = Vec::new();
-    let mut taken = Taken::default();
+    let mut group = Group::default();
     for job in jobs {
         let (id, request) = of(&job);
-        if groups.is_empty() || !taken.admits(id, request) {
+        if groups.is_empty() || !group.admits(id, request) {
             groups.push(Vec::new());
-            taken = Taken::default();
+            group = Group::default();
         }
-        taken.add(id, request);
+        group.add(id, request);
         if let Some(group) = groups.last_mut() {
             group.push(job);
         }
@@ -43,7 +43,7 @@ pub fn groups<T>(jobs: Vec<T>, of: impl Fn(&T) -> (JobId, &ShareRequest)) -> Vec
 
 /// What the jobs of a group are about.
 #[derive(Default)]
-struct Taken {
+struct Group {
     jobs: HashSet<JobId>,
     secrets: HashMap<SecretId, Receivers>,
     pairs: u64,
@@ -65,7 +65,7 @@ impl Receivers {
     }
 }
 
-impl Taken {
+impl Group {
     fn admits(&self, id: JobId, request: &ShareRequest) -> bool {
         let touched = |secret| self.secrets.get(secret).is_some_and(|receivers| receivers.touch(request));
         !self.jobs.contains(&id)

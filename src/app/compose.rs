@@ -208,8 +208,8 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Waits for the servers and prepares what is in them. Where the broker is away, returned is what goes on waiting
-    /// for it.
+    /// Waits for the servers and prepares what is in them. Returns what goes on waiting for the broker,
+    /// if that could not be reached.
     async fn make_ready(&self) -> Result<Option<Patience>, AppError> {
         let db = self.store.db();
         // Both at once: neither waits for the other, and a broker that refuses is told though the database is away.

@@ -27,8 +27,8 @@ impl Declared {
         })
     }
 
-    /// Declares the topology for the first time. A broker that is away keeps nothing from starting; returned is what
-    /// [`Declared::later`] goes on waiting with.
+    /// Declares the topology for the first time. A broker that cannot be reached keeps nothing from starting.
+    /// Then this returns what [`Declared::later`] goes on waiting with.
     ///
     /// # Errors
     /// Where the broker answers and refuses.

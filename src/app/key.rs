@@ -34,8 +34,8 @@ fn beside(target: &Target) -> Option<PathBuf> {
 }
 
 impl Found {
-    /// Reads the key that the settings name. Where they name none and `make` is true, it is the key beside the database,
-    /// or a new one.
+    /// Reads the key that the settings name. Where they name none and `make` is true, it is the key beside the
+    /// database, or a new one.
     ///
     /// # Errors
     /// Where other accounts can read the file, it holds no key, or there is none.

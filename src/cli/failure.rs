@@ -41,13 +41,13 @@ impl From<Code> for ExitCode {
 #[derive(Debug)]
 pub struct Failure {
     pub code: Code,
-    /// One line: what, which, what to do. Empty where nobody reads any more.
+    /// One line that says what failed, on what, and what to do. It is empty where nobody reads any more.
     pub message: String,
 }
 
 impl Failure {
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
-        // One line, whatever a library put into its text.
+        // A library may have put several lines into its text.
         Self { code, message: message.into().trim().replace('\n', "; ") }
     }
 
@@ -63,7 +63,7 @@ impl Failure {
         Self::new(Code::NotFound, message)
     }
 
-    /// The reader of our output has gone, which is its right (`| head`).
+    /// The reader of our output has gone, as `head` does. This is no failure.
     pub(super) fn closed_pipe() -> Self {
         Self { code: Code::Done, message: String::new() }
     }

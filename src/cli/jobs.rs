@@ -1,4 +1,4 @@
-//! `batchshare jobs list|show|watch`.
+//! `batchshare jobs list|show|watch`: shows jobs to an operator.
 
 use crate::cli::failure::EXIT_CODES;
 use crate::cli::recipients;
@@ -103,7 +103,7 @@ async fn list(store: &Store, args: &List) -> Result<Code, Failure> {
     Ok(Code::Done)
 }
 
-/// Reads on until enough jobs are in the state that was asked for.
+/// Reads pages until enough jobs are in the state that was asked for.
 async fn find(store: &Store, args: &List) -> Result<(Vec<JobSnapshot>, Option<i64>), Failure> {
     let user = match &args.user {
         Some(name) => Some(recipients::one(store, PrincipalKind::User, name, None, Names::Folded).await?.id),
@@ -113,7 +113,7 @@ async fn find(store: &Store, args: &List) -> Result<(Vec<JobSnapshot>, Option<i6
     let mut found = Vec::new();
     let mut cursor = args.cursor;
     loop {
-        // A page of what is missing, so that its cursor is right however many of it are kept.
+        // The page has only as many jobs as are missing. So all of it is kept at the most, and its cursor is right.
         let missing = i64::try_from(limit - found.len()).unwrap_or(1);
         let (page, next) = store.jobs(user, cursor, missing).await?;
         found.extend(page.into_iter().filter(|job| args.state.is_none_or(|state| job.state == state)));

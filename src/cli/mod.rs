@@ -1,4 +1,4 @@
-//! The command line: one file a command. Results go to stdout, messages to stderr.
+//! The command line, with a file for each command. Results go to stdout, and messages to stderr.
 
 mod allocator;
 mod backup;
@@ -72,7 +72,7 @@ enum Command {
     Keygen,
 }
 
-/// Runs the program: settings, logs, the command. The one place that prints errors.
+/// Runs the program: reads the settings, starts the log and runs the command. This is the one place that prints errors.
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
     if matches!(cli.command, Command::Up | Command::Serve(_) | Command::Work(_)) {
@@ -96,7 +96,8 @@ pub fn main(cli: Cli) -> ExitCode {
     }
 }
 
-/// tokio's own variable for the number of its threads, over which it panics where it is no number.
+/// Checks the environment variable from which tokio takes the number of its threads. tokio panics where it is no
+/// number.
 fn check_threads() -> Result<(), Failure> {
     const NAME: &str = "TOKIO_WORKER_THREADS";
     let Some(text) = std::env::var_os(NAME) else { return Ok(()) };
@@ -132,7 +133,7 @@ fn run(cli: Cli, settings: Settings) -> Result<Code, Failure> {
             Command::Keygen => keygen::run(),
         }
     });
-    // Nothing is waited for here: a connection attempt may hang in a blocking thread.
+    // This does not wait for blocking threads, because an attempt to connect may hang in one.
     runtime.shutdown_background();
     result
 }

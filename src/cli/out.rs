@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cli::{Failure, safe};
 
-/// Writes one line of a result. Names come from outside: what a terminal would obey is escaped.
+/// Writes one line of a result. Names in it come from outside, so what a terminal would obey is escaped.
 pub(super) fn line(text: impl Display) -> Result<(), Failure> {
     bytes(format!("{}\n", safe::lines(&text.to_string())).as_bytes())
 }
@@ -45,7 +45,7 @@ pub(super) fn message(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", safe::lines(text));
 }
 
-/// A count as people read it: 1,200.
+/// A count as people read it, like 1,200.
 pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
@@ -58,7 +58,7 @@ pub(super) fn grouped(count: u64) -> String {
     text
 }
 
-/// A count of things: 1 user, 1,200 users.
+/// A count of things, like 1 user or 1,200 users.
 pub(super) fn counted(count: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(count), if count == 1 { "" } else { "s" })
 }

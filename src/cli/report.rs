@@ -62,7 +62,7 @@ fn with_error<'a, R>(job: &'a JobSnapshot, mut body: JobBody<'a, R>) -> JobBody<
     body
 }
 
-/// Prints how a job stands, or how it ended: the notice.
+/// Prints how a job stands or how it ended.
 pub(super) async fn notice(store: &Store, job: &JobSnapshot) -> Result<(), Failure> {
     let by = store.principal_names([job.requested_by]).await?;
     let by = by.get(&job.requested_by).map_or_else(|| format!("user {}", job.requested_by), Known::label);
@@ -143,7 +143,7 @@ fn why(reason: FailReason) -> &'static str {
     }
 }
 
-/// The counts that are not zero, a line each; and what was not touched.
+/// A line for each count that is not zero, and one for the pairs that were not touched.
 fn counts(job: &JobSnapshot) -> Vec<String> {
     let done = job.counts.done();
     let untouched = job.pairs.map_or(0, |pairs| pairs.saturating_sub(done));
@@ -169,7 +169,7 @@ fn rejected(rejection: &Rejection, name: Option<&Known>) -> String {
         Some(Known { name, username: None, .. }) => format!("{name} ({id})"),
         Some(Known { name, username: Some(username), .. }) => format!("{name} ({username}, {id})"),
     };
-    // Who runs this sees every name; the requester may not.
+    // An operator sees every name, and the requester may not.
     let reason = match rejection.reason {
         RejectReason::NotFound if known => "the requester may not see it",
         other => reason(other),

@@ -1,4 +1,4 @@
-//! `batchshare share`.
+//! `batchshare share`: asks for a job and waits for its end.
 
 use clap::ArgGroup;
 
@@ -83,7 +83,7 @@ pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure
                 args.requester
             )));
         }
-        // These come with a key and with an allowance only, and neither is given.
+        // These are answers only to a request with a key or with an allowance, and this one has neither.
         Submitted::KeyConflict | Submitted::OverAllowance { .. } => {
             return Err(Failure::failed("the job was not taken"));
         }

@@ -1,4 +1,4 @@
-//! Import lines: people, groups and secrets as JSON, one object a line.
+//! The lines of an import: people, groups and secrets as JSON, with one object in each line.
 
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ use crate::domain::import::{ImportLine, PersonalGroup, Secret, User, UserGroup};
 use crate::domain::text::TextError;
 use crate::domain::{PrincipalId, SecretId, text};
 
-/// What a line is to look like, for whoever has a file of another kind.
+/// What a line has to look like. An error says so to whoever has a file of another kind.
 const SHAPE: &str = "an import is JSON Lines, one object a line, like \
                      {\"type\":\"user\",\"id\":42,\"username\":\"ana\",\"name\":\"Ana Souza\"}";
 
@@ -25,7 +25,7 @@ const SHAPE: &str = "an import is JSON Lines, one object a line, like \
 /// Which field is wrong, without its value.
 pub fn decode_import_line(line: &str) -> Result<ImportLine, Invalid> {
     read(line.as_bytes()).map_err(|error| {
-        // The file is of another kind: an array, a table, or an object over many lines.
+        // Then the file is of another kind: an array, a table, or an object over several lines.
         let other = !line.trim_start().starts_with('{') || !line.trim_end().ends_with('}');
         let shape = |problem: String| {
             Invalid::new("the line", if other { format!("{problem}: {SHAPE}") } else { problem })

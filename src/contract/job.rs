@@ -12,7 +12,8 @@ use crate::domain::{
 /// in the database's words, which only operators read.
 pub const RETRY_REASON: &str = "transient";
 
-/// A job. `R` is what each of its rejections is written as. The fields stand in the order of their names, which is the order in which our documents have them.
+/// A job. `R` is what each of its rejections is written as. The fields stand in the order of their names, which is
+/// the order in which our documents have them.
 #[derive(Debug, Clone, Serialize)]
 pub struct JobBody<'a, R = RejectionBody> {
     /// Failures in this run.

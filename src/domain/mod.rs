@@ -1,4 +1,4 @@
-//! The rules of batch sharing, as values and pure functions. No I/O, no clock, no database here.
+//! The rules of batch sharing, as values and pure functions. Nothing here reads a file, a clock or a database.
 
 pub mod event;
 pub mod groups;

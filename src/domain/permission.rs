@@ -1,4 +1,4 @@
-//! Small vocabularies: permissions, kinds of principals, reasons of a rejection.
+//! What a grant allows, who can hold one, and why a pair is rejected.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! The path of a request: decode, begin, and what each outcome means. Small ones that were taken
+//! The path of a request: it is decoded and begun, and each outcome has its consequence. Small requests that were taken
 //! together are begun together.
 
 use std::sync::Arc;
@@ -42,14 +42,15 @@ impl Handler for Requests {
             }
         }
         for group in groups::groups(small, |small| (small.asked.job_id, &small.asked.request)) {
-            // None of a group touches another: one that waits for a lock need not hold up the rest.
+            // The jobs of a group do not depend on each other, so one that waits for a lock does not hold up the
+            // others.
             let left = worker.begin_together(group).await?;
             dead.extend(worker.begin_each(left).await?);
         }
-        // What is large waits for nobody, and nobody for it.
+        // Large jobs come after the groups, so that no small one waits for them.
         dead.extend(worker.begin_each(others).await?);
-        // Last: where something before it fails, all come again. To begin twice does nothing; to bury twice
-        // would be two letters.
+        // This comes last. Where something before it fails, all messages are delivered again: beginning a job a second
+        // time does nothing, and burying a message a second time would make two letters.
         worker.bury(Queue::Jobs, &dead).await
     }
 }
@@ -59,7 +60,7 @@ fn trace_of(delivery: &Delivery) -> Option<String> {
 }
 
 impl Worker {
-    /// Whether the broker says that somebody allowed published it.
+    /// Whether the broker says that somebody published the message who is allowed to.
     pub(super) fn may_publish(&self, delivery: &Delivery) -> bool {
         let allowed = &self.options.allowed_publishers;
         allowed.is_empty() || self.broker.is_from(delivery, allowed)
@@ -77,7 +78,7 @@ impl Worker {
             detail: poison.detail,
             job: poison.job_id,
         })?;
-        // The trace of the event counts; a header is the next best.
+        // The trace in the event counts more than the one in a header.
         let given = asked.traceparent.take().or_else(|| trace_of(delivery));
         let trace = given.unwrap_or_else(contract::new_traceparent);
         let span = tracing::info_span!("request", job_id = %asked.job_id, traceparent = trace);
@@ -85,8 +86,8 @@ impl Worker {
         Ok(Request { asked, delivery, span })
     }
 
-    /// Begins small jobs in one transaction. Returns those that are to be begun by themselves: what is out
-    /// of the ordinary, and all of them where that failed, since it may be because of one of them.
+    /// Begins small jobs in one transaction. Returns those that have to be begun by themselves: the unusual ones, and
+    /// all of them if the transaction failed, because it may have failed because of one of them.
     async fn begin_together<'a>(&self, group: Vec<Request<'a>>) -> Result<Vec<Request<'a>>, Outage> {
         let asked = group.iter().map(|request| request.asked.clone()).collect();
         match self.store.begin_together(asked, self.options.begin.clone()).await {
@@ -108,7 +109,7 @@ impl Worker {
         }
     }
 
-    /// Begins each by itself, several at once. The messages among them that are for the dead letters.
+    /// Begins each request by itself, several at the same time. Returns the messages that have to become dead letters.
     async fn begin_each<'a>(&self, requests: Vec<Request<'a>>) -> Result<Vec<Burial<'a>>, Outage> {
         let at_once = self.options.request_concurrency.max(1);
         let mut begun = Vec::with_capacity(requests.len());
@@ -119,7 +120,7 @@ impl Worker {
         Ok(begun.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 
-    /// Begins a job. Its message, where it is one for the dead letters.
+    /// Begins a job. Returns its message if that has to become a dead letter.
     async fn begin<'a>(&self, request: Request<'a>) -> Result<Option<Burial<'a>>, Outage> {
         let span = request.span.clone();
         self.begin_alone(request).instrument(span).await
@@ -158,7 +159,7 @@ fn conflict(delivery: &Delivery) -> Burial<'_> {
     Burial { delivery, reason: DeadReason::IdConflict, detail, job: None }
 }
 
-/// One line for what became of a request.
+/// Logs what became of a request.
 fn log_begun(begun: &Begun) {
     match begun {
         Begun::Ended(job) => log_ended(job),

@@ -19,8 +19,8 @@ impl Worker {
     /// Handles messages of one of the queues that workers take. Acknowledging them afterwards is up to the caller.
     ///
     /// # Errors
-    /// Where a server cannot be reached, so that the messages have to be delivered again; and for a queue that no worker
-    /// takes, whose messages are not a worker's to acknowledge.
+    /// Where a server cannot be reached, so that the messages have to be delivered again; and for a queue that no
+    /// worker takes, whose messages are not a worker's to acknowledge.
     pub async fn handle(self: Arc<Self>, queue: Queue, taken: Taken) -> Result<(), Outage> {
         match queue {
             Queue::Jobs => Arc::new(Requests(self)).handle(taken).await,

@@ -1,4 +1,4 @@
-//! `batchshare dead list|show|replay|discard`.
+//! `batchshare dead list|show|replay|discard`: what an operator does with dead letters.
 
 mod args;
 mod body;

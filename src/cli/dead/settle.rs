@@ -1,4 +1,5 @@
-//! `dead replay` and `dead discard`: what is done with many letters, and what is told of each.
+//! `batchshare dead replay` and `batchshare dead discard`: each letter is settled by itself, and its outcome is
+//! printed.
 
 use std::collections::HashSet;
 use std::io::{IsTerminal as _, Write as _};
@@ -10,7 +11,7 @@ use crate::cli::{Code, Failure, out};
 use crate::domain::DeadReason;
 use crate::store::{Discarded, Publisher, Replayed, Store};
 
-/// The letters that are meant, oldest first. Those that come while we work are not among them.
+/// The letters that are meant, oldest first. Letters that come while the command runs are not among them.
 async fn which(store: &Store, which: &Which) -> Result<Vec<i64>, Failure> {
     let ids = if which.id.is_empty() { store.kept_letters(which.reason).await? } else { which.id.clone() };
     if ids.is_empty() {
@@ -66,8 +67,8 @@ impl<'a> Outcomes<'a> {
         Ok(())
     }
 
-    /// The end of the command. A letter that was named and left is an error; among many it is not.
-    /// What was done is told before the error that ended it.
+    /// Ends the command. That a letter was left as it is counts as an error only where it was named by its id. What was
+    /// done is printed before the error that ended the command.
     fn end(self, verb: &str, result: Result<(), Failure>) -> Result<Code, Failure> {
         if self.which.json {
             out::listing(self.items, None)?;
@@ -88,10 +89,10 @@ impl<'a> Outcomes<'a> {
     }
 }
 
-/// What was refused, which no replay of everything sends.
+/// The reasons of letters that were refused. A replay of all letters leaves them out.
 const REFUSED: [DeadReason; 2] = [DeadReason::PublisherNotAllowed, DeadReason::IdConflict];
 
-/// All kept letters, oldest first, but for those that were refused.
+/// All kept letters except those that were refused, oldest first.
 async fn all_but_refused(store: &Store) -> Result<Vec<i64>, Failure> {
     let mut ids = store.kept_letters(None).await?;
     for reason in REFUSED {
@@ -151,7 +152,7 @@ pub(super) async fn discard(store: &Store, args: &Discard) -> Result<Code, Failu
     outcomes.end("discarded", result)
 }
 
-/// Asks the person at the terminal. Nobody there is an error: a script says --yes.
+/// Asks the person at the terminal. Without a terminal it fails, because a script has to say --yes.
 fn confirmed(letters: usize) -> Result<bool, Failure> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {

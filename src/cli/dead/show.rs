@@ -82,7 +82,7 @@ fn print(letter: &KeptLetter, full: bool) -> Result<(), Failure> {
     let shown = if full { letter.body.len() } else { letter.body.len().min(SHOWN_BYTES) };
     out::line(format!("  body      {} bytes", out::grouped(item.bytes)))?;
     for line in safe::body(&letter.body[..shown]) {
-        // A bar before each line: none of them can pass for one of ours.
+        // With a bar before it, no line of the body can pass for a line of ours.
         out::line(format!("  | {line}"))?;
     }
     let more = letter.body.len() - shown;

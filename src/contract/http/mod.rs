@@ -1,4 +1,4 @@
-//! Bodies and queries of HTTP requests.
+//! The bodies and queries of HTTP requests.
 
 pub(super) mod person;
 pub(super) mod query;

@@ -1,4 +1,4 @@
-//! The change of a secret, as HTTP's PATCH sends it.
+//! The change of a secret that HTTP's PATCH sends.
 
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Deserializer};

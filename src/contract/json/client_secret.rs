@@ -29,8 +29,8 @@ fn secret_of(raw: &str) -> Result<SecretString, Problem> {
     Ok(SecretString::from(text.as_str()))
 }
 
-/// The text of a JSON string; `None` for half a pair of surrogates. It never grows, so that no part of it is left
-/// behind.
+/// The text of a JSON string. `None` for one half of a pair of surrogates. The buffer never grows, because growing
+/// would leave a copy behind.
 fn unescaped(raw: &str) -> Option<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(raw.len()));
     let mut rest = raw;
@@ -62,7 +62,7 @@ fn unescaped(raw: &str) -> Option<Zeroizing<String>> {
     Some(text)
 }
 
-/// Four hexadecimal digits and what stands behind them.
+/// The value of four hexadecimal digits, and the text behind them.
 fn unit(text: &str) -> Option<(u16, &str)> {
     let (digits, behind) = text.split_at_checked(4)?;
     Some((u16::from_str_radix(digits, 16).ok()?, behind))

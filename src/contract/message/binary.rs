@@ -47,8 +47,8 @@ pub fn structured(
     let mut event = Vec::with_capacity(body.len() + body.len() / 2 + 1024);
     event.push(b'{');
     for (name, text) in attributes() {
-        // A text cannot fail to be written. An attribute that comes under two prefixes is written twice, and the message is
-        // refused for it.
+        // A text cannot fail to be written. An attribute that comes under two prefixes is written twice, and the
+        // message is refused for it.
         let _ = serde_json::to_writer(&mut event, name);
         event.push(b':');
         let _ = serde_json::to_writer(&mut event, text);

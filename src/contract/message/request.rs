@@ -1,4 +1,4 @@
-//! `batchshare.job.requested.v1`: from bytes to a validated request, and how a request is stored.
+//! The request for a job, `batchshare.job.requested.v1`: how it is read and checked, written, and stored.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -27,12 +27,12 @@ pub struct JobRequested {
     pub traceparent: Option<String>,
 }
 
-/// A message that can never be worked on, with all that is known of it.
+/// A message that can never be worked on, and all that is known of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct Poison {
     pub reason: DeadReason,
-    /// What is wrong and where; never a value.
+    /// What is wrong and where. It never repeats a value.
     pub detail: String,
     /// The event's `id`, where it is one.
     pub job_id: Option<JobId>,
@@ -41,8 +41,8 @@ pub struct Poison {
 }
 
 impl Poison {
-    /// The job that this message failed, as far as the message tells: one is made only where it
-    /// does not exist yet.
+    /// The job that fails because of this message, if the message names one. A job is made for it only where there is
+    /// none of that id.
     #[must_use]
     pub fn failed_job(&self) -> Option<(JobId, PrincipalId)> {
         match self.reason {
@@ -52,17 +52,19 @@ impl Poison {
     }
 }
 
-/// Reads a request. Only the body counts. What is unknown in the envelope is read over, and in the data refused.
+/// Reads a request. Only the body counts, not the headers. Unknown members of the envelope are read over, and those
+/// of the data are refused.
 ///
 /// # Errors
-/// Why it is a dead letter.
+/// Why the message has to become a dead letter.
 pub fn decode_request(body: &[u8], max_bytes: usize) -> Result<JobRequested, Poison> {
     if body.len() > max_bytes {
         let detail = format!("the message has {} bytes, more than the {max_bytes} allowed", body.len());
         return Err(Poison { reason: DeadReason::TooLarge, detail, job_id: None, requested_by: None });
     }
     read(body).map_err(|fault| match named(body) {
-        // A body that is no JSON is that first, wherever the reader stopped: it names nothing that can be relied on.
+        // That a body is not JSON comes before any other fault, wherever the reader stopped, because then nothing
+        // that the body names can be relied on.
         Err(error) => {
             let detail = error.to_string();
             Poison { reason: DeadReason::NotJson, detail, job_id: None, requested_by: None }
@@ -132,15 +134,14 @@ pub fn encode_request(job_id: JobId, request: &ShareRequest, traceparent: &str, 
     event.bytes()
 }
 
-/// The `message_id` of a request that we publish: the job's id; from the second run on with the run
-/// behind it, so that a dead request of an older run is known.
+/// The `message_id` of a request that we publish. It is the job's id, from the second run on with the run behind it, so
+/// that a dead letter of an older run is recognised.
 #[must_use]
 pub fn request_message_id(job: JobId, run: i32) -> String {
     if run > 1 { format!("{job}/{run}") } else { job.to_string() }
 }
 
-/// Which job and run a replayed request is of; `None` for the first run, and for a message that is not
-/// ours.
+/// The job and the run of a request that was replayed. `None` for the first run, and for a message that is not ours.
 #[must_use]
 pub fn replayed_run(message_id: &str) -> Option<(JobId, i32)> {
     let (job, run) = message_id.split_once('/')?;
@@ -213,7 +214,7 @@ pub struct StoredRequest {
     pub selection: String,
     /// The array of recipients.
     pub recipients: String,
-    /// SHA-256 in hex of requester, selection and recipients: what makes two requests the same.
+    /// SHA-256 of requester, selection and recipients in hexadecimal. Two requests are the same if this is.
     pub digest: String,
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::domain::permission::names;
+use crate::domain::names::names;
 
 /// Where a job stands. `Retrying` is never stored: it is shown for a job that has not ended, while one of its parts
 /// waits for another try.

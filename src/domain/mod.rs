@@ -6,6 +6,7 @@ pub mod hex;
 pub mod ids;
 pub mod import;
 pub mod job;
+pub(crate) mod names;
 pub mod permission;
 pub mod plan;
 pub mod secret;

@@ -202,7 +202,7 @@ impl<'a> Parts<'a> {
             spawn(tasks, "gateway", gateway::serve(listener, state, self.stop.clone()));
         }
         if let Some(listener) = listeners.health {
-            tracing::debug!(listen = ?listener.local_addr(), "a worker's HTTP is answered");
+            tracing::debug!(listen = ?listener.local_addr().ok(), "a worker's HTTP is answered");
             let health = gateway::worker_health(self.store.clone(), check, self.startup.clone());
             spawn(tasks, "worker's health", gateway::answer(listener, health, self.stop.clone()));
         }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
 
-/// Reads the name of a member. One that is written with escapes has to be copied.
+/// Reads the name of a member. A name that is written with escapes has to be copied.
 pub(in crate::contract) struct Name;
 
 /// How many characters of a name are read: more than any name of ours has, and more than an error shows of another.
@@ -27,6 +27,9 @@ impl<'de> Visitor<'de> for Name {
     }
 
     fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Self::Value, E> {
+        if name.len() <= LONGEST_NAME {
+            return Ok(Cow::Borrowed(name));
+        }
         let end = name.char_indices().nth(LONGEST_NAME).map_or(name.len(), |(end, _)| end);
         Ok(Cow::Borrowed(name.get(..end).unwrap_or(name)))
     }

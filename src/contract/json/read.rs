@@ -73,7 +73,7 @@ fn invalid(root: &str, path: &Path, text: &str) -> Invalid {
             return Invalid::new(member(&field, name.trim_end_matches('`')), problem);
         }
     }
-    let is_item = matches!(path.iter().last(), Some(Segment::Seq { .. }));
+    let is_item = matches!(path.iter().next_back(), Some(Segment::Seq { .. }));
     let problem = if let Some(problem) = text.strip_prefix(REFUSED) {
         problem
     } else if let Some(problem) = text.strip_prefix(NULL) {

@@ -121,7 +121,9 @@ impl<'de> Kind<'de> for Envelope<'de> {
                 ("data", _) => event.data.set(members.next_value()?),
                 ("data_base64", _) => event.data_base64.set(unchecked(members.next_value()?)),
                 (_, Some(index)) => event.attributes[index].set(unchecked(members.next_value()?)),
-                (_, None) => drop(members.next_value::<Checked<Anything>>()?),
+                (_, None) => {
+                    members.next_value::<Checked<Anything>>()?;
+                }
             }
         }
         Ok(event)

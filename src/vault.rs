@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::domain::SecretId;
+use crate::domain::hex::hex;
 use crate::files;
 use crate::files::{FileError, Links};
 
@@ -174,7 +175,7 @@ impl VaultKey {
     }
 
     fn of(bytes: Zeroizing<[u8; KEY_BYTES]>) -> Self {
-        let id = Sha256::digest(bytes.as_slice()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let id = hex(&Sha256::digest(bytes.as_slice())[..4]);
         Self { bytes, id }
     }
 

@@ -1,4 +1,4 @@
-//! The pure modules of batchshare, built by themselves: a fuzzer needs neither servers nor their libraries, and so
+//! The pure modules of batchshare, built by themselves. The fuzzer needs neither servers nor their libraries, and so it
 //! builds in a minute.
 
 extern crate self as batchshare;

@@ -1,30 +1,30 @@
 //! What each target does with its bytes. The tests of batchshare run the corpus through the same functions.
 //!
-//! Nothing may panic, and what is read and written again is read as the same.
+//! Nothing may panic. What is read, written and read again has to be the same.
 
 use batchshare::contract;
 use batchshare::contract::Unread;
 use batchshare::domain::{PrincipalId, SecretId, text};
 
-/// As in production.
+/// The largest message that is read, as in production.
 const LIMIT: usize = 2 * 1024 * 1024;
 
-/// A name and what takes bytes of that name's corpus.
+/// The name of a corpus, and the function that takes its bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target there is.
 pub const TARGETS: [Target; 5] =
     [("message", message), ("letter", letter), ("import", import), ("body", body), ("query", query)];
 
-/// A message as it is taken. The first line of a file may be `headers:`, and then each line up to an empty one a
-/// header of the message (`name: value`; `content-type` is the property).
+/// A message as it is taken. The first line of a file may be `headers:`. Then each line up to an empty one is a
+/// header of the message (`name: value`); `content-type` is the property of that name.
 pub fn message(bytes: &[u8]) {
     let (content_type, headers, body) = parts(bytes);
     let form = contract::structured(content_type.as_deref(), &headers, body, LIMIT);
     request(form.as_deref().unwrap_or(body));
 }
 
-/// A dead letter: any of the messages that end among them, as its reader tries them.
+/// A dead letter, which may have been any kind of message. Its reader tries each kind.
 pub fn letter(bytes: &[u8]) {
     let (content_type, headers, body) = parts(bytes);
     let form = contract::structured(content_type.as_deref(), &headers, body, LIMIT);
@@ -49,7 +49,7 @@ pub fn import(bytes: &[u8]) {
     }
 }
 
-/// A body of HTTP: a share, a change of a secret, a choice of a person.
+/// A body of HTTP: a share, a change of a secret or a choice of a person.
 pub fn body(bytes: &[u8]) {
     let Some(somebody) = PrincipalId::new(1) else { return };
     let errors = [
@@ -65,7 +65,7 @@ pub fn body(bytes: &[u8]) {
     }
 }
 
-/// A query as it stands behind the `?`: every parameter that a listing takes, and the cursors.
+/// A query as it stands behind the `?`, with each parameter that a listing takes, and the cursors.
 pub fn query(bytes: &[u8]) {
     let query = match contract::Query::new(url::form_urlencoded::parse(bytes).into_owned()) {
         Ok(query) => query,
@@ -128,7 +128,7 @@ fn request(body: &[u8]) {
     }
 }
 
-/// A detail goes into logs and headers: it is short, on one line, and turns no direction.
+/// A detail goes into logs and headers. So it has to be short and on one line, and must not reverse text.
 fn short(detail: &str) {
     assert!(detail.chars().count() < 1_500, "{} characters", detail.len());
     let bad = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

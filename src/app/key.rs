@@ -1,31 +1,28 @@
-//! The vault's key of a process: found or made, and held against what it has to open.
+//! The vault's key of a process: it is found or made, and held against the client secrets that it has to open.
 //!
-//! A wrong key is no small thing: it opens nothing, and what is sealed with it nobody opens who has the right one.
+//! A wrong key does harm: it opens nothing that is there, and who has the right key cannot open what the wrong one
+//! seals.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::app::AppError;
+use crate::app::error::AppError;
 use crate::config::{ConfigError, Settings};
 use crate::db::Target;
 use crate::files;
 use crate::store::{Sealer, Store};
-use crate::vault::{VaultError, VaultKey};
+use crate::vault::VaultKey;
 
-/// The key of a gateway, in memory. Not to be used before [`Found::settle`].
+/// The key of a gateway, in memory. It must not be used before [`Found::settle`].
 pub(super) struct Found {
     pub(super) key: VaultKey,
     place: PathBuf,
-    /// It is new, and kept nowhere yet.
+    /// The key is new, and no file has it yet.
     is_new: bool,
 }
 
 fn config(text: impl Into<String>) -> AppError {
     AppError::Config(ConfigError(text.into()))
-}
-
-fn unusable(error: VaultError) -> AppError {
-    config(error.to_string())
 }
 
 /// Where `up` and `import` keep the key of a SQLite database: `batchshare.db.key` beside `batchshare.db`.
@@ -37,14 +34,14 @@ fn beside(target: &Target) -> Option<PathBuf> {
 }
 
 impl Found {
-    /// Reads the key that the settings name, or the one beside the database. With `make`, there is a new one where
-    /// none is there.
+    /// Reads the key that the settings name. Where they name none and `make` is true, it is the key beside the
+    /// database, or a new one.
     ///
     /// # Errors
-    /// The file is not one of ours alone, or holds no key, or there is none.
+    /// Where other accounts can read the file, it holds no key, or there is none.
     pub(super) fn look(settings: &Settings, target: &Target, make: bool) -> Result<Self, AppError> {
         if let Some(place) = settings.vault_key_file() {
-            let key = VaultKey::from_file(&place).map_err(unusable)?;
+            let key = VaultKey::from_file(&place)?;
             return Ok(Self { key, place, is_new: false });
         }
         let Some(place) = beside(target).filter(|_| make) else {
@@ -53,23 +50,23 @@ impl Found {
                  `batchshare keygen > FILE` makes one (mode 0600)",
             ));
         };
-        let found = VaultKey::found_in(&place).map_err(unusable)?;
+        let found = VaultKey::found_in(&place)?;
         let is_new = found.is_none();
-        let key = found.map_or_else(VaultKey::generate, Ok).map_err(unusable)?;
+        let key = found.map_or_else(VaultKey::generate, Ok)?;
         Ok(Self { key, place, is_new })
     }
 
-    /// Holds the key against the client secrets that are there, and keeps it if it is new.
+    /// Holds the key against the client secrets that are there. A new key is written to its file.
     ///
     /// # Errors
-    /// It opens none of them, or it cannot be kept.
+    /// Where it opens none of them, or cannot be written.
     pub(super) async fn settle(&self, store: &Store) -> Result<(), AppError> {
         let wanted = store.vault_keys().await?;
         if self.is_new {
             if !wanted.is_empty() {
                 return Err(config(missing(&wanted, &self.place)));
             }
-            return self.key.keep_in(&self.place).map_err(unusable);
+            return Ok(self.key.keep_in(&self.place)?);
         }
         check(&self.key, &wanted, &self.place)
     }
@@ -88,7 +85,7 @@ fn check(key: &VaultKey, wanted: &[String], place: &std::path::Path) -> Result<(
     let others: Vec<&str> = wanted.iter().map(String::as_str).filter(|id| *id != key.id()).collect();
     match (others.len(), wanted.len()) {
         (0, _) => Ok(()),
-        // None of them can be read: this is the key of something else.
+        // It opens none of them, so it is the key of another database.
         (others, all) if others == all => Err(config(format!(
             "the client secrets in this database are sealed with the vault key {}, and the key in {} is {}: put the \
              right key there, or set vault.key_file to where it is",
@@ -107,17 +104,17 @@ fn check(key: &VaultKey, wanted: &[String], place: &std::path::Path) -> Result<(
     }
 }
 
-/// What seals the client secrets of an import. On SQLite the key is made with the first of them, as `up` makes it; none
-/// on PostgreSQL where none is set, which only lines with a client secret mind.
+/// What seals the client secrets of an import. On SQLite, the first of them makes a key where there is none, as `up`
+/// does. On PostgreSQL it is `None` where no key is set, which only lines with a client secret need.
 ///
 /// # Errors
-/// There is a key, and it cannot be used or is not the one of this database.
+/// Where there is a key that cannot be used, or that is not the one of this database.
 pub async fn sealer(settings: &Settings, store: &Store) -> Result<Option<Sealer>, AppError> {
     let target = store.db().target();
     let wanted = store.vault_keys().await?;
     let (key, place) = match (settings.vault_key_file(), beside(target)) {
-        (Some(place), _) => (Some(VaultKey::from_file(&place).map_err(unusable)?), place),
-        (None, Some(place)) => (VaultKey::found_in(&place).map_err(unusable)?, place),
+        (Some(place), _) => (Some(VaultKey::from_file(&place)?), place),
+        (None, Some(place)) => (VaultKey::found_in(&place)?, place),
         (None, None) => return Ok(None),
     };
     if let Some(key) = &key {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::AppError;
+use crate::app::error::AppError;
 use crate::broker::management::{Finding, Look, ManagementError, Policies};
 use crate::broker::{Queue, Topology};
 use crate::config::{ConfigError, Settings};

@@ -1,7 +1,8 @@
-//! `batchshare backup` and `batchshare restore`: the embedded database as one file, whole whenever it was taken.
+//! `batchshare backup` and `batchshare restore`: the embedded database as one file, which is whole whenever it was
+//! made.
 //!
-//! A copy of the `.db` alone lacks what stands in the `-wal` beside it, and a `.db` that is put back beside an old
-//! `-wal` is changed by it once more. So both go through here.
+//! Copying the `.db` file is not enough. The newest rows are in the `-wal` file beside it, and an old `-wal` file
+//! that is left there would change a `.db` file that is put back.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ fn io(what: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Failure + '
     move |error| Failure::failed(format!("cannot {what} {path}: {error}"))
 }
 
-/// Writes the database to a new file, also beside a running `up`.
+/// Writes the database to a new file. This works while `batchshare up` is running, too.
 pub(super) async fn back_up(args: Args, settings: &Settings) -> Result<Code, Failure> {
     let store = open::sqlite_or(settings, OF_POSTGRESQL)?;
     let file = args.file;
@@ -41,7 +42,7 @@ pub(super) async fn back_up(args: Args, settings: &Settings) -> Result<Code, Fai
     drop(files::create(&unfinished.0).map_err(failed("the backup"))?);
     backup::copy_to(store.db(), &unfinished.0).await?;
     File::open(&unfinished.0).and_then(|file| file.sync_all()).map_err(io("write", &file))?;
-    // Unlike a rename, this takes no other file's place.
+    // Unlike renaming, this never replaces another file.
     std::fs::hard_link(&unfinished.0, &file)
         .and_then(|()| files::sync_folder(&file))
         .map_err(io("write", &file))?;
@@ -54,13 +55,13 @@ pub(super) async fn back_up(args: Args, settings: &Settings) -> Result<Code, Fai
 pub(super) async fn restore(args: Args, settings: &Settings) -> Result<Code, Failure> {
     let target = settings.target().map_err(|error| Failure::usage(error.to_string()))?;
     let Target::Sqlite { path } = &target else { return Err(Failure::usage(OF_POSTGRESQL)) };
-    // Held until the end: nobody starts in the middle.
+    // The lock is held until the end, so that nobody starts batchshare meanwhile.
     let _lock = app::lock_file(path)?;
     let unfinished = Unfinished::beside(path);
     let mut from = File::open(&args.file).map_err(io("read", &args.file))?;
     let mut copy = files::create(&unfinished.0).map_err(failed("the database's file"))?;
     std::io::copy(&mut from, &mut copy).map_err(io("copy", &args.file))?;
-    // What an earlier restore kept has its newest rows there.
+    // The file may be one that an earlier restore kept, and then its newest rows are there.
     let wal = files::beside(&args.file, "-wal");
     if wal.exists() {
         let copied =
@@ -75,7 +76,7 @@ pub(super) async fn restore(args: Args, settings: &Settings) -> Result<Code, Fai
     copy.sync_all().map_err(io("copy", &args.file))?;
 
     let kept = keep(path).map_err(io("keep a copy of", path))?;
-    // The old ones of these would be read with the new file.
+    // SQLite would read the old ones together with the new file.
     for ending in ["-wal", "-shm", "-journal"] {
         let beside = files::beside(path, ending);
         match std::fs::remove_file(&beside) {
@@ -96,8 +97,8 @@ pub(super) async fn restore(args: Args, settings: &Settings) -> Result<Code, Fai
     Ok(Code::Done)
 }
 
-/// Gives the database that is there a second name, with its `-wal`, which has its newest rows. Until the new one takes
-/// its place, nothing of it is gone.
+/// Gives the database that is there a second name, and likewise its `-wal` file, which has its newest rows. Nothing
+/// of it is removed until the new database takes its place.
 fn keep(path: &Path) -> std::io::Result<Option<PathBuf>> {
     if std::fs::symlink_metadata(path).is_err() {
         return Ok(None);
@@ -122,7 +123,7 @@ fn keep(path: &Path) -> std::io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// A file that is gone when its value is, with what SQLite has beside it.
+/// A file that is removed when this value is dropped, together with the files that SQLite has beside it.
 struct Unfinished(PathBuf);
 
 impl Unfinished {

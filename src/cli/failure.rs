@@ -5,7 +5,21 @@ use std::process::ExitCode;
 use crate::app::AppError;
 use crate::db::{DbError, FailureClass};
 
-/// The exit codes; `--help` explains them.
+/// What `--help` says of the exit codes and of the settings.
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; for share and jobs watch: the job completed
+  1  an error that is none of the others
+  2  usage or configuration: what was asked cannot be understood, or the settings do not fit
+  3  the job completed with rejections (share, jobs watch)
+  4  the job failed or was cancelled (share, jobs watch)
+  5  not found: a job, a dead letter, a name, or nothing that matches
+  6  a server could not be reached within 10 seconds
+
+Settings: config/default.toml lists every key. A file given with --config lies over the defaults,
+the environment over both: BATCHSHARE__DATABASE__URL=postgres://… sets database.url.";
+
+/// The exit codes, which `--help` explains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
     Done = 0,
@@ -27,13 +41,13 @@ impl From<Code> for ExitCode {
 #[derive(Debug)]
 pub struct Failure {
     pub code: Code,
-    /// One line: what, which, what to do. Empty where nobody reads any more.
+    /// One line that says what failed, on what, and what to do. It is empty where nobody reads any more.
     pub message: String,
 }
 
 impl Failure {
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
-        // One line, whatever a library put into its text.
+        // A library may have put several lines into its text.
         Self { code, message: message.into().trim().replace('\n', "; ") }
     }
 
@@ -49,7 +63,7 @@ impl Failure {
         Self::new(Code::NotFound, message)
     }
 
-    /// The reader of our output has gone, which is its right (`| head`).
+    /// The reader of our output has gone, as `head` does. This is no failure.
     pub(super) fn closed_pipe() -> Self {
         Self { code: Code::Done, message: String::new() }
     }
@@ -68,8 +82,9 @@ impl From<DbError> for Failure {
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         match error {
-            AppError::Config(error) => Self::usage(error.to_string()),
-            AppError::OldDatabase { .. } => Self::usage(error.to_string()),
+            AppError::Config(_) | AppError::Key(_) | AppError::OldDatabase { .. } => {
+                Self::usage(error.to_string())
+            }
             AppError::Database(error) => error.into(),
             error => Self::failed(error.to_string()),
         }

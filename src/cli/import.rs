@@ -1,4 +1,4 @@
-//! `batchshare import`.
+//! `batchshare import`: reads people, groups and secrets from files.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -43,7 +43,7 @@ fn lines(path: &Path) -> std::io::Result<Box<dyn BufRead + Send>> {
         return Ok(Box::new(BufReader::new(std::io::stdin())));
     }
     let file = File::open(path)?;
-    // Opening a folder works; reading it would blame its first line.
+    // A folder can be opened, and reading it would then fail with an error about its first line.
     if file.metadata()?.is_dir() {
         return Err(std::io::ErrorKind::IsADirectory.into());
     }

@@ -1,7 +1,6 @@
-//! `batchshare jobs list|show|watch`.
+//! `batchshare jobs list|show|watch`: shows jobs to an operator.
 
-use serde_json::Value;
-
+use crate::cli::failure::EXIT_CODES;
 use crate::cli::recipients;
 use crate::cli::recipients::Names;
 use crate::cli::{Code, Failure, open, out, report, watch};
@@ -52,7 +51,7 @@ pub(super) struct Show {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = super::EXIT_CODES)]
+#[command(after_help = EXIT_CODES)]
 pub(super) struct Watch {
     #[arg(value_parser = job_id)]
     id: JobId,
@@ -84,8 +83,7 @@ pub(super) async fn run(command: Command, settings: &Settings) -> Result<Code, F
 async fn list(store: &Store, args: &List) -> Result<Code, Failure> {
     let (jobs, next_cursor) = find(store, args).await?;
     if args.json {
-        let items: Vec<Value> = jobs.iter().map(report::json).collect();
-        out::listing(items, next_cursor)?;
+        out::listing(jobs.iter().map(report::body).collect(), next_cursor)?;
         return Ok(Code::Done);
     }
     let names = store.principal_names(jobs.iter().map(|job| job.requested_by)).await?;
@@ -105,7 +103,7 @@ async fn list(store: &Store, args: &List) -> Result<Code, Failure> {
     Ok(Code::Done)
 }
 
-/// Reads on until enough jobs are in the state that was asked for.
+/// Reads pages until enough jobs are in the state that was asked for.
 async fn find(store: &Store, args: &List) -> Result<(Vec<JobSnapshot>, Option<i64>), Failure> {
     let user = match &args.user {
         Some(name) => Some(recipients::one(store, PrincipalKind::User, name, None, Names::Folded).await?.id),
@@ -115,7 +113,7 @@ async fn find(store: &Store, args: &List) -> Result<(Vec<JobSnapshot>, Option<i6
     let mut found = Vec::new();
     let mut cursor = args.cursor;
     loop {
-        // A page of what is missing, so that its cursor is right however many of it are kept.
+        // The page has only as many jobs as are missing. So all of it is kept at the most, and its cursor is right.
         let missing = i64::try_from(limit - found.len()).unwrap_or(1);
         let (page, next) = store.jobs(user, cursor, missing).await?;
         found.extend(page.into_iter().filter(|job| args.state.is_none_or(|state| job.state == state)));
@@ -129,7 +127,7 @@ async fn find(store: &Store, args: &List) -> Result<(Vec<JobSnapshot>, Option<i6
 async fn show(store: &Store, args: &Show) -> Result<Code, Failure> {
     let Some(job) = store.job(args.id).await? else { return Err(watch::not_found(args.id)) };
     if args.json {
-        out::json(&report::json_with_rejections(store, &job, args.rejections).await?)?;
+        out::json(&report::body_with_rejections(store, &job, args.rejections).await?)?;
     } else {
         report::notice(store, &job).await?;
     }

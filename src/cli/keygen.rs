@@ -1,4 +1,4 @@
-//! `batchshare keygen`.
+//! `batchshare keygen`: prints a new key for client secrets.
 
 use crate::cli::{Code, Failure, out};
 use crate::vault::VaultKey;

@@ -1,4 +1,4 @@
-//! `batchshare migrate`.
+//! `batchshare migrate`: brings the database up to date.
 
 use crate::cli::{Code, Failure, open, out};
 use crate::config::Settings;

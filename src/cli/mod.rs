@@ -1,4 +1,4 @@
-//! The command line: one file a command. Results go to stdout, messages to stderr.
+//! The command line, with a file for each command. Results go to stdout, and messages to stderr.
 
 mod allocator;
 mod backup;
@@ -26,22 +26,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::broker::Rabbit;
+use crate::cli::failure::EXIT_CODES;
 pub use crate::cli::failure::{Code, Failure};
 use crate::config::Settings;
 use crate::telemetry::logs as telemetry;
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done; for share and jobs watch: the job completed
-  1  an error that is none of the others
-  2  usage or configuration: what was asked cannot be understood, or the settings do not fit
-  3  the job completed with rejections (share, jobs watch)
-  4  the job failed or was cancelled (share, jobs watch)
-  5  not found: a job, a dead letter, a name, or nothing that matches
-  6  a server could not be reached within 10 seconds
-
-Settings: config/default.toml lists every key. A file given with --config lies over the defaults,
-the environment over both: BATCHSHARE__DATABASE__URL=postgres://… sets database.url.";
 
 /// Shares API secrets in batches, as jobs that run in the background.
 #[derive(Debug, Parser)]
@@ -84,7 +72,7 @@ enum Command {
     Keygen,
 }
 
-/// Runs the program: settings, logs, the command. The one place that prints errors.
+/// Runs the program: reads the settings, starts the log and runs the command. This is the one place that prints errors.
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
     if matches!(cli.command, Command::Up | Command::Serve(_) | Command::Work(_)) {
@@ -108,7 +96,8 @@ pub fn main(cli: Cli) -> ExitCode {
     }
 }
 
-/// tokio's own variable for the number of its threads, over which it panics where it is no number.
+/// Checks the environment variable from which tokio takes the number of its threads. tokio panics where it is no
+/// number.
 fn check_threads() -> Result<(), Failure> {
     const NAME: &str = "TOKIO_WORKER_THREADS";
     let Some(text) = std::env::var_os(NAME) else { return Ok(()) };
@@ -144,7 +133,7 @@ fn run(cli: Cli, settings: Settings) -> Result<Code, Failure> {
             Command::Keygen => keygen::run(),
         }
     });
-    // Nothing is waited for here: a connection attempt may hang in a blocking thread.
+    // This does not wait for blocking threads, because an attempt to connect may hang in one.
     runtime.shutdown_background();
     result
 }

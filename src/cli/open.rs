@@ -12,7 +12,7 @@ use crate::store::Store;
 /// How long a one-shot command waits for a server.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The database, checked to be there and to be as new as this binary.
+/// Opens the database, after a check that it is there and as new as this program.
 pub(super) async fn store(settings: &Settings) -> Result<Store, Failure> {
     let db = database(settings)?;
     let state = patiently(&db, async || migration_state(&db).await).await?;
@@ -26,7 +26,7 @@ pub(super) async fn store(settings: &Settings) -> Result<Store, Failure> {
     }
 }
 
-/// The embedded database; where it is another one, the failure says why that is none for this command.
+/// Opens the embedded database. Where the settings name PostgreSQL, it fails with the text `otherwise`.
 pub(super) fn sqlite_or(settings: &Settings, otherwise: &str) -> Result<Store, Failure> {
     let db = database(settings)?;
     let Target::Sqlite { path } = db.target() else { return Err(Failure::usage(otherwise)) };
@@ -36,18 +36,18 @@ pub(super) fn sqlite_or(settings: &Settings, otherwise: &str) -> Result<Store, F
     Ok(Store::new(db))
 }
 
-/// The database as the settings name it; nothing is connected yet.
+/// The database that the settings name. Nothing is connected yet.
 pub(super) fn database(settings: &Settings) -> Result<Db, Failure> {
     let target = settings.target().map_err(|error| Failure::usage(error.to_string()))?;
     if let Target::Sqlite { path } = &target {
-        // Not ours of necessity: who may open it is the operator.
+        // The file need not belong to this account: who may open it and runs this command is an operator.
         files::check_database(path, false)
             .map_err(|error| Failure::failed(format!("the database's file {error}")))?;
     }
     Ok(Db::new(target, settings.db_options(), Clock::default()))
 }
 
-/// Tries until it works, while the reason is a server that is away: for [`PATIENCE`] at the most.
+/// Tries again as long as the server cannot be reached, but no longer than [`PATIENCE`].
 pub(super) async fn patiently<T>(
     db: &Db,
     mut attempt: impl AsyncFnMut() -> Result<T, DbError>,
@@ -62,7 +62,7 @@ pub(super) async fn patiently<T>(
             Ok(Err(error)) => error,
             Err(_) => return Err(unreachable(&format!("{} does not answer", db.target()))),
         };
-        // A file that cannot be opened does not mend itself, and neither does a refusal.
+        // Waiting helps neither where a file cannot be opened nor where a server refuses.
         if db.target().is_sqlite() || error.is_refusal() {
             return Err(Failure::failed(error.to_string()));
         }

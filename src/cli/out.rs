@@ -3,18 +3,20 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::cli::{Failure, safe};
 
-/// Writes one line of a result. Names come from outside: what a terminal would obey is escaped.
+/// Writes one line of a result. Names in it come from outside, so what a terminal would obey is escaped.
 pub(super) fn line(text: impl Display) -> Result<(), Failure> {
     bytes(format!("{}\n", safe::lines(&text.to_string())).as_bytes())
 }
 
 /// Writes a JSON document on one line.
-pub(super) fn json(value: &Value) -> Result<(), Failure> {
-    bytes(format!("{}\n", safe::json(value)).as_bytes())
+pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value)
+        .map_err(|error| Failure::failed(format!("cannot write the result: {error}")))?;
+    bytes(format!("{}\n", safe::json(&text)).as_bytes())
 }
 
 /// Writes bytes as they are.
@@ -26,9 +28,16 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     })
 }
 
-/// Writes a listing as every `--json` has it.
-pub(super) fn listing(items: Vec<Value>, next_cursor: Option<i64>) -> Result<(), Failure> {
-    json(&serde_json::json!({ "items": items, "next_cursor": next_cursor }))
+/// A listing as every `--json` has it.
+#[derive(Serialize)]
+struct Listing<T> {
+    items: Vec<T>,
+    next_cursor: Option<i64>,
+}
+
+/// Writes a listing.
+pub(super) fn listing<T: Serialize>(items: Vec<T>, next_cursor: Option<i64>) -> Result<(), Failure> {
+    json(&Listing { items, next_cursor })
 }
 
 /// Writes a message for a person. Where stderr is closed, there is nobody to tell.
@@ -36,7 +45,7 @@ pub(super) fn message(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", safe::lines(text));
 }
 
-/// A count as people read it: 1,200.
+/// A count as people read it, like 1,200.
 pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
@@ -49,7 +58,7 @@ pub(super) fn grouped(count: u64) -> String {
     text
 }
 
-/// A count of things: 1 user, 1,200 users.
+/// A count of things, like 1 user or 1,200 users.
 pub(super) fn counted(count: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(count), if count == 1 { "" } else { "s" })
 }

@@ -1,4 +1,4 @@
-//! From what a person typed to principals: names, usernames, e-mail addresses.
+//! Finds the people and groups that a person meant by the names, usernames and e-mail addresses that they typed.
 
 use crate::cli::Failure;
 use crate::domain::text::{fold, normal};
@@ -8,7 +8,7 @@ use crate::store::{Match, Named, Store};
 /// How many candidates an error lists.
 const CANDIDATES: i64 = 6;
 
-/// A recipient as typed: a name with or without `:edit` or `:view`.
+/// A recipient as it was typed: a name, with `:edit` or `:view` behind it or without.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Typed {
     pub(super) name: String,
@@ -54,8 +54,8 @@ pub(super) async fn resolve(
     Ok(recipients)
 }
 
-/// What is wrong where nobody has this name: a name may hold a colon, but where somebody has the name before
-/// it, what stands after it was meant for a permission.
+/// The failure for a name that nobody has and that has a colon in it. A colon may be part of a name. But if somebody
+/// has the name before the colon, then the text behind it was meant as a permission.
 async fn unknown_permission(
     store: &Store,
     kind: PrincipalKind,
@@ -73,14 +73,14 @@ async fn unknown_permission(
 /// How names and e-mail addresses are compared. Usernames are compared exactly everywhere, as at sign-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Names {
-    /// Exactly, but for how accents were composed: for who acts.
+    /// Exactly, apart from how accents were composed. This is for the person who acts.
     Exact,
     /// Without case and accents, as a search does.
     Folded,
 }
 
-/// The one principal of that name. For users, a username counts more than an e-mail address, and
-/// that more than a name.
+/// The one principal of that name. For users, a username counts more than an e-mail address, and an e-mail address more
+/// than a name.
 pub(super) async fn one(
     store: &Store,
     kind: PrincipalKind,

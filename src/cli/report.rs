@@ -1,12 +1,12 @@
 //! A job in words and as JSON.
 
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::cli::recipients::noun;
 use crate::cli::{Failure, out};
-use crate::contract::{job_json, rejection_json, rfc3339};
+use crate::contract::{JobBody, RejectionBody, rfc3339};
 use crate::domain::event::{Rejection, Subject};
-use crate::domain::{FailReason, JobSnapshot, JobState, RejectReason};
+use crate::domain::{FailReason, JobSnapshot, JobState, PrincipalKind, RejectReason};
 use crate::store::{Known, Store};
 
 /// How many rejections the notice names.
@@ -14,41 +14,55 @@ const REJECTIONS_IN_WORDS: i64 = 20;
 /// How many a job as JSON has, unless more are asked for.
 pub(super) const REJECTIONS_IN_JSON: i64 = 100;
 
-/// The job as HTTP shows it, with who asked for it and what its last try failed of: an operator sees
-/// everybody's, and may read what the database said.
-pub(super) fn json(job: &JobSnapshot) -> Value {
-    let mut value = job_json(job);
-    if let Some(retry) = &job.retry {
-        value["retry"]["last_error"] = retry.last_error.as_str().into();
+/// A rejection with the names of what it is about, as an operator may see them. The fields stand in the order of their
+/// names. A name is null where nobody has the id any more.
+#[derive(Serialize)]
+pub(super) struct NamedRejection {
+    email: Option<String>,
+    id: i64,
+    kind: &'static str,
+    name: Option<String>,
+    pairs: u64,
+    reason: RejectReason,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipient_kind: Option<PrincipalKind>,
+    username: Option<String>,
+}
+
+impl NamedRejection {
+    fn new(rejection: &Rejection, known: Option<Known>) -> Self {
+        let RejectionBody { id, kind, reason, recipient_kind } = rejection.into();
+        let (name, username, email) =
+            known.map_or((None, None, None), |known| (Some(known.name), known.username, known.email));
+        Self { email, id, kind, name, pairs: rejection.pairs, reason, recipient_kind, username }
     }
-    value["requested_by"] = job.requested_by.get().into();
-    value
 }
 
-/// Likewise, with its first rejections by name.
-pub(super) async fn json_with_rejections(
+/// The job as HTTP shows it, with who asked for it and what its last try failed of. An operator sees the jobs of all
+/// people, and may read what the database said.
+pub(super) fn body(job: &JobSnapshot) -> JobBody<'_> {
+    with_error(job, JobBody { requested_by: Some(job.requested_by), ..JobBody::of(job) })
+}
+
+/// As [`body`], with the job's first rejections by name.
+pub(super) async fn body_with_rejections<'a>(
     store: &Store,
-    job: &JobSnapshot,
+    job: &'a JobSnapshot,
     limit: i64,
-) -> Result<Value, Failure> {
+) -> Result<JobBody<'a, NamedRejection>, Failure> {
     let rejections = named(store, job, limit).await?;
-    let mut value = json(job);
-    value["rejections"] = rejections
-        .iter()
-        .map(|(rejection, name)| {
-            let mut item = rejection_json(rejection);
-            let known = name.as_ref();
-            item["name"] = known.map(|known| known.name.as_str()).into();
-            item["username"] = known.and_then(|known| known.username.as_deref()).into();
-            item["email"] = known.and_then(|known| known.email.as_deref()).into();
-            item["pairs"] = rejection.pairs.into();
-            item
-        })
-        .collect();
-    Ok(value)
+    let rejections = rejections.into_iter().map(|(rejection, known)| NamedRejection::new(&rejection, known));
+    Ok(with_error(job, JobBody::with_rejections(job, rejections.collect())))
 }
 
-/// Prints how a job stands, or how it ended: the notice.
+fn with_error<'a, R>(job: &'a JobSnapshot, mut body: JobBody<'a, R>) -> JobBody<'a, R> {
+    if let (Some(body), Some(retry)) = (&mut body.retry, &job.retry) {
+        body.last_error = Some(&retry.last_error);
+    }
+    body
+}
+
+/// Prints how a job stands or how it ended.
 pub(super) async fn notice(store: &Store, job: &JobSnapshot) -> Result<(), Failure> {
     let by = store.principal_names([job.requested_by]).await?;
     let by = by.get(&job.requested_by).map_or_else(|| format!("user {}", job.requested_by), Known::label);
@@ -129,7 +143,7 @@ fn why(reason: FailReason) -> &'static str {
     }
 }
 
-/// The counts that are not zero, a line each; and what was not touched.
+/// A line for each count that is not zero, and one for the pairs that were not touched.
 fn counts(job: &JobSnapshot) -> Vec<String> {
     let done = job.counts.done();
     let untouched = job.pairs.map_or(0, |pairs| pairs.saturating_sub(done));
@@ -155,7 +169,7 @@ fn rejected(rejection: &Rejection, name: Option<&Known>) -> String {
         Some(Known { name, username: None, .. }) => format!("{name} ({id})"),
         Some(Known { name, username: Some(username), .. }) => format!("{name} ({username}, {id})"),
     };
-    // Who runs this sees every name; the requester may not.
+    // An operator sees every name, and the requester may not.
     let reason = match rejection.reason {
         RejectReason::NotFound if known => "the requester may not see it",
         other => reason(other),
@@ -200,6 +214,10 @@ mod tests {
         }
     }
 
+    fn written(body: &JobBody<'_>) -> String {
+        serde_json::to_string(body).expect("JSON")
+    }
+
     #[test]
     fn the_notice_counts_what_was_done_and_what_was_not() {
         let some = Counts { granted: 2_380, upgraded: 10, unchanged: 0, rejected: 1_200 };
@@ -232,9 +250,9 @@ mod tests {
     fn an_operator_reads_what_the_last_try_failed_of_and_nobody_else() {
         let retry = Retry { last_error: "deadlock detected".to_owned(), next_attempt_at: None };
         let waiting = JobSnapshot { retry: Some(retry), ..job(JobState::Retrying, Counts::default(), 1) };
-        assert_eq!(json(&waiting)["retry"]["last_error"], "deadlock detected");
+        assert!(written(&body(&waiting)).contains(r#""retry":{"last_error":"deadlock detected","#));
         assert!(headline(&waiting, "Ana Souza").ends_with("waits for another try (deadlock detected)"));
-        assert!(!job_json(&waiting).to_string().contains("deadlock"));
+        assert!(!written(&JobBody::of(&waiting)).contains("deadlock"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `batchshare serve`.
+//! `batchshare serve`: runs a gateway.
 
 use crate::app;
 use crate::app::Roles;

@@ -1,7 +1,8 @@
-//! `batchshare share`.
+//! `batchshare share`: asks for a job and waits for its end.
 
 use clap::ArgGroup;
 
+use crate::cli::failure::EXIT_CODES;
 use crate::cli::recipients;
 use crate::cli::recipients::{Names, Typed};
 use crate::cli::{Code, Failure, open, out, report, watch};
@@ -13,7 +14,7 @@ use crate::store::{Store, Submission, Submitted};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = super::EXIT_CODES,
+    after_help = EXIT_CODES,
     group(ArgGroup::new("what").required(true).multiple(true).args(["secret", "tag", "search", "all"])),
     group(ArgGroup::new("whom").required(true).multiple(true).args(["user", "group", "personal_group"])),
 )]
@@ -82,14 +83,14 @@ pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure
                 args.requester
             )));
         }
-        // These come with a key and with an allowance only, and neither is given.
+        // These are answers only to a request with a key or with an allowance, and this one has neither.
         Submitted::KeyConflict | Submitted::OverAllowance { .. } => {
             return Err(Failure::failed("the job was not taken"));
         }
     };
     if args.no_wait {
         if args.json {
-            out::json(&report::json(&job))?;
+            out::json(&report::body(&job))?;
         } else {
             out::line(job.job_id)?;
         }

@@ -1,4 +1,4 @@
-//! `batchshare topology`: the broker's names, for whoever administers it.
+//! `batchshare topology`: prints the broker's names and permissions for its administrator, or declares them.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ pub(super) async fn run(args: Args, settings: Settings) -> Result<Code, Failure>
     Ok(Code::Done)
 }
 
-/// Waits for a broker that is away as every one-shot command waits for a server.
+/// Declares the topology. It waits for a broker that cannot be reached, as each command waits for a server.
 async fn declare(settings: &Settings) -> Result<(), Failure> {
     let start = Instant::now();
     let mut schedule = Schedule::new(Duration::from_millis(100), Duration::from_secs(1));
@@ -161,12 +161,12 @@ fn pattern(name: &str) -> String {
     name.replace('.', "\\.")
 }
 
-/// For the shell, in single quotes.
+/// A text in single quotes, for the shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// The virtual host that the URL names; "/" where it names none.
+/// The virtual host that the URL names. It is "/" where the URL names none.
 fn vhost(url: &str) -> String {
     Rabbit::vhost(url).filter(|name| !name.is_empty()).unwrap_or_else(|| "/".to_owned())
 }

@@ -1,4 +1,4 @@
-//! `batchshare up`, and what it says when it runs.
+//! `batchshare up`: runs everything in one process, and says what to try.
 
 use std::net::SocketAddr;
 
@@ -20,13 +20,13 @@ pub(super) async fn run(settings: Settings) -> Result<Code, Failure> {
     Ok(Code::Done)
 }
 
-/// Says where to look; what to try only where it works, which is on the demo data in demo mode.
+/// Says where to look. It says what to try only on the demo data in demo mode, because only there it works.
 async fn greet(store: Store, listen: SocketAddr, demo_mode: bool) {
     let database = store.db().target().to_string();
     let ana = store.sign_in("ana".to_owned()).await;
     let is_demo = demo_mode && matches!(ana, Ok(SignIn::Person(person)) if person.id.get() == demo::ANA);
     let text = if is_demo { welcome(listen, &database) } else { place(listen, &database) };
-    // A closed stdout does not stop the program.
+    // The program goes on where stdout is closed.
     let _ = out::line(text);
 }
 
@@ -38,7 +38,7 @@ fn place(listen: SocketAddr, database: &str) -> String {
 }
 
 /// Where to look and what to try next, with `curl` lines that work as printed on the demo data.
-/// `database` is shown as it is: without a password.
+/// `database` is printed as it is, so it must not have a password in it.
 #[must_use]
 pub fn welcome(listen: SocketAddr, database: &str) -> String {
     let (bruno, pagamentos, carla) = (demo::BRUNO, demo::PAGAMENTOS, demo::CARLA);

@@ -1,4 +1,4 @@
-//! Waiting for a job's end, with a progress bar where a person looks.
+//! Waits for a job's end, with a progress bar for a person at a terminal.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::store::Store;
 
 const FIRST_POLL: Duration = Duration::from_millis(50);
 const SLOWEST_POLL: Duration = Duration::from_secs(1);
-/// After so long without a worker, the bar says what may be missing.
+/// After so long in the queue, the bar says that no worker may be running.
 const HINT_AFTER: Duration = Duration::from_secs(3);
 
 /// Polls until the job has ended, then prints the notice (or the job as JSON). The exit code tells
@@ -30,7 +30,7 @@ pub(super) async fn until_ended(store: &Store, id: JobId, json: bool) -> Result<
     };
     bar.bar.finish_and_clear();
     if json {
-        out::json(&report::json_with_rejections(store, &job, report::REJECTIONS_IN_JSON).await?)?;
+        out::json(&report::body_with_rejections(store, &job, report::REJECTIONS_IN_JSON).await?)?;
     } else {
         report::notice(store, &job).await?;
     }
@@ -45,7 +45,7 @@ pub(super) fn not_found(id: JobId) -> Failure {
     Failure::not_found(format!("there is no job {id} in this database"))
 }
 
-/// Hidden where stderr is no terminal.
+/// The progress bar. It is hidden where stderr is no terminal.
 struct Bar {
     bar: ProgressBar,
     since: Instant,
@@ -65,7 +65,7 @@ impl Bar {
         } else {
             "{spinner} {msg}"
         };
-        // The templates are constants; a bar without style is still a bar.
+        // The templates are constants and cannot be wrong; without a style the bar would still be a bar.
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style.progress_chars("=> "));
         }

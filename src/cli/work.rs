@@ -1,4 +1,4 @@
-//! `batchshare work`.
+//! `batchshare work`: runs a worker.
 
 use crate::app;
 use crate::app::Roles;

@@ -2,7 +2,7 @@
 
 use tokio::task::JoinError;
 
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, Queue};
 use crate::consume::schedule::Schedule;
 use crate::db::{DbError, FailureClass};
 
@@ -17,6 +17,9 @@ pub enum Outage {
     /// A message that came out of the broker goes back into it as a dead letter, which is hardly larger.
     #[error("the broker rejects a dead letter of its own size")]
     DeadLetterRejected,
+    /// This is a bug: nobody hands such messages over.
+    #[error("no worker takes the queue {0:?}")]
+    NobodysQueue(Queue),
     /// This is a bug: handlers run in tasks of their own, whose panics are told as such.
     #[error("a task ended early: {0}")]
     Task(#[from] JoinError),

@@ -1,178 +1,168 @@
-//! What a share is asked with: the `data` of a request, the body of HTTP's POST, and the parts that a job's row
+//! What a share is asked with: the `data` of a request, the body of HTTP's POST, and the parts of it that a job's row
 //! keeps.
 
-use std::marker::PhantomData;
+use serde::Deserialize;
 
-use serde::de::MapAccess;
-
-use crate::contract::json::invalid::{Invalid, Unread};
-use crate::contract::json::kinds::{Flag, Objects, OneOf, Text, id, ids};
-use crate::contract::json::read::{Fields, Member, Object, Once, Place, document};
+use crate::contract::json::invalid::{Invalid, Problem, Unread};
+use crate::contract::json::kinds::{Ids, Line, List, MUST_BE_A_TEXT, filled, line};
+use crate::contract::json::object::Object;
+use crate::contract::json::read::{document, member, value};
+use crate::contract::json::value::{Checked, Kind};
 use crate::domain::permission::{Permission, PrincipalKind};
 use crate::domain::{AllFilter, PrincipalId, Recipient, SecretId, Selection, ShareRequest, text};
 
-/// Reads the `data` of a request without `requested_by`, as HTTP's POST sends it.
+/// Reads the body of HTTP's POST: the `data` of a request without `requested_by`, which the session tells.
 ///
 /// # Errors
-/// That it is no JSON, or the field that is wrong.
+/// Where the body is not JSON, or which of its fields is wrong.
 pub fn decode_share_data(body: &[u8], requested_by: PrincipalId) -> Result<ShareRequest, Unread> {
-    let (selection, recipients) = document::<Share>(body, "")?;
-    Ok(ShareRequest::new(requested_by, selection, recipients))
+    let share: ShareBody = document(body, "")?;
+    Ok(asked("", requested_by, share.secrets, share.recipients)?)
 }
 
-#[derive(Default)]
-struct Share {
-    secrets: Once<Selection>,
-    recipients: Once<Vec<Recipient>>,
+/// Reads the `data` of a message.
+pub(super) fn request_data(data: &[u8]) -> Result<ShareRequest, Unread> {
+    const ROOT: &str = "data";
+    let request: RequestData = document(data, ROOT)?;
+    Ok(asked(ROOT, request.requested_by.0, request.secrets, request.recipients)?)
 }
 
-impl<'de> Object<'de> for Share {
-    type Read = (Selection, Vec<Recipient>);
-
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
-        match name {
-            "secrets" => member.read(Fields::<Secrets>(PhantomData), &mut self.secrets),
-            "recipients" => member.read(Objects::<RecipientFields>(PhantomData), &mut self.recipients),
-            _ => member.unknown(),
-        }
-    }
-
-    fn whole(self, place: &Place<'_>) -> Result<Self::Read, Invalid> {
-        let selection = self.secrets.required(place, "secrets")?;
-        if let Selection::All(filter) = &selection {
-            within_rules(filter, &place.member("secrets").member("all"))?;
-        }
-        let recipients = self.recipients.required(place, "recipients")?;
-        if recipients.is_empty() {
-            return Err(place.member("recipients").invalid("must not be empty"));
-        }
-        Ok((selection, recipients))
-    }
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShareBody {
+    secrets: Object<SecretsBody>,
+    recipients: List<Object<RecipientBody>>,
 }
 
-/// What is asked for now. A request that is stored may be from before these rules, and is read all the same.
-fn within_rules(filter: &AllFilter, place: &Place<'_>) -> Result<(), Invalid> {
-    let search = text::search(filter.search.as_deref().unwrap_or_default());
-    search.map_err(|error| place.member("search").invalid(error.to_string()))?;
-    let tag = text::tag_search(filter.tag.as_deref().unwrap_or_default());
-    tag.map_err(|error| place.member("tag").invalid(error.to_string()))
-}
-
-/// The `data` of a message: a share, and who asks for it.
-#[derive(Default)]
-pub(super) struct RequestData {
-    requested_by: Once<PrincipalId>,
-    share: Share,
-}
-
-impl<'de> Object<'de> for RequestData {
-    type Read = ShareRequest;
-
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
-        match name {
-            "requested_by" => member.read(id(), &mut self.requested_by),
-            _ => self.share.member(name, member),
-        }
-    }
-
-    fn whole(self, place: &Place<'_>) -> Result<ShareRequest, Invalid> {
-        let requested_by = self.requested_by.required(place, "requested_by")?;
-        let (selection, recipients) = self.share.whole(place)?;
-        Ok(ShareRequest::new(requested_by, selection, recipients))
-    }
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestData {
+    requested_by: Checked<PrincipalId>,
+    secrets: Object<SecretsBody>,
+    recipients: List<Object<RecipientBody>>,
 }
 
 /// `{"ids": […]}` or `{"all": {…}}`.
-#[derive(Default)]
-pub(super) struct Secrets {
-    ids: Once<Vec<SecretId>>,
-    all: Once<AllFilter>,
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecretsBody {
+    ids: Option<Checked<Ids<SecretId>>>,
+    all: Option<Object<AllBody>>,
 }
 
-impl<'de> Object<'de> for Secrets {
-    type Read = Selection;
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AllBody {
+    search: Option<Checked<Line>>,
+    tag: Option<Checked<Line>>,
+    shared: Option<Checked<bool>>,
+    except: Option<Checked<Ids<SecretId>>>,
+}
 
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
-        match name {
-            "ids" => member.read(ids(), &mut self.ids),
-            "all" => member.read(Fields::<All>(PhantomData), &mut self.all),
-            _ => member.unknown(),
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecipientBody {
+    kind: Checked<PrincipalKind>,
+    id: Checked<PrincipalId>,
+    permission: Option<Checked<Permission>>,
+}
+
+impl Kind<'_> for PrincipalKind {
+    const MUST: &'static str = MUST_BE_A_TEXT;
+
+    fn text(text: &str) -> Result<Self, Problem> {
+        Self::from_name(filled(text)?).ok_or_else(|| "must be user, user_group or personal_group".into())
+    }
+}
+
+impl Kind<'_> for Permission {
+    const MUST: &'static str = MUST_BE_A_TEXT;
+
+    fn text(text: &str) -> Result<Self, Problem> {
+        Self::from_name(line(text)?).ok_or_else(|| "must be view or edit".into())
+    }
+}
+
+/// What is asked for, held against the rules that concern several fields. `root` is the path of the object that has
+/// the two fields.
+fn asked(
+    root: &str,
+    requested_by: PrincipalId,
+    secrets: Object<SecretsBody>,
+    recipients: List<Object<RecipientBody>>,
+) -> Result<ShareRequest, Invalid> {
+    let root_of_secrets = member(root, "secrets");
+    let selection = secrets.0.0.selection(&root_of_secrets)?;
+    if let Selection::All(filter) = &selection {
+        within_rules(filter, &member(&root_of_secrets, "all"))?;
+    }
+    let recipients = recipients.0.0;
+    if recipients.is_empty() {
+        return Err(Invalid::new(member(root, "recipients"), "must not be empty"));
+    }
+    Ok(ShareRequest::new(requested_by, selection, recipients.into_iter().map(recipient)))
+}
+
+/// Holds a search against today's rules. A request that was stored before them is read all the same.
+fn within_rules(filter: &AllFilter, root: &str) -> Result<(), Invalid> {
+    let search = text::search(filter.search.as_deref().unwrap_or_default());
+    search.map_err(|error| Invalid::new(member(root, "search"), error.to_string()))?;
+    let tag = text::tag_search(filter.tag.as_deref().unwrap_or_default());
+    tag.map_err(|error| Invalid::new(member(root, "tag"), error.to_string()))
+}
+
+impl SecretsBody {
+    fn selection(self, root: &str) -> Result<Selection, Invalid> {
+        match (self.ids, self.all) {
+            (Some(_), Some(_)) => Err(Invalid::new(member(root, "all"), "must not come together with ids")),
+            (None, None) => Err(Invalid::new(member(root, "ids"), "is missing (or all in its place)")),
+            (Some(Checked(Ids(ids))), None) if ids.is_empty() => {
+                Err(Invalid::new(member(root, "ids"), "must not be empty"))
+            }
+            (Some(Checked(Ids(ids))), None) => Ok(Selection::Ids(ids)),
+            (None, Some(all)) => Ok(Selection::All(all.0.0.into())),
         }
     }
+}
 
-    fn whole(self, place: &Place<'_>) -> Result<Selection, Invalid> {
-        match (self.ids.some(), self.all.some()) {
-            (Some(_), Some(_)) => Err(place.member("all").invalid("must not come together with ids")),
-            (None, None) => Err(place.member("ids").invalid("is missing (or all in its place)")),
-            (Some(ids), None) if ids.is_empty() => Err(place.member("ids").invalid("must not be empty")),
-            (Some(ids), None) => Ok(Selection::Ids(ids)),
-            (None, Some(all)) => Ok(Selection::All(all)),
+impl From<AllBody> for AllFilter {
+    fn from(all: AllBody) -> Self {
+        Self {
+            search: all.search.map(|text| text.0.0),
+            tag: all.tag.map(|text| text.0.0),
+            shared: all.shared.map(|shared| shared.0),
+            except: all.except.map(|ids| ids.0.0).unwrap_or_default(),
         }
     }
 }
 
-#[derive(Default)]
-struct All {
-    search: Once<String>,
-    tag: Once<String>,
-    shared: Once<bool>,
-    except: Once<Vec<SecretId>>,
+fn recipient(body: Object<RecipientBody>) -> Recipient {
+    let RecipientBody { kind, id, permission } = body.0.0;
+    Recipient { kind: kind.0, id: id.0, permission: permission.map(|of| of.0).unwrap_or_default() }
 }
 
-impl<'de> Object<'de> for All {
-    type Read = AllFilter;
-
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
-        match name {
-            "search" => member.read(Text::Line, &mut self.search),
-            "tag" => member.read(Text::Line, &mut self.tag),
-            "shared" => member.read(Flag, &mut self.shared),
-            "except" => member.read(ids(), &mut self.except),
-            _ => member.unknown(),
-        }
-    }
-
-    fn whole(self, _place: &Place<'_>) -> Result<AllFilter, Invalid> {
-        Ok(AllFilter {
-            search: self.search.some(),
-            tag: self.tag.some(),
-            shared: self.shared.some(),
-            except: self.except.some().unwrap_or_default(),
-        })
-    }
+/// Reads the selection of a job's row.
+///
+/// # Errors
+/// Which field is wrong: the row was not written by this program.
+pub fn selection_from_json(text: &str) -> Result<Selection, Invalid> {
+    const ROOT: &str = "selection";
+    let secrets: SecretsBody = document(text.as_bytes(), ROOT).map_err(stored)?;
+    secrets.selection(ROOT)
 }
 
-#[derive(Default)]
-struct RecipientFields {
-    kind: Once<PrincipalKind>,
-    id: Once<PrincipalId>,
-    permission: Once<Permission>,
+/// Reads the recipients of a job's row.
+///
+/// # Errors
+/// As [`selection_from_json`].
+pub fn recipients_from_json(text: &str) -> Result<Vec<Recipient>, Invalid> {
+    let recipients: List<Object<RecipientBody>> = value(text.as_bytes(), "recipients").map_err(stored)?;
+    Ok(recipients.0.0.into_iter().map(recipient).collect())
 }
 
-const KIND: OneOf<PrincipalKind> = OneOf {
-    text: Text::Filled,
-    find: PrincipalKind::from_name,
-    else_must: "must be user, user_group or personal_group",
-};
-
-const PERMISSION: OneOf<Permission> =
-    OneOf { text: Text::Line, find: Permission::from_name, else_must: "must be view or edit" };
-
-impl<'de> Object<'de> for RecipientFields {
-    type Read = Recipient;
-
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
-        match name {
-            "kind" => member.read(KIND, &mut self.kind),
-            "id" => member.read(id(), &mut self.id),
-            "permission" => member.read(PERMISSION, &mut self.permission),
-            _ => member.unknown(),
-        }
-    }
-
-    fn whole(self, place: &Place<'_>) -> Result<Recipient, Invalid> {
-        let kind = self.kind.required(place, "kind")?;
-        let id = self.id.required(place, "id")?;
-        Ok(Recipient { kind, id, permission: self.permission.some().unwrap_or_default() })
+fn stored(error: Unread) -> Invalid {
+    match error {
+        Unread::Invalid(invalid) => invalid,
+        Unread::NotJson { .. } => Invalid::new("the stored request", "is not JSON"),
     }
 }

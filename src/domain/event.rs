@@ -6,7 +6,7 @@ use crate::domain::ids::{JobId, PrincipalId, SecretId};
 use crate::domain::job::{Counts, FailReason, JobState};
 use crate::domain::permission::{PrincipalKind, RejectReason};
 
-/// How many rejections an event carries; the rest is read over HTTP.
+/// How many rejections an event carries. All of them are read over HTTP.
 pub const REJECTIONS_IN_EVENT: usize = 100;
 
 /// The events of a job.
@@ -23,7 +23,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// The terminal event of a state; `None` while it has not ended.
+    /// The event that tells of a job's end. `None` for a state in which the job has not ended.
     #[must_use]
     pub fn terminal(state: JobState) -> Option<Self> {
         match state {
@@ -47,13 +47,13 @@ pub enum Subject {
     Recipient(PrincipalKind, PrincipalId),
 }
 
-/// One line of the report on what was not shared. Ordered: secrets by id, then recipients.
+/// One line of the report on what was not shared. Its order is that of the report: secrets by id, then recipients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rejection {
     pub subject: Subject,
     /// The first reason that fits.
     pub reason: RejectReason,
-    /// How many pairs it cost; 0 for a recipient whose pairs all count for rejected secrets.
+    /// How many pairs were rejected for it. It is 0 for a recipient all of whose pairs count for rejected secrets.
     pub pairs: u64,
 }
 
@@ -65,14 +65,14 @@ pub struct JobSnapshot {
     pub requested_by: PrincipalId,
     pub state: JobState,
     pub reason: Option<FailReason>,
-    /// N, of the request without duplicates; `None` until "all" is resolved.
+    /// How many secrets the request names, without duplicates. `None` until "all" is resolved.
     pub secrets: Option<u64>,
-    /// M, likewise; `None` where the request cannot be read.
+    /// How many recipients the request names, without duplicates. `None` where the request cannot be read.
     pub recipients: Option<u64>,
-    /// N x M; `None` until "all" is resolved.
+    /// Secrets times recipients. `None` until "all" is resolved.
     pub pairs: Option<u64>,
     pub counts: Counts,
-    /// The first [`REJECTIONS_IN_EVENT`]; empty where a listing does not need them.
+    /// The first [`REJECTIONS_IN_EVENT`] rejections. It is empty in listings, which do not show them.
     pub rejections: Vec<Rejection>,
     pub rejections_total: u64,
     /// Failures in this run: 0 for a job that never failed.
@@ -80,20 +80,20 @@ pub struct JobSnapshot {
     pub requested_at: i64,
     pub started_at: Option<i64>,
     pub finished_at: Option<i64>,
-    /// Why it waits for another try, and until when; `None` while it does not.
+    /// Why the job waits for another try, and until when. `None` while it does not wait.
     pub retry: Option<Retry>,
 }
 
 /// What a `retrying` job waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
-    /// In the database's words: for operators, never for the requester.
+    /// What the database said. Operators may read it, the requester never does.
     pub last_error: String,
     pub next_attempt_at: Option<i64>,
 }
 
-/// The id of an event: the same however often it is published. `part` tells progress events of one
-/// run apart.
+/// The id of an event. It is the same however often the event is published. `part` tells the progress events of one run
+/// apart.
 #[must_use]
 pub fn event_id(job: JobId, run: i32, kind: EventKind, part: &str) -> Uuid {
     let name = match kind {

@@ -1,4 +1,4 @@
-//! A type for every id, so that a secret's id cannot be passed for a principal's.
+//! A type for each kind of id, so that the compiler tells a secret's id from a principal's.
 
 use std::fmt;
 use std::str::FromStr;
@@ -57,15 +57,15 @@ number_id! {
     SecretId
 }
 number_id! {
-    /// Whoever can hold a grant: a user, a user group or a personal group (one space of ids).
+    /// Whoever can hold a grant: a user, a user group or a personal group. All of them have their ids from one range.
     PrincipalId
 }
 number_id! {
-    /// A job's short internal id: what grants and lanes refer to. Never leaves the database.
+    /// A job's short internal id, to which grants and lanes refer. It never leaves the database.
     JobKey
 }
 
-/// A job's public id. Accepted in any case, kept and shown in lower case.
+/// A job's public id. It is accepted in upper and lower case, and kept and shown in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(Uuid);
 
@@ -85,8 +85,7 @@ impl JobId {
 impl FromStr for JobId {
     type Err = ();
 
-    /// Only the form with hyphens is an id: the other spellings of a UUID would be other strings to
-    /// whoever compares them.
+    /// Only the form with hyphens is an id. A UUID in another form would be another text to whoever compares texts.
     fn from_str(text: &str) -> Result<Self, ()> {
         if text.len() != 36 {
             return Err(());

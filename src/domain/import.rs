@@ -15,7 +15,7 @@ pub enum ImportLine {
     Secret(Secret),
 }
 
-/// A person. Without an account, nothing can be shared with them.
+/// A person. Nothing can be shared with a person who has no account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     pub id: PrincipalId,
@@ -35,14 +35,14 @@ pub struct UserGroup {
     pub active: bool,
 }
 
-/// A group made by a user inside MySafe. The owner is not a member unless named as one.
+/// A group that a user made inside MySafe. The owner is a member only if the list of members names them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PersonalGroup {
     pub id: PrincipalId,
     pub name: String,
     pub owner: PrincipalId,
     pub members: Vec<PrincipalId>,
-    /// Members may see the group, and so choose it as a recipient.
+    /// Whether members see the group, and so may choose it as a recipient.
     pub visible_to_members: bool,
     pub active: bool,
 }

@@ -1,11 +1,11 @@
-//! The states of a job and what moves them; outcomes of pairs; reasons.
+//! The states of a job and what moves it between them, the outcomes of its pairs, and the reasons for failures.
 
 use serde::Serialize;
 
-use crate::domain::permission::names;
+use crate::domain::names::names;
 
-/// Where a job stands. `Retrying` is shown for a job that has not ended while one of its parts
-/// waits for another try; it is never stored.
+/// Where a job stands. `Retrying` is never stored: it is shown for a job that has not ended, while one of its parts
+/// waits for another try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
@@ -34,7 +34,7 @@ names!(JobState {
 pub enum FailReason {
     /// The requester does not exist, is not active or has no account.
     RequesterNotValid,
-    /// At the end no pair was granted, upgraded or unchanged.
+    /// At the end, every pair was rejected.
     NothingToShare,
     LimitExceeded,
     InvalidRequest,
@@ -66,11 +66,11 @@ pub enum DeadReason {
     DeliveryLimit,
     /// It waited in its queue for longer than its sender, or an operator's policy, allows.
     Expired,
-    /// An operator's policy keeps its queue shorter.
+    /// An operator's policy limits the length of its queue.
     QueueFull,
     /// A consumer that is not ours took it and threw it away.
     Rejected,
-    /// It came to the dead letters, and the broker does not say why.
+    /// The broker moved it to the dead letters and does not say why.
     Unexplained,
 }
 
@@ -116,18 +116,18 @@ names!(DeadState { Kept = "kept", Replayed = "replayed", Discarded = "discarded"
 /// What became of the pairs that are done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Counts {
-    /// No row was there.
+    /// The recipient had no grant of the secret and has one now.
     pub granted: u64,
-    /// From view to edit.
+    /// The recipient could view the secret and may edit it now.
     pub upgraded: u64,
-    /// The row gave at least that already, or the recipient owns the secret.
+    /// The recipient had at least what was asked already, or owns the secret.
     pub unchanged: u64,
-    /// Not shared, with a reason.
+    /// The pair was not shared, for a reason that the report names.
     pub rejected: u64,
 }
 
 impl Counts {
-    /// `done_pairs`: always the sum of the four.
+    /// How many pairs are done: always the sum of the four.
     #[must_use]
     pub fn done(&self) -> u64 {
         self.granted + self.upgraded + self.unchanged + self.rejected
@@ -161,18 +161,18 @@ impl std::iter::Sum for Counts {
 /// What happens to a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Move {
-    /// Its snapshot and lanes are made.
+    /// Its lanes are made, and work on it begins.
     Begin,
     /// Every pair is done, with these counts.
     Finish(Counts),
     Fail(FailReason),
-    /// An operator's replay of a dead letter. `begun`: it has lanes to go on with.
+    /// An operator replays its dead letter. `begun` says that it has lanes, with which it goes on.
     Reopen {
         begun: bool,
     },
 }
 
-/// A move that the state does not allow: the caller read an old row.
+/// A move that the state does not allow, because the caller had read the row before somebody else changed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a job that is {from} cannot do {step:?}")]
 pub struct IllegalMove {
@@ -181,13 +181,13 @@ pub struct IllegalMove {
 }
 
 impl JobState {
-    /// Nothing but an operator's replay moves it any more.
+    /// Whether the job has ended. Only an operator's replay moves an ended job.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::CompletedWithRejections | Self::Failed | Self::Cancelled)
     }
 
-    /// The one function that moves a job: the next state, and the reason where it failed.
+    /// The one function that moves a job. Returns the next state, and the reason if the job failed.
     ///
     /// # Errors
     /// Where the state does not allow the move.

@@ -1,15 +1,17 @@
-//! The rules of batch sharing, as values and pure functions. No I/O, no clock, no database here.
+//! The rules of batch sharing, as values and pure functions. Nothing here reads a file, a clock or a database.
 
 pub mod event;
+pub mod groups;
+pub mod hex;
 pub mod ids;
 pub mod import;
 pub mod job;
+pub(crate) mod names;
 pub mod permission;
 pub mod plan;
 pub mod secret;
 pub mod share;
 pub mod text;
-pub mod together;
 
 pub use event::{EventKind, JobSnapshot};
 pub use ids::{JobId, JobKey, MAX_ID, PrincipalId, SecretId};

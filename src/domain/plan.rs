@@ -1,6 +1,6 @@
 //! The plan of a chunk: which pairs are applied, which are rejected, and why.
 //!
-//! Pure: the store reads the facts inside the chunk's transaction, this decides, the store applies.
+//! The store reads the facts inside the chunk's transaction, the functions here decide, and the store applies the plan.
 
 use std::collections::HashMap;
 
@@ -24,10 +24,10 @@ pub struct SecretFact {
 pub struct PrincipalFact {
     pub kind: PrincipalKind,
     pub active: bool,
-    /// Users; true for groups.
+    /// Whether a user has an account. It is true for groups.
     pub has_account: bool,
-    /// Personal groups: the requester owns it, or is a member of where members may see it. True for
-    /// the others.
+    /// Whether the requester sees a personal group: they own it, or are a member and members may see it. It is true for
+    /// users and user groups.
     pub visible: bool,
 }
 
@@ -52,16 +52,16 @@ pub enum Plan {
 pub struct ChunkPlan {
     /// In ascending order.
     pub secrets: Vec<SecretId>,
-    /// In ascending order of id (each id once: only the true kind of an id is valid).
+    /// In ascending order of id. Each id is there once, because an id is valid only with its true kind.
     pub recipients: Vec<(PrincipalId, Permission)>,
-    /// Recipients who own one of the secrets: they have everything already and get no row.
+    /// The pairs whose recipient owns the secret. An owner may do everything already and gets no grant.
     pub owners: Vec<(SecretId, PrincipalId)>,
     /// Secrets by id, then recipients by (kind, id).
     pub rejections: Vec<Rejection>,
 }
 
 impl ChunkPlan {
-    /// The pairs that get a row, or have one.
+    /// The pairs whose recipient gets a grant or has one already.
     #[must_use]
     pub fn pairs_to_apply(&self) -> u64 {
         pairs_of(self.secrets.len(), self.recipients.len()) - self.owners.len() as u64
@@ -74,7 +74,7 @@ impl ChunkPlan {
     }
 }
 
-/// Decides. `secrets` and `recipients` are in ascending order, each once.
+/// Decides what becomes of each pair. `secrets` and `recipients` are in ascending order and have no duplicates.
 #[must_use]
 pub fn plan(secrets: &[SecretId], recipients: &[Recipient], facts: &Facts) -> Plan {
     if !facts.requester_valid {

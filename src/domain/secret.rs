@@ -4,15 +4,15 @@ use std::fmt;
 
 use secrecy::SecretString;
 
-use crate::domain::permission::names;
+use crate::domain::names::names;
 
 /// What a person may do with a secret that they can see. Each includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reach {
     View,
-    /// Change it, share it, take grants back.
+    /// They may change it, share it and take grants back.
     Edit,
-    /// As `Edit`, for ever.
+    /// As `Edit`, and nobody can take it back.
     Owner,
 }
 
@@ -25,7 +25,7 @@ impl Reach {
     }
 }
 
-/// A change of a secret: what is `None` stays. `Debug` prints no value.
+/// A change of a secret. A field that is `None` stays as it is. `Debug` prints no value.
 #[derive(Clone, Default)]
 pub struct SecretPatch {
     pub name: Option<String>,
@@ -36,7 +36,7 @@ pub struct SecretPatch {
     /// `Some(None)` takes it away.
     pub identifier: Option<Option<String>>,
     pub method: Option<String>,
-    /// Sorted and unique; they replace those there were.
+    /// In order and without duplicates. They replace all tags that the secret had.
     pub tags: Option<Vec<String>>,
     pub notes: Option<String>,
     pub disabled: Option<bool>,

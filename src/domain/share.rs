@@ -5,13 +5,13 @@ use std::cmp::Reverse;
 use crate::domain::ids::{PrincipalId, SecretId};
 use crate::domain::permission::{Permission, PrincipalKind};
 
-/// How large a job may be. Counted after duplicates are merged.
+/// How large a job may be. Secrets, recipients and pairs are counted after duplicates are merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub secrets: usize,
     pub recipients: usize,
     pub pairs: u64,
-    /// Of one message, in bytes.
+    /// The size of one message, in bytes.
     pub message_bytes: usize,
 }
 
@@ -39,10 +39,10 @@ pub struct Recipient {
     pub permission: Permission,
 }
 
-/// "All that I may share and that match", with every option dropped that restricts nothing.
+/// All secrets that the requester may share and that match these options. An option that restricts nothing is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AllFilter {
-    /// Words that are all in name, identifier or URL, or are the id.
+    /// Words, each of which is in the secret's name, identifier or URL, or is its id.
     pub search: Option<String>,
     pub tag: Option<String>,
     pub shared: Option<bool>,
@@ -58,17 +58,17 @@ pub enum Selection {
     All(AllFilter),
 }
 
-/// A batch share, normalised: the same request in another order, or with duplicates, is equal.
+/// A batch share, normalised: a request with the same content in another order, or with duplicates, is equal to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShareRequest {
     pub requested_by: PrincipalId,
     pub selection: Selection,
-    /// Sorted by (kind, id), each once, with the higher of its permissions.
+    /// In order of kind and id. A recipient that was named twice is here once, with the higher permission.
     pub recipients: Vec<Recipient>,
 }
 
 impl ShareRequest {
-    /// Normalises. Neither list may be empty; whoever reads messages has checked that.
+    /// Normalises a request. Neither list may be empty; whoever reads messages has checked that.
     #[must_use]
     pub fn new(
         requested_by: PrincipalId,
@@ -76,7 +76,7 @@ impl ShareRequest {
         recipients: impl IntoIterator<Item = Recipient>,
     ) -> Self {
         let mut recipients: Vec<Recipient> = recipients.into_iter().collect();
-        // The highest permission first, which is the one that is kept.
+        // The highest permission of a recipient comes first, and the first is kept.
         recipients.sort_unstable_by_key(|of| (of.kind, of.id, Reverse(of.permission)));
         recipients.dedup_by_key(|of| (of.kind, of.id));
         let selection = match selection {
@@ -100,13 +100,13 @@ impl ShareRequest {
         }
     }
 
-    /// The pairs as asked: N x M, `None` for "all".
+    /// How many pairs were asked for. `None` for "all".
     #[must_use]
     pub fn pairs(&self) -> Option<u64> {
         self.secrets_named().map(|secrets| pairs_of(secrets, self.recipients.len()))
     }
 
-    /// Holds the request against the limits; for "all", call it again with the resolved number.
+    /// Holds the request against the limits. For "all", it is to be called again with the number that was found.
     ///
     /// # Errors
     /// The first limit that it is over.
@@ -122,7 +122,7 @@ impl ShareRequest {
     }
 }
 
-/// N x M. Both are counts of things in memory, so the product fits.
+/// Secrets times recipients. Both count things in memory, so the product fits.
 #[must_use]
 pub fn pairs_of(secrets: usize, recipients: usize) -> u64 {
     (secrets as u64).saturating_mul(recipients as u64)

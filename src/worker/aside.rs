@@ -1,5 +1,5 @@
-//! Messages whose failure cannot even be recorded, while the servers work: somebody holds the row, or what is stored
-//! there is broken. They are not held, since all others would wait behind them.
+//! Puts a request aside whose failure cannot even be recorded although the servers work, because somebody holds its row
+//! or the row is broken. The message is not held meanwhile, since all others would wait behind it.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use crate::db::DbError;
 use crate::domain::DeadReason;
 use crate::store::Aside;
 
-use crate::worker::{Worker, not_recorded};
+use crate::worker::state::{Worker, not_recorded};
 
-/// After so many times a message is a dead letter: a quarter of an hour.
+/// After so many times a message becomes a dead letter. That takes a quarter of an hour.
 const TIMES: i32 = 20;
 
-/// How long a message is put aside: 2 s, then twice as long each time, and a minute at most.
+/// How long a message is put aside: 2 s at first, then twice as long each time, and a minute at most.
 fn wait(times: i32) -> Duration {
     Duration::from_secs(2_u64.pow(times.clamp(1, 6).unsigned_abs()).min(60))
 }
 
 impl Worker {
-    /// Puts a request aside, or gives it to the dead letters where that was done too often.
+    /// Puts a request aside. Returns its dead letter if that was done too often already.
     pub(super) async fn put_aside<'a>(
         &self,
         asked: &JobRequested,
@@ -32,7 +32,7 @@ impl Worker {
         failure: DbError,
     ) -> Result<Option<Burial<'a>>, Outage> {
         let failure = outage_or_own(failure)?;
-        // What anybody could write: it is the fate of their own message only.
+        // Any publisher can write this header. They decide only what becomes of their own message.
         let before = delivery.header(HEADER_ASIDES).and_then(|times| times.parse().ok()).unwrap_or(0);
         let times = i32::max(before, 0).saturating_add(1);
         if times > TIMES {

@@ -1,9 +1,9 @@
-//! Whether RabbitMQ moves dead letters: it can stop doing so for one queue, for good and without a word.
+//! Checks that RabbitMQ moves dead letters. It can stop doing so for one queue, for good and without an error.
 //!
-//! Now and then one worker of all sends a check through each queue that workers take. Whoever takes it rejects it
-//! (the consumer does, nobody else sees it), RabbitMQ makes it a dead letter, and the worker that finds it among those
-//! notes it and drops it. What was rejected and does not come is told: in the log once a minute, as a gauge, and by the
-//! worker's `/readyz`. A check has nothing that a publisher could use: one that nobody asked for is dropped.
+//! Now and then, one worker of all sends a check through each queue that workers take. The consumer that gets the check
+//! rejects it before any handler sees it. RabbitMQ makes it a dead letter, and the worker that finds it there notes it
+//! and drops it. If a check was rejected and does not come, the log says so once a minute, and so do a gauge and the
+//! worker's `/readyz`. Publishers cannot make use of checks, because one that no worker asked for is dropped.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use crate::broker::{BrokerError, Delivery, Outgoing, Queue, topology};
 use crate::db::DbError;
 use crate::shutdown::Stop;
 
-use crate::worker::Worker;
+use crate::worker::state::Worker;
 
-/// Whose dead letters are looked after. A check of the notices' queue would be an event for everybody.
+/// The queues that are checked. The queue of notices is not: a check through it would be an event for all listeners.
 const QUEUES: [Queue; 2] = [Queue::Jobs, Queue::Steps];
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// What one worker has told of it.
+/// What one worker has logged, and when.
 #[derive(Default)]
 struct Told {
     at: Option<Instant>,
@@ -32,7 +32,7 @@ pub(super) async fn run(worker: Arc<Worker>, every: Duration, stop: Stop) {
     while stop.sleep(tick).await {
         match worker.check(every).await {
             Ok(stuck) => told.tell(stuck),
-            // The consumers tell of an outage.
+            // The consumers log an outage.
             Err(error) => tracing::debug!(%error, "could not check the dead letters"),
         }
     }
@@ -57,7 +57,7 @@ impl Told {
 }
 
 impl Worker {
-    /// One turn: what was taken is noted, what is due is sent. The names of queues that are stuck.
+    /// Notes the checks that were taken and sends those that are due. Returns the names of queues that are stuck.
     async fn check(&self, every: Duration) -> Result<Vec<String>, DbError> {
         for id in self.broker.checks_taken() {
             self.store.check_taken(id).await?;
@@ -71,7 +71,7 @@ impl Worker {
             }
         }
         let mut found = self.store.checks(every * 2).await?;
-        // Behind many letters it is only late. Where that is not known, it is not said.
+        // Behind many dead letters a check is only late. If the queue's length is not known, nothing is said.
         if !found.late.is_empty() && self.nothing_is_dead().await.unwrap_or(false) {
             for queue in &found.late {
                 self.store.check_stuck(queue.clone()).await?;
@@ -94,7 +94,7 @@ impl Worker {
         Ok(self.broker.depth(Queue::Dead).await? == 0)
     }
 
-    /// Whether a dead letter is only a check; then it is noted, and that is all.
+    /// Whether a dead letter is only a check. If it is, it is noted here, and nothing else is to be done with it.
     pub(super) async fn is_check(&self, delivery: &Delivery) -> Result<bool, DbError> {
         let Some(id) = delivery.check_id() else { return Ok(false) };
         self.store.check_seen(id.to_owned()).await?;

@@ -1,4 +1,4 @@
-//! The timer: once a second, what is due gets a message.
+//! The timer: once a second, a message is sent for each job and lane that is due.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::db::{DbError, FailureClass};
 use crate::shutdown::Stop;
 use crate::store::DueWork;
 
-use crate::worker::Worker;
+use crate::worker::state::Worker;
 
-/// How often rows are looked for that an older program wrote: it runs beside this one while the programs are
-/// exchanged, and at no other time.
+/// How often the worker looks for rows that an older program wrote. An older program runs beside this one only while
+/// a new release is being rolled out.
 const FOLD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Looks for due work until `stop`.
@@ -26,7 +26,7 @@ pub(super) async fn run(worker: Arc<Worker>, stop: Stop) {
         match worker.wake_due().await {
             Ok(found) if found == DueWork::default() => {}
             Ok(found) => tracing::info!(?found, "woke due work"),
-            // The consumers tell of an outage; what was not woken is found again.
+            // The consumers log an outage. Work that was not woken is found again.
             Err(error) if error.class() == FailureClass::Outage => {
                 tracing::debug!(%error, "could not look for due work");
             }
@@ -36,11 +36,11 @@ pub(super) async fn run(worker: Arc<Worker>, stop: Stop) {
 }
 
 impl Worker {
-    /// Folds some of the rows that an older program wrote. True: there are no more for now.
+    /// Folds some of the rows that an older program wrote. Returns true if there are no more for now.
     async fn fold_texts(&self) -> bool {
         match self.store.fold_stale_texts().await {
             Ok(more) => !more,
-            // As with due work: it is tried again, and the consumers tell of an outage.
+            // As with due work, it is tried again, and the consumers log an outage.
             Err(error) => {
                 tracing::debug!(%error, "could not fold the texts of an older program");
                 true
@@ -51,10 +51,10 @@ impl Worker {
     /// Looks for due work once.
     ///
     /// # Errors
-    /// Where the database fails; what was not woken is found again.
+    /// Where the database fails. Work that was not woken is found again.
     pub async fn wake_due(&self) -> Result<DueWork, DbError> {
-        // The broker is asked only where the answer matters. If it does not answer, the queue is
-        // taken for full: asking again could only make a backlog longer.
+        // The broker is asked only where the answer matters. If it does not answer, the queue counts as full, because
+        // sending requests again could only make a backlog longer.
         let queue_empty = self.store.any_unbegun_due().await?
             && self.broker.depth(Queue::Jobs).await.is_ok_and(|depth| depth == 0);
         self.store.wake_due(queue_empty, self.options.due).await

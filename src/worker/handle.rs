@@ -1,4 +1,4 @@
-//! The path of a request: decode, begin, and what each outcome means. Small ones that were taken
+//! The path of a request: it is decoded and begun, and each outcome has its consequence. Small requests that were taken
 //! together are begun together.
 
 use std::sync::Arc;
@@ -11,10 +11,12 @@ use crate::consume::bury::Burial;
 use crate::consume::{Deliveries, Handler, Outage, in_place, outage_or_words};
 use crate::contract;
 use crate::contract::JobRequested;
-use crate::domain::{DeadReason, JobSnapshot, together};
+use crate::domain::{DeadReason, groups};
 use crate::store::{Begun, Recorded};
 
-use crate::worker::Worker;
+use crate::worker::ends::{log_ended, log_failure};
+use crate::worker::state::Worker;
+use crate::worker::structured::structured;
 
 /// Handles the queue of requests.
 pub(super) struct Requests(pub(super) Arc<Worker>);
@@ -34,50 +36,23 @@ impl Handler for Requests {
         let taken = structured(taken, worker.options.begin.limits.message_bytes);
         for delivery in taken.iter() {
             match worker.read(delivery) {
-                Ok(request) if together::is_small(&request.asked.request, chunk_pairs) => small.push(request),
+                Ok(request) if groups::is_small(&request.asked.request, chunk_pairs) => small.push(request),
                 Ok(request) => others.push(request),
                 Err(burial) => dead.push(burial),
             }
         }
-        for group in together::groups(small, |small| (small.asked.job_id, &small.asked.request)) {
-            // None of a group touches another: one that waits for a lock need not hold up the rest.
+        for group in groups::groups(small, |small| (small.asked.job_id, &small.asked.request)) {
+            // The jobs of a group do not depend on each other, so one that waits for a lock does not hold up the
+            // others.
             let left = worker.begin_together(group).await?;
             dead.extend(worker.begin_each(left).await?);
         }
-        // What is large waits for nobody, and nobody for it.
+        // Large jobs come after the groups, so that no small one waits for them.
         dead.extend(worker.begin_each(others).await?);
-        // Last: where something before it fails, all come again. To begin twice does nothing; to bury twice
-        // would be two letters.
+        // This comes last. Where something before it fails, all messages are delivered again: beginning a job a second
+        // time does nothing, and burying a message a second time would make two letters.
         worker.bury(Queue::Jobs, &dead).await
     }
-}
-
-/// The messages with those in binary mode in their structured form: from here on there is only that.
-pub(super) fn structured(taken: Deliveries, max_bytes: usize) -> Deliveries {
-    let form =
-        |of: &Delivery| contract::structured(of.content_type.as_deref(), &of.headers, &of.body, max_bytes);
-    let forms: Vec<Option<Vec<u8>>> = taken.iter().map(form).collect();
-    if forms.iter().all(Option::is_none) {
-        return taken;
-    }
-    let structured = |(delivery, form): (&Delivery, Option<Vec<u8>>)| match form {
-        None => delivery.clone(),
-        Some(body) => {
-            let Delivery { tag, redelivered, routing_key, message_id, user_id, headers, .. } = delivery;
-            Delivery {
-                tag: *tag,
-                redelivered: *redelivered,
-                routing_key: routing_key.clone(),
-                content_type: Some(contract::CONTENT_TYPE.to_owned()),
-                message_id: message_id.clone(),
-                user_id: user_id.clone(),
-                headers: headers.clone(),
-                death: delivery.death.clone(),
-                body,
-            }
-        }
-    };
-    taken.iter().zip(forms).map(structured).collect()
 }
 
 fn trace_of(delivery: &Delivery) -> Option<String> {
@@ -85,7 +60,7 @@ fn trace_of(delivery: &Delivery) -> Option<String> {
 }
 
 impl Worker {
-    /// Whether the broker says that somebody allowed published it.
+    /// Whether the broker says that somebody published the message who is allowed to.
     pub(super) fn may_publish(&self, delivery: &Delivery) -> bool {
         let allowed = &self.options.allowed_publishers;
         allowed.is_empty() || self.broker.is_from(delivery, allowed)
@@ -103,7 +78,7 @@ impl Worker {
             detail: poison.detail,
             job: poison.job_id,
         })?;
-        // The trace of the event counts; a header is the next best.
+        // The trace in the event counts more than the one in a header.
         let given = asked.traceparent.take().or_else(|| trace_of(delivery));
         let trace = given.unwrap_or_else(contract::new_traceparent);
         let span = tracing::info_span!("request", job_id = %asked.job_id, traceparent = trace);
@@ -111,8 +86,8 @@ impl Worker {
         Ok(Request { asked, delivery, span })
     }
 
-    /// Begins small jobs in one transaction. Returns those that are to be begun by themselves: what is out
-    /// of the ordinary, and all of them where that failed, since it may be because of one of them.
+    /// Begins small jobs in one transaction. Returns those that have to be begun by themselves: the unusual ones, and
+    /// all of them if the transaction failed, because it may have failed because of one of them.
     async fn begin_together<'a>(&self, group: Vec<Request<'a>>) -> Result<Vec<Request<'a>>, Outage> {
         let asked = group.iter().map(|request| request.asked.clone()).collect();
         match self.store.begin(asked, self.options.begin.clone()).await {
@@ -135,7 +110,7 @@ impl Worker {
         }
     }
 
-    /// Begins each by itself, several at once. The messages among them that are for the dead letters.
+    /// Begins each request by itself, several at the same time. Returns the messages that have to become dead letters.
     async fn begin_each<'a>(&self, requests: Vec<Request<'a>>) -> Result<Vec<Burial<'a>>, Outage> {
         let at_once = self.options.request_concurrency.max(1);
         let mut begun = Vec::with_capacity(requests.len());
@@ -146,7 +121,7 @@ impl Worker {
         Ok(begun.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 
-    /// Begins a job. Its message, where it is one for the dead letters.
+    /// Begins a job. Returns its message if that has to become a dead letter.
     async fn begin<'a>(&self, request: Request<'a>) -> Result<Option<Burial<'a>>, Outage> {
         let span = request.span.clone();
         self.begin_alone(request).instrument(span).await
@@ -185,30 +160,12 @@ fn conflict(delivery: &Delivery) -> Burial<'_> {
     Burial { delivery, reason: DeadReason::IdConflict, detail, job: None }
 }
 
-/// One line for what became of a request.
+/// Logs what became of a request.
 fn log_begun(begun: &Begun) {
     match begun {
         Begun::Ended(job) => log_ended(job),
         Begun::Started(job) => tracing::info!(pairs = job.pairs, "job started in lanes"),
         Begun::AlreadyBegun | Begun::Waiting => tracing::debug!("delivered again, nothing to do"),
         Begun::Conflict => {}
-    }
-}
-
-/// One line for a job's end.
-pub(super) fn log_ended(job: &JobSnapshot) {
-    tracing::info!(state = %job.state, pairs = job.pairs, done = job.counts.done(), "job ended");
-}
-
-/// One line for a failure that was recorded.
-pub(super) fn log_failure(recorded: Recorded, error: &str) {
-    match recorded {
-        Recorded::Retry { attempt, after } => {
-            tracing::warn!(error, attempt, retry_in_ms = after.as_millis(), "failed, tried again later");
-        }
-        Recorded::Exhausted => tracing::error!(error, "failed for the last time: the job has failed"),
-        Recorded::SomebodyElse | Recorded::Conflict => {
-            tracing::debug!(error, "failed, and somebody else got on with it")
-        }
     }
 }

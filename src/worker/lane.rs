@@ -1,4 +1,5 @@
-//! The path of a lane's step: chunks for a slice of time, then the next step at the queue's end.
+//! The path of a step: its lane is worked on for a slice of time, chunk by chunk. Then the next step is sent, which
+//! goes to the end of the queue, so that other jobs have their turn.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use crate::db::DbError;
 use crate::domain::DeadReason;
 use crate::store::{ChunkDone, LaneFound, LaneWork, Recorded};
 
-use crate::worker::Worker;
-use crate::worker::handle::{log_ended, log_failure};
+use crate::worker::ends::{log_ended, log_failure};
+use crate::worker::state::Worker;
 
 /// Handles the queue of steps.
 pub(super) struct Steps(pub(super) Arc<Worker>);
@@ -62,9 +63,8 @@ impl Worker {
         }
     }
 
-    /// Works on a lane for a slice of time. Only the slice's last chunk sends the next step, so that
-    /// chains of steps cannot multiply; after a crash the same step goes on from where the lane
-    /// stands.
+    /// Works on a lane for a slice of time. Only the last chunk of the slice sends the next step, so that a lane
+    /// never has two steps. After a crash, the same step is delivered again and goes on at the lane's position.
     async fn slice(&self, mut work: LaneWork, delivery: &Delivery) -> Result<(), Outage> {
         let began = Instant::now();
         let mut longest = Duration::ZERO;
@@ -104,7 +104,7 @@ impl Worker {
     }
 }
 
-/// One line for a failure that was recorded, or that could not be.
+/// Logs a failure that was recorded. One that could not be is left to due work.
 fn log_recorded(recorded: Result<Recorded, DbError>, error: &str) -> Result<(), Outage> {
     match recorded {
         Ok(recorded) => {
@@ -115,8 +115,8 @@ fn log_recorded(recorded: Result<Recorded, DbError>, error: &str) -> Result<(), 
     }
 }
 
-/// A step whose failure cannot be recorded is done with all the same: the lane's row stays due, and due work leaves
-/// it alone while somebody holds it and sends a step when nobody does.
+/// Acknowledges a step whose failure cannot be recorded. The lane's row stays due. Due work leaves it alone while
+/// somebody holds it, and sends a step when nobody does.
 fn left_to_due_work(error: DbError) -> Result<(), Outage> {
     let error = outage_or_own(error)?;
     tracing::warn!(%error, "the failure of a lane cannot be recorded; due work wakes it again");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use batchshare::contract::JobRequested;
 use batchshare::db::{Conn, FailureClass, Flow};
-use batchshare::domain::together::{groups, is_small};
+use batchshare::domain::groups::{groups, is_small};
 use batchshare::domain::{JobState, Limits, Permission};
 use batchshare::store::{Begun, Submission};
 use diesel::connection::SimpleConnection as _;

@@ -1,17 +1,17 @@
-//! `dead replay` and `dead discard`: what is done with many letters, and what is told of each.
+//! `batchshare dead replay` and `batchshare dead discard`: each letter is settled by itself, and its outcome is
+//! printed.
 
 use std::collections::HashSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use crate::cli::dead::{Discard, Replay, Which, item_json};
+use crate::cli::dead::args::{Discard, Replay, Which};
+use crate::cli::dead::body::{ResultBody, SettledBody};
 use crate::cli::{Code, Failure, out};
 use crate::domain::DeadReason;
 use crate::store::{Discarded, Publisher, Replayed, Store};
 
-/// The letters that are meant, oldest first. Those that come while we work are not among them.
+/// The letters that are meant, oldest first. Letters that come while the command runs are not among them.
 async fn which(store: &Store, which: &Which) -> Result<Vec<i64>, Failure> {
     let ids = if which.id.is_empty() { store.kept_letters(which.reason).await? } else { which.id.clone() };
     if ids.is_empty() {
@@ -21,7 +21,7 @@ async fn which(store: &Store, which: &Which) -> Result<Vec<i64>, Failure> {
 }
 
 /// What was done with one letter, in words and for programs.
-struct Done(String, Value);
+struct Done(String, ResultBody);
 
 /// Why nothing was done with one.
 enum Left {
@@ -32,7 +32,7 @@ enum Left {
 /// What became of the letters that were asked for.
 struct Outcomes<'a> {
     which: &'a Which,
-    items: Vec<Value>,
+    items: Vec<SettledBody>,
     done: u64,
     left: u64,
     absent: bool,
@@ -56,21 +56,19 @@ impl<'a> Outcomes<'a> {
                     Left::Absent => "there is no such letter".to_owned(),
                     Left::Because(why) => why,
                 };
-                (format!("left as it is: {why}"), json!({ "refused": why }))
+                (format!("left as it is: {why}"), ResultBody::Refused(why))
             }
         };
         if !self.which.json {
             return out::line(format!("dead letter {id}: {words}"));
         }
         let letter = store.dead_letter(id).await?;
-        let mut item = letter.map_or_else(|| json!({ "id": id }), |letter| item_json(&letter.item));
-        item["result"] = result;
-        self.items.push(item);
+        self.items.push(SettledBody::new(id, letter.map(|letter| letter.item), result));
         Ok(())
     }
 
-    /// The end of the command. A letter that was named and left is an error; among many it is not.
-    /// What was done is told before the error that ended it.
+    /// Ends the command. That a letter was left as it is counts as an error only where it was named by its id. What was
+    /// done is printed before the error that ended the command.
     fn end(self, verb: &str, result: Result<(), Failure>) -> Result<Code, Failure> {
         if self.which.json {
             out::listing(self.items, None)?;
@@ -91,10 +89,10 @@ impl<'a> Outcomes<'a> {
     }
 }
 
-/// What was refused, which no replay of everything sends.
+/// The reasons of letters that were refused. A replay of all letters leaves them out.
 const REFUSED: [DeadReason; 2] = [DeadReason::PublisherNotAllowed, DeadReason::IdConflict];
 
-/// All kept letters, oldest first, but for those that were refused.
+/// All kept letters except those that were refused, oldest first.
 async fn all_but_refused(store: &Store) -> Result<Vec<i64>, Failure> {
     let mut ids = store.kept_letters(None).await?;
     for reason in REFUSED {
@@ -119,9 +117,9 @@ pub(super) async fn replay(store: &Store, args: &Replay, lease: Duration) -> Res
             let outcome = match store.replay_letter(id, lease, publisher).await? {
                 Replayed::Reopened { job, run } => Ok(Done(
                     format!("its job {job} goes on as run {run}"),
-                    json!({ "reopened": { "job_id": job, "run": run } }),
+                    ResultBody::Reopened { job_id: job, run },
                 )),
-                Replayed::Sent => Ok(Done("its message is sent again".to_owned(), json!("sent"))),
+                Replayed::Sent => Ok(Done("its message is sent again".to_owned(), ResultBody::Sent)),
                 Replayed::Absent => Err(Left::Absent),
                 Replayed::Refused(why) => Err(Left::Because(why.to_string())),
             };
@@ -142,7 +140,7 @@ pub(super) async fn discard(store: &Store, args: &Discard) -> Result<Code, Failu
     let result = async {
         for id in ids {
             let outcome = match store.discard_letter(id).await? {
-                Discarded::Done => Ok(Done("discarded".to_owned(), json!("discarded"))),
+                Discarded::Done => Ok(Done("discarded".to_owned(), ResultBody::Discarded)),
                 Discarded::Absent => Err(Left::Absent),
                 Discarded::Settled(state) => Err(Left::Because(format!("it is {state} already"))),
             };
@@ -154,7 +152,7 @@ pub(super) async fn discard(store: &Store, args: &Discard) -> Result<Code, Failu
     outcomes.end("discarded", result)
 }
 
-/// Asks the person at the terminal. Nobody there is an error: a script says --yes.
+/// Asks the person at the terminal. Without a terminal it fails, because a script has to say --yes.
 fn confirmed(letters: usize) -> Result<bool, Failure> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {

@@ -1,55 +1,40 @@
-//! Choosing a person in demo mode: `{"username": "bruno"}`.
+//! The choice of a person in demo mode: `{"username": "bruno"}`.
 
-use std::marker::PhantomData;
+use serde::Deserialize;
 
-use serde::de::MapAccess;
-
-use crate::contract::json::invalid::{Invalid, Problem, Unread};
-use crate::contract::json::kinds::Text;
-use crate::contract::json::read::{Kind, Member, Object, Once, Place, value};
-use crate::contract::message::named::Over;
+use crate::contract::json::invalid::{CAME_TWICE, Invalid, Problem, UNKNOWN, Unread};
+use crate::contract::json::kinds::filled;
+use crate::contract::json::read::document;
+use crate::contract::json::value::{Checked, Kind};
 
 /// Reads who is chosen.
 ///
 /// # Errors
-/// That it is no JSON, or the field that is wrong.
+/// Where the body is not JSON, or which of its fields is wrong.
 pub fn decode_username(body: &[u8]) -> Result<String, Unread> {
-    let username = value(body, "", Over::<Person>(PhantomData))?.flatten();
-    username.ok_or_else(|| Invalid::new("username", MUST_BE_A_USERNAME).into())
+    match document::<PersonBody>(body, "") {
+        Ok(person) => Ok(person.username.0.0),
+        Err(Unread::Invalid(fault)) if ![CAME_TWICE, UNKNOWN].contains(&fault.problem.as_str()) => {
+            Err(Invalid::new("username", MUST_BE_A_USERNAME).into())
+        }
+        Err(error) => Err(error),
+    }
 }
 
-#[derive(Default)]
-struct Person {
-    username: Once<String>,
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PersonBody {
+    username: Checked<Username>,
 }
+
+struct Username(String);
 
 const MUST_BE_A_USERNAME: &str = "must be a username";
 
-struct Username;
-
 impl Kind<'_> for Username {
-    type Value = String;
+    const MUST: &'static str = MUST_BE_A_USERNAME;
 
-    fn other(self) -> Result<String, Problem> {
-        Err(MUST_BE_A_USERNAME.into())
-    }
-
-    fn text(self, text: &str) -> Result<String, Problem> {
-        Text::Filled.check(text).map(|()| text.to_owned()).map_err(|_| MUST_BE_A_USERNAME.into())
-    }
-}
-
-impl<'de> Object<'de> for Person {
-    type Read = Option<String>;
-
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
-        match name {
-            "username" => member.read(Username, &mut self.username),
-            _ => member.unknown(),
-        }
-    }
-
-    fn whole(self, _place: &Place<'_>) -> Result<Option<String>, Invalid> {
-        Ok(self.username.some())
+    fn text(text: &str) -> Result<Self, Problem> {
+        filled(text).map(|text| Self(text.to_owned()))
     }
 }

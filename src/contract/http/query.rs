@@ -8,15 +8,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::contract::json::invalid::{Invalid, shown};
 use crate::domain::text::TextError;
 
-/// The parameters of a query. An empty one is like none; unknown ones are ignored.
+/// The parameters of a query. An empty parameter counts as absent, and unknown ones are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query(HashMap<String, String>);
 
 impl Query {
-    /// From decoded names and values, in their order.
+    /// Takes names and values that are decoded already, in their order.
     ///
     /// # Errors
-    /// Where a name comes twice: which of the two is meant is nobody's to guess.
+    /// Where a name comes twice, because nobody can tell which of the two is meant.
     pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, Invalid> {
         let mut params = HashMap::new();
         for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
@@ -32,7 +32,7 @@ impl Query {
         self.0.get(name).map(String::as_str)
     }
 
-    /// A text that passes this check; empty where it is not there.
+    /// A text that passes this check. It is empty where the parameter is absent.
     ///
     /// # Errors
     /// Where it does not pass.
@@ -42,10 +42,10 @@ impl Query {
         Ok(text.to_owned())
     }
 
-    /// Ids with commas between them; none where it is not there.
+    /// Ids with commas between them. There are none where the parameter is absent.
     ///
     /// # Errors
-    /// Where one is no id, or there are more than `most`.
+    /// Where one of them is no id, or there are more than `most`.
     pub fn ids<T: TryFrom<i64>>(&self, name: &str, most: usize) -> Result<Vec<T>, Invalid> {
         let Some(text) = self.get(name) else { return Ok(Vec::new()) };
         let read = |part: &str| part.parse().ok().and_then(|number: i64| T::try_from(number).ok());
@@ -54,6 +54,8 @@ impl Query {
             .ok_or_else(|| Invalid::new(name, format!("must be at most {most} ids with commas between them")))
     }
 
+    /// True or false. `None` where the parameter is absent.
+    ///
     /// # Errors
     /// Where it is neither `true` nor `false`.
     pub fn boolean(&self, name: &str) -> Result<Option<bool>, Invalid> {
@@ -65,10 +67,10 @@ impl Query {
         }
     }
 
-    /// One of these names; the first where it is not there.
+    /// The value of one of these names. It is that of the first name where the parameter is absent.
     ///
     /// # Errors
-    /// Where it is another.
+    /// Where it is another name.
     pub fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<T, Invalid> {
         let found = match self.get(name) {
             None => choices.first(),
@@ -80,7 +82,7 @@ impl Query {
         })
     }
 
-    /// `limit`: how many items a page has. Asking for more than `most` gets `most`.
+    /// `limit`, which is how many items a page has. Who asks for more than `most` gets `most`.
     ///
     /// # Errors
     /// Where it is no number from 1 on.
@@ -92,10 +94,10 @@ impl Query {
         }
     }
 
-    /// `cursor` as [`write_cursor`] made it.
+    /// The text from which [`write_cursor`] made `cursor`.
     ///
     /// # Errors
-    /// Where it did not.
+    /// Where it did not make it.
     pub fn cursor(&self) -> Result<Option<String>, Invalid> {
         let Some(text) = self.get("cursor") else { return Ok(None) };
         URL_SAFE_NO_PAD
@@ -107,20 +109,20 @@ impl Query {
             .ok_or_else(bad_cursor)
     }
 
-    /// A cursor that is a number from 0 on.
+    /// As [`Query::cursor`], where the text is a number from 0 on.
     ///
     /// # Errors
-    /// Where it is another.
+    /// Where it is another text.
     pub fn number_cursor(&self) -> Result<Option<i64>, Invalid> {
         self.cursor()?
             .map(|text| text.parse().ok().filter(|number| *number >= 0).ok_or_else(bad_cursor))
             .transpose()
     }
 
-    /// A cursor as [`write_secret_cursor`] made it: a secret's id and its key in the order of the listing.
+    /// The secret's id, and its key in the order of the listing, from which [`write_secret_cursor`] made `cursor`.
     ///
     /// # Errors
-    /// Where it did not.
+    /// Where it did not make it.
     pub fn secret_cursor(&self) -> Result<Option<(i64, String)>, Invalid> {
         let read = |text: String| {
             let (id, key) = text.strip_prefix(FOLDED)?.split_once(' ')?;
@@ -137,7 +139,8 @@ pub fn write_cursor(place: &str) -> String {
     URL_SAFE_NO_PAD.encode(place)
 }
 
-/// Stands before a secret's place, so that one of an older program is told: its keys had accents.
+/// Begins the cursor of a secret. The cursors of an older program, whose keys had accents, begin otherwise and are
+/// refused.
 const FOLDED: &str = "f ";
 
 /// Where the next page of secrets begins.

@@ -1,87 +1,87 @@
-//! The change of a secret, as HTTP's PATCH sends it.
+//! The change of a secret that HTTP's PATCH sends.
 
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::de::MapAccess;
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Deserializer};
 
+use crate::contract::json::client_secret::ClientSecret;
 use crate::contract::json::invalid::{Invalid, Unread};
-use crate::contract::json::kinds::{Flag, Kept, Tags, secret};
-use crate::contract::json::read::{Member, Object, Once, Place, document};
-use crate::domain::{SecretPatch, text};
+use crate::contract::json::kinds::{MUST_BE_TRUE_OR_FALSE, Text};
+use crate::contract::json::read::document;
+use crate::contract::json::value::Checked;
+use crate::contract::secret::{ClientId, Identifier, Method, Name, Notes, Tags, Url};
+use crate::domain::SecretPatch;
 
-/// Reads a change. A field that is absent stays as it is; null empties what may be empty. A field
-/// that is no secret's, or cannot be set, is an error: it would be lost without a word.
+/// Reads a change. A field that is absent stays as it is, and null empties a field that may be empty. A field that no
+/// secret has, or that cannot be set, is an error, because the change would be lost without a word.
 ///
-/// The client secret is in `body` in the clear, which the caller wipes, and in no other memory that is not wiped.
+/// The client secret stands in `body` in the clear, which the caller wipes. No other memory has it that is not wiped.
 ///
 /// # Errors
-/// That it is no JSON, or the field that is wrong; never a value.
+/// Where the body is not JSON, or which of its fields is wrong, without its value.
 pub fn decode_secret_patch(body: &[u8]) -> Result<SecretPatch, Unread> {
-    document::<Patch>(body, "")
+    let patch: PatchBody = document(body, "")?;
+    Ok(patch.read()?)
 }
 
-#[derive(Default)]
-struct Patch {
-    name: Once<String>,
-    url: Once<String>,
-    client_id: Once<String>,
-    client_secret: Once<SecretString>,
-    identifier: Once<String>,
-    method: Once<String>,
-    tags: Once<Vec<String>>,
-    notes: Once<String>,
-    disabled: Once<bool>,
+/// The fields of a change. `None` is a field that did not come, and `Some(None)` one that is null.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PatchBody {
+    #[serde(default, deserialize_with = "came")]
+    name: Option<Text<Name>>,
+    #[serde(default, deserialize_with = "came")]
+    url: Option<Text<Url>>,
+    #[serde(default, deserialize_with = "came")]
+    client_id: Option<Text<ClientId>>,
+    #[serde(default, deserialize_with = "came")]
+    client_secret: Option<Option<ClientSecret>>,
+    #[serde(default, deserialize_with = "came")]
+    identifier: Option<Option<Text<Identifier>>>,
+    #[serde(default, deserialize_with = "came")]
+    method: Option<Option<Text<Method>>>,
+    #[serde(default, deserialize_with = "came")]
+    tags: Option<Option<Checked<Tags>>>,
+    #[serde(default, deserialize_with = "came")]
+    notes: Option<Option<Text<Notes>>>,
+    #[serde(default, deserialize_with = "came")]
+    disabled: Option<Option<Checked<bool>>>,
 }
 
-impl<'de> Object<'de> for Patch {
-    type Read = SecretPatch;
+/// Reads a field that came. Without this, serde would make the same of a field that is null and of one that is absent.
+fn came<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
 
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
-        match name {
-            "name" => member.read(Kept(text::name), &mut self.name),
-            "url" => member.read(Kept(text::url), &mut self.url),
-            "client_id" => member.read(Kept(text::client_id), &mut self.client_id),
-            "client_secret" => secret(member, &mut self.client_secret),
-            "identifier" => member.read(Kept(text::identifier), &mut self.identifier),
-            "method" => member.read(Kept(text::method), &mut self.method),
-            "tags" => member.read(Tags, &mut self.tags),
-            "notes" => member.read(Kept(text::notes), &mut self.notes),
-            "disabled" => member.read(Flag, &mut self.disabled),
-            _ => member.unknown(),
-        }
-    }
-
-    fn whole(self, place: &Place<'_>) -> Result<SecretPatch, Invalid> {
-        let filled = |of: Once<String>, name| match of {
-            Once::Absent => Ok(None),
-            of => of.required(place, name).map(Some),
+impl PatchBody {
+    fn read(self) -> Result<SecretPatch, Invalid> {
+        let is_disabled = |given: Option<Checked<bool>>| {
+            given.map(|flag| flag.0).ok_or_else(|| Invalid::new("disabled", MUST_BE_TRUE_OR_FALSE))
         };
         Ok(SecretPatch {
-            name: filled(self.name, "name")?,
-            url: filled(self.url, "url")?,
-            client_id: filled(self.client_id, "client_id")?,
-            client_secret: changed(self.client_secret, |text| !text.expose_secret().is_empty()),
-            identifier: changed(self.identifier, |text| !text.is_empty()),
-            method: changed(self.method, |_| true).map(Option::unwrap_or_default),
-            tags: changed(self.tags, |_| true).map(Option::unwrap_or_default),
-            notes: changed(self.notes, |_| true).map(Option::unwrap_or_default),
-            disabled: match self.disabled {
-                Once::Absent => None,
-                Once::Null => return Err(place.member("disabled").invalid("must be true or false")),
-                Once::Is(disabled) => Some(disabled),
-            },
+            name: self.name.map(String::from),
+            url: self.url.map(String::from),
+            client_id: self.client_id.map(String::from),
+            client_secret: self.client_secret.map(|given| {
+                given.map(|secret| secret.0).filter(|secret| !secret.expose_secret().is_empty())
+            }),
+            identifier: self.identifier.map(|given| given.map(String::from).filter(|text| !text.is_empty())),
+            method: self.method.map(text_or_empty),
+            tags: self.tags.map(|given| given.map(|tags| tags.0.0).unwrap_or_default()),
+            notes: self.notes.map(text_or_empty),
+            disabled: self.disabled.map(is_disabled).transpose()?,
         })
     }
 }
 
-/// `None` where the field did not come, `Some(None)` where it is emptied.
-fn changed<T>(of: Once<T>, filled: impl Fn(&T) -> bool) -> Option<Option<T>> {
-    of.came().then(|| of.some().filter(filled))
+fn text_or_empty<R>(given: Option<Text<R>>) -> String {
+    given.map(String::from).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::{Value, json};
+
+    use super::*;
 
     fn read(body: &Value) -> Result<SecretPatch, Unread> {
         decode_secret_patch(body.to_string().as_bytes())

@@ -20,10 +20,16 @@ impl Invalid {
     }
 }
 
+/// What is wrong with a member that stands in its object twice: nobody knows which of the two was meant.
+pub(in crate::contract) const CAME_TWICE: &str = "came more than once";
+
+/// What is wrong with a member that no contract has: what it was to do would be lost without a word.
+pub(in crate::contract) const UNKNOWN: &str = "is not a field that can be set";
+
 /// Why a document could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unread {
-    /// The place alone is told: serde_json's own text may repeat a value.
+    /// Only the place is told, because serde_json's own text may repeat a value.
     #[error("not JSON at line {line} column {column}")]
     NotJson { line: usize, column: usize },
     #[error(transparent)]
@@ -36,8 +42,8 @@ pub(in crate::contract) type Problem = Cow<'static, str>;
 /// How many characters of a sender's name for a field are shown.
 const SHOWN: usize = 100;
 
-/// The name of a field as an error shows it. A name that is unknown is the sender's own text: shortened, it cannot
-/// fill a log, and escaped, it cannot steer a terminal or turn the direction of what stands behind it.
+/// The name of a field as an error shows it. A name that we do not know is the sender's own text. It is shortened, so
+/// that it cannot fill a log, and escaped, so that it cannot steer a terminal or reverse the text behind it.
 pub(in crate::contract) fn shown(name: &str) -> Cow<'_, str> {
     let hides = |c: char| c.is_control() || is_hidden(c);
     if name.len() <= SHOWN && !name.chars().any(hides) {

@@ -1,18 +1,18 @@
-//! CloudEvents in binary mode: the attributes in headers, the data as the body. What SDKs send by default.
+//! CloudEvents in binary mode, which is what SDKs send by default: the attributes are in headers, and the data is the
+//! body.
 //!
-//! Such a message is turned into its structured form where it is taken, and everything behind that knows only
-//! the one form: digests, retries, dead letters and what a replay sends.
-
-use std::marker::PhantomData;
+//! Such a message is turned into its structured form where it is taken. Everything behind that knows only the one
+//! form: digests, retries, dead letters and what a replay sends.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::MapAccess;
+use serde::de::{Error, MapAccess};
 
-use crate::contract::json::invalid::Invalid;
-use crate::contract::json::read::{Member, Object, Place, value, without_mark};
+use crate::contract::json::invalid::Problem;
+use crate::contract::json::name::Name;
+use crate::contract::json::read::{value, without_mark};
+use crate::contract::json::value::{Anything, Checked, Kind};
 use crate::contract::message::envelope::ATTRIBUTES;
-use crate::contract::message::named::Over;
 
 /// How the name of an attribute's header begins: as CloudEvents' binding for AMQP 1.0 has it, and as SDKs write
 /// it that go by the binding for HTTP.
@@ -39,15 +39,16 @@ pub fn structured(
         return None;
     }
     let body = without_mark(body);
-    let is_json = match value(body, "", Over::<Marked>(PhantomData)) {
-        Ok(Some(true)) => return None,
-        Ok(_) => true,
+    let is_json = match value::<Checked<HasVersion>>(body, "") {
+        Ok(Checked(HasVersion(true))) => return None,
+        Ok(Checked(HasVersion(false))) => true,
         Err(_) => false,
     };
     let mut event = Vec::with_capacity(body.len() + body.len() / 2 + 1024);
     event.push(b'{');
     for (name, text) in attributes() {
-        // A text cannot fail to be written. What comes under two prefixes comes twice here, and is refused for it.
+        // A text cannot fail to be written. An attribute that comes under two prefixes is written twice, and the
+        // message is refused for it.
         let _ = serde_json::to_writer(&mut event, name);
         event.push(b':');
         let _ = serde_json::to_writer(&mut event, text);
@@ -76,19 +77,26 @@ fn attribute(header: &str) -> Option<&'static str> {
     ATTRIBUTES.into_iter().find(|known| *known == name)
 }
 
-/// Whether an object has a member `specversion`.
-#[derive(Default)]
-struct Marked(bool);
+/// Whether a document is an object with a member `specversion`. A document of any other kind is not.
+struct HasVersion(bool);
 
-impl<'de> Object<'de> for Marked {
-    type Read = bool;
+impl<'de> Kind<'de> for HasVersion {
+    const MUST: &'static str = "";
 
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
-        self.0 |= name == "specversion";
-        member.skip()
+    fn other() -> Result<Self, Problem> {
+        Ok(Self(false))
     }
 
-    fn whole(self, _place: &Place<'_>) -> Result<bool, Invalid> {
-        Ok(self.0)
+    fn null<E: Error>() -> Result<Self, E> {
+        Ok(Self(false))
+    }
+
+    fn object<A: MapAccess<'de>>(mut members: A) -> Result<Self, A::Error> {
+        let mut found = false;
+        while let Some(name) = members.next_key_seed(Name)? {
+            found |= name == "specversion";
+            members.next_value::<Checked<Anything>>()?;
+        }
+        Ok(Self(found))
     }
 }

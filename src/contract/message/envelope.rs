@@ -1,14 +1,20 @@
-//! The CloudEvents envelope. It is open to extensions, so what is unknown in it is read over; its data is read
-//! by whoever knows the type.
+//! The CloudEvents envelope as it is read. It is open to extensions, so a member that we do not know is read over; the
+//! data is read by whoever knows the type.
+//!
+//! The envelope is read by hand and not by serde's derive, for two reasons. What is wrong with an attribute may not
+//! matter, because an event of a type that is not ours may have other attributes; so a fault is kept and told only
+//! when the attribute is asked for. And what serde's derive reads over has no limit on its depth.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::MapAccess;
 use serde_json::value::RawValue;
 
-use crate::contract::json::invalid::{Invalid, Problem, Unread};
-use crate::contract::json::kinds::{Lenient, Text};
-use crate::contract::json::read::{Member, Object, Once, Place, document};
+use crate::contract::json::invalid::{CAME_TWICE, Invalid, Problem, Unread};
+use crate::contract::json::kinds::{MUST_BE_A_TEXT, line};
+use crate::contract::json::name::Name;
+use crate::contract::json::read::value;
+use crate::contract::json::value::{Anything, Checked, Kind};
 
 /// The attributes that are ours or CloudEvents' own.
 pub(in crate::contract) const ATTRIBUTES: [&str; 9] = [
@@ -23,92 +29,77 @@ pub(in crate::contract) const ATTRIBUTES: [&str; 9] = [
     "traceparent",
 ];
 
-/// An event. What is wrong with an attribute is told when it is asked for, and so in one order whatever the
-/// order of the members: an event of a type that is not ours may have other attributes.
+/// An event. Faults in it are told in one order, whatever the order of its members.
 #[derive(Default)]
 pub(in crate::contract) struct Envelope<'de> {
-    attributes: [Once<Result<String, Problem>>; ATTRIBUTES.len()],
-    data: Once<&'de RawValue>,
-    data_base64: Once<Result<Vec<u8>, Problem>>,
-    /// The first member that came a second time.
-    twice: Option<&'static str>,
+    attributes: [Member<Attribute>; ATTRIBUTES.len()],
+    data: Member<&'de RawValue>,
+    data_base64: Member<Base64>,
 }
 
-/// The data of an event: JSON, as part of the event or decoded from base64.
+/// A member that may come once.
+#[derive(Default)]
+enum Member<T> {
+    #[default]
+    Absent,
+    Null,
+    Is(T),
+    /// It came again, and nobody knows which of the two was meant.
+    Twice,
+}
+
+impl<T> Member<T> {
+    fn set(&mut self, value: Option<T>) {
+        *self = match (&self, value) {
+            (Self::Absent, None) => Self::Null,
+            (Self::Absent, Some(value)) => Self::Is(value),
+            _ => Self::Twice,
+        };
+    }
+
+    fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    fn is_twice(&self) -> bool {
+        matches!(self, Self::Twice)
+    }
+}
+
+/// The text of an attribute, or what is wrong with it.
+struct Attribute(Result<String, Problem>);
+
+impl Kind<'_> for Attribute {
+    const MUST: &'static str = MUST_BE_A_TEXT;
+
+    fn other() -> Result<Self, Problem> {
+        Ok(Self(Err(Self::MUST.into())))
+    }
+
+    fn text(text: &str) -> Result<Self, Problem> {
+        Ok(Self(line(text).map(ToOwned::to_owned)))
+    }
+}
+
+/// Bytes that came as base64, or what is wrong with them.
+struct Base64(Result<Vec<u8>, Problem>);
+
+impl Kind<'_> for Base64 {
+    const MUST: &'static str = MUST_BE_A_TEXT;
+
+    fn other() -> Result<Self, Problem> {
+        Ok(Self(Err(Self::MUST.into())))
+    }
+
+    fn text(text: &str) -> Result<Self, Problem> {
+        Ok(Self(STANDARD.decode(text).map_err(|_| "is not base64".into())))
+    }
+}
+
+/// The data of an event: JSON that is part of the event, or that was decoded from base64.
 pub(in crate::contract) enum Data<'de> {
     Inline(&'de RawValue),
     Decoded(Vec<u8>),
-}
-
-impl<'de> Envelope<'de> {
-    pub(in crate::contract) fn read(body: &'de [u8]) -> Result<Self, Unread> {
-        document::<Self>(body, "")
-    }
-
-    fn attribute(&mut self, name: &str) -> Once<Result<String, Problem>> {
-        let index = ATTRIBUTES.iter().position(|known| *known == name);
-        index.map(|index| std::mem::take(&mut self.attributes[index])).unwrap_or_default()
-    }
-
-    /// An attribute that is there and not empty.
-    pub(in crate::contract) fn required(&mut self, name: &'static str) -> Result<String, Invalid> {
-        let text = self.attribute(name).some().ok_or_else(|| Invalid::new(name, "is missing"))?;
-        let text = text.map_err(|problem| Invalid::new(name, problem))?;
-        if text.is_empty() { Err(Invalid::new(name, "must not be empty")) } else { Ok(text) }
-    }
-
-    /// An attribute that may be missing, and is as good as missing where it is wrong.
-    pub(in crate::contract) fn optional(&mut self, name: &'static str) -> Option<String> {
-        self.attribute(name).some()?.ok()
-    }
-
-    /// The data. A member that came twice is told here: which of the two was meant, nobody knows.
-    pub(in crate::contract) fn data(&mut self) -> Result<Data<'de>, Invalid> {
-        if let Some(name) = self.twice {
-            return Err(Invalid::new(name, "came more than once"));
-        }
-        match (std::mem::take(&mut self.data).some(), std::mem::take(&mut self.data_base64).some()) {
-            (None, None) => Err(Invalid::new("data", "is missing")),
-            (Some(_), Some(_)) => Err(Invalid::new("data_base64", "must not come together with data")),
-            (Some(data), None) => Ok(Data::Inline(data)),
-            (None, Some(Ok(data))) => Ok(Data::Decoded(data)),
-            (None, Some(Err(problem))) => Err(Invalid::new("data_base64", problem)),
-        }
-    }
-}
-
-impl<'de> Object<'de> for Envelope<'de> {
-    type Read = Self;
-
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
-        let mut twice = |came: bool, name: &'static str| {
-            if came {
-                self.twice.get_or_insert(name);
-            }
-        };
-        match name {
-            "data" => {
-                twice(self.data.came(), "data");
-                self.data = member.raw()?;
-            }
-            "data_base64" => {
-                twice(self.data_base64.came(), "data_base64");
-                self.data_base64 = member.value(Lenient(from_base64))?.map_or(Once::Null, Once::Is);
-            }
-            _ => match ATTRIBUTES.iter().position(|known| *known == name) {
-                Some(index) => {
-                    twice(self.attributes[index].came(), ATTRIBUTES[index]);
-                    self.attributes[index] = member.value(Lenient(attribute))?.map_or(Once::Null, Once::Is);
-                }
-                None => member.skip()?,
-            },
-        }
-        Ok(())
-    }
-
-    fn whole(self, _place: &Place<'_>) -> Result<Self, Invalid> {
-        Ok(self)
-    }
 }
 
 impl Data<'_> {
@@ -118,18 +109,94 @@ impl Data<'_> {
             Self::Decoded(bytes) => bytes,
         }
     }
+}
 
-    /// Reads the data of a message of ours.
-    pub(in crate::contract) fn read<O: for<'de> Object<'de, Read = R>, R>(&self) -> Result<R, Unread> {
-        document::<O>(self.bytes(), "data")
+impl<'de> Kind<'de> for Envelope<'de> {
+    const MUST: &'static str = "must be an object";
+
+    fn object<A: MapAccess<'de>>(mut members: A) -> Result<Self, A::Error> {
+        let mut event = Self::default();
+        while let Some(name) = members.next_key_seed(Name)? {
+            match (&*name, ATTRIBUTES.iter().position(|known| *known == name)) {
+                ("data", _) => event.data.set(members.next_value()?),
+                ("data_base64", _) => event.data_base64.set(unchecked(members.next_value()?)),
+                (_, Some(index)) => event.attributes[index].set(unchecked(members.next_value()?)),
+                (_, None) => {
+                    members.next_value::<Checked<Anything>>()?;
+                }
+            }
+        }
+        Ok(event)
     }
 }
 
-fn attribute(text: &str) -> Result<String, Problem> {
-    Text::Line.check(text).map(|()| text.to_owned())
+fn unchecked<T>(value: Option<Checked<T>>) -> Option<T> {
+    value.map(|value| value.0)
 }
 
-/// Data that came as base64.
-pub(in crate::contract) fn from_base64(text: &str) -> Result<Vec<u8>, Problem> {
-    STANDARD.decode(text).map_err(|_| "is not base64".into())
+impl<'de> Envelope<'de> {
+    /// Reads an event.
+    ///
+    /// # Errors
+    /// Where the body is not JSON, or that it is no object.
+    pub(in crate::contract) fn read(body: &'de [u8]) -> Result<Self, Unread> {
+        value::<Checked<Self>>(body, "").map(|event| event.0)
+    }
+
+    fn attribute(&mut self, name: &str) -> Member<Attribute> {
+        let index = ATTRIBUTES.iter().position(|known| *known == name);
+        index.map(|index| self.attributes[index].take()).unwrap_or_default()
+    }
+
+    /// Takes an attribute that has to be there and may not be empty.
+    pub(in crate::contract) fn required(&mut self, name: &'static str) -> Result<String, Invalid> {
+        match self.attribute(name) {
+            Member::Absent | Member::Null => Err(Invalid::new(name, "is missing")),
+            Member::Twice => Err(Invalid::new(name, CAME_TWICE)),
+            Member::Is(Attribute(Err(problem))) => Err(Invalid::new(name, problem)),
+            Member::Is(Attribute(Ok(text))) if text.is_empty() => {
+                Err(Invalid::new(name, "must not be empty"))
+            }
+            Member::Is(Attribute(Ok(text))) => Ok(text),
+        }
+    }
+
+    /// Takes an attribute that may be missing, and that counts as missing where it is wrong.
+    pub(in crate::contract) fn optional(&mut self, name: &'static str) -> Option<String> {
+        match self.attribute(name) {
+            Member::Is(attribute) => attribute.0.ok(),
+            Member::Absent | Member::Null | Member::Twice => None,
+        }
+    }
+
+    /// Takes the data. An attribute that came twice is an error here, also where nobody asked for it.
+    pub(in crate::contract) fn data(&mut self) -> Result<Data<'de>, Invalid> {
+        let is_twice =
+            |(name, attribute): (&'static str, &Member<Attribute>)| attribute.is_twice().then_some(name);
+        let twice = ATTRIBUTES.into_iter().zip(&self.attributes).find_map(is_twice);
+        twice.map_or_else(|| self.data_alone(), |name| Err(Invalid::new(name, CAME_TWICE)))
+    }
+
+    /// Takes the data, whatever is wrong with the attributes.
+    pub(in crate::contract) fn data_alone(&mut self) -> Result<Data<'de>, Invalid> {
+        match (self.data.take(), self.data_base64.take()) {
+            (Member::Twice, _) => Err(Invalid::new("data", CAME_TWICE)),
+            (_, Member::Twice) => Err(Invalid::new("data_base64", CAME_TWICE)),
+            (Member::Is(_), Member::Is(_)) => {
+                Err(Invalid::new("data_base64", "must not come together with data"))
+            }
+            (Member::Is(data), _) => Ok(Data::Inline(data)),
+            (_, Member::Is(Base64(Ok(data)))) => Ok(Data::Decoded(data)),
+            (_, Member::Is(Base64(Err(problem)))) => Err(Invalid::new("data_base64", problem)),
+            _ => Err(Invalid::new("data", "is missing")),
+        }
+    }
+}
+
+/// Of our own messages, nobody looks for the place where one is not JSON.
+pub(in crate::contract) fn own<T>(read: Result<T, Unread>, what: &str) -> Result<T, Invalid> {
+    read.map_err(|error| match error {
+        Unread::Invalid(invalid) => invalid,
+        Unread::NotJson { .. } => Invalid::new(what, "is not JSON"),
+    })
 }

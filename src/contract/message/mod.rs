@@ -4,5 +4,8 @@ pub(super) mod binary;
 pub(super) mod envelope;
 pub(super) mod event;
 pub(super) mod named;
+pub(super) mod names;
 pub(super) mod request;
 pub(super) mod step;
+pub(super) mod trace;
+pub(super) mod written;

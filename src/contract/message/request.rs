@@ -1,16 +1,21 @@
-//! `batchshare.job.requested.v1`: from bytes to a validated request, and how a request is stored.
+//! The request for a job, `batchshare.job.requested.v1`: how it is read and checked, written, and stored.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::contract::json::invalid::{Invalid, Unread};
-use crate::contract::json::read::document;
+use crate::contract::json::kinds::MUST_BE_A_UUID;
 use crate::contract::message::envelope::{Data, Envelope};
 use crate::contract::message::named::{Named, named};
-use crate::contract::share::{RequestData, Secrets};
-use crate::contract::{REQUEST_TYPE, SOURCE, is_traceparent, rfc3339};
-use crate::domain::permission::{Permission, PrincipalKind};
-use crate::domain::{DeadReason, JobId, PrincipalId, Recipient, SecretId, Selection, ShareRequest};
+use crate::contract::message::names::{DATA_CONTENT_TYPE, REQUEST_TYPE, SPECVERSION};
+use crate::contract::message::trace::is_traceparent;
+use crate::contract::message::written::Written;
+use crate::contract::share::request_data;
+use crate::contract::time::rfc3339;
+use crate::domain::hex::hex;
+use crate::domain::{
+    DeadReason, JobId, Permission, PrincipalId, PrincipalKind, Recipient, SecretId, Selection, ShareRequest,
+};
 
 /// A request that can be worked on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +27,12 @@ pub struct JobRequested {
     pub traceparent: Option<String>,
 }
 
-/// A message that can never be worked on, with all that is known of it.
+/// A message that can never be worked on, and all that is known of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct Poison {
     pub reason: DeadReason,
-    /// What is wrong and where; never a value.
+    /// What is wrong and where. It never repeats a value.
     pub detail: String,
     /// The event's `id`, where it is one.
     pub job_id: Option<JobId>,
@@ -36,8 +41,8 @@ pub struct Poison {
 }
 
 impl Poison {
-    /// The job that this message failed, as far as the message tells: one is made only where it
-    /// does not exist yet.
+    /// The job that fails because of this message, if the message names one. A job is made for it only where there is
+    /// none of that id.
     #[must_use]
     pub fn failed_job(&self) -> Option<(JobId, PrincipalId)> {
         match self.reason {
@@ -47,17 +52,19 @@ impl Poison {
     }
 }
 
-/// Reads a request. Only the body counts. What is unknown in the envelope is read over, and in the data refused.
+/// Reads a request. Only the body counts, not the headers. Unknown members of the envelope are read over, and those
+/// of the data are refused.
 ///
 /// # Errors
-/// Why it is a dead letter.
+/// Why the message has to become a dead letter.
 pub fn decode_request(body: &[u8], max_bytes: usize) -> Result<JobRequested, Poison> {
     if body.len() > max_bytes {
         let detail = format!("the message has {} bytes, more than the {max_bytes} allowed", body.len());
         return Err(Poison { reason: DeadReason::TooLarge, detail, job_id: None, requested_by: None });
     }
     read(body).map_err(|fault| match named(body) {
-        // A body that is no JSON is that first, wherever the reader stopped: it names nothing that can be relied on.
+        // That a body is not JSON comes before any other fault, wherever the reader stopped, because then nothing
+        // that the body names can be relied on.
         Err(error) => {
             let detail = error.to_string();
             Poison { reason: DeadReason::NotJson, detail, job_id: None, requested_by: None }
@@ -84,8 +91,8 @@ fn read(body: &[u8]) -> Result<JobRequested, Fault> {
     let mut event = Envelope::read(body).map_err(|error| fault(DeadReason::NotCloudevent, error))?;
     let specversion = event.required("specversion").map_err(not_an_event)?;
     let kind = event.required("type").map_err(not_an_event)?;
-    if specversion != "1.0" {
-        return Err(fault(DeadReason::UnknownVersion, "specversion is not 1.0"));
+    if specversion != SPECVERSION {
+        return Err(fault(DeadReason::UnknownVersion, format!("specversion is not {SPECVERSION}")));
     }
     if kind != REQUEST_TYPE {
         return Err(match kind.strip_prefix("batchshare.job.requested.v") {
@@ -98,8 +105,8 @@ fn read(body: &[u8]) -> Result<JobRequested, Fault> {
     event.required("source").map_err(not_an_event)?;
     let job_id = event.required("id").map_err(not_an_event)?;
     let data = event.data().map_err(not_an_event)?;
-    let job_id = job_id.parse().map_err(|()| invalid(Invalid::new("id", "must be a UUID")))?;
-    let request = data.read::<RequestData, _>().map_err(|error| match (error, &data) {
+    let job_id = job_id.parse().map_err(|()| invalid(Invalid::new("id", MUST_BE_A_UUID)))?;
+    let request = request_data(data.bytes()).map_err(|error| match (error, &data) {
         (Unread::NotJson { line, column }, Data::Decoded(_)) => {
             let problem = format!("is not JSON at line {line} column {column}");
             invalid(Invalid::new("data_base64", problem))
@@ -113,70 +120,52 @@ fn read(body: &[u8]) -> Result<JobRequested, Fault> {
 /// Writes the message of a request that came over HTTP or from the command line.
 #[must_use]
 pub fn encode_request(job_id: JobId, request: &ShareRequest, traceparent: &str, now_ms: i64) -> Vec<u8> {
-    let event = EventJson {
-        data: DataJson {
-            recipients: recipients_json(&request.recipients),
-            requested_by: request.requested_by,
-            secrets: selection_json(&request.selection),
-        },
-        datacontenttype: "application/json",
-        id: job_id,
-        source: SOURCE,
-        specversion: "1.0",
-        time: rfc3339(now_ms),
-        traceparent,
-        kind: REQUEST_TYPE,
+    let data = RequestBody {
+        recipients: recipients_body(&request.recipients),
+        requested_by: request.requested_by,
+        secrets: SelectionBody::of(&request.selection),
     };
-    text_of(&event).into_bytes()
+    let id = job_id.to_string();
+    let event = Written {
+        datacontenttype: Some(DATA_CONTENT_TYPE),
+        time: Some(rfc3339(now_ms)),
+        ..Written::new(&id, REQUEST_TYPE, traceparent, data)
+    };
+    event.bytes()
 }
 
-/// The `message_id` of a request that we publish: the job's id; from the second run on with the run
-/// behind it, so that a dead request of an older run is known.
+/// The `message_id` of a request that we publish. It is the job's id, from the second run on with the run behind it, so
+/// that a dead letter of an older run is recognised.
 #[must_use]
 pub fn request_message_id(job: JobId, run: i32) -> String {
     if run > 1 { format!("{job}/{run}") } else { job.to_string() }
 }
 
-/// Which job and run a replayed request is of; `None` for the first run, and for a message that is not
-/// ours.
+/// The job and the run of a request that was replayed. `None` for the first run, and for a message that is not ours.
 #[must_use]
 pub fn replayed_run(message_id: &str) -> Option<(JobId, i32)> {
     let (job, run) = message_id.split_once('/')?;
     Some((job.parse().ok()?, run.parse().ok().filter(|run| *run > 1)?))
 }
 
-// What we write is written from these: a tree of values of 100,000 ids would be ten times as large. The fields
-// stand in the order of their names, on which the digests of stored requests rest.
+// The fields of these stand in the order of their names, on which the digests of stored requests rest.
 
 #[derive(Serialize)]
-struct EventJson<'a> {
-    data: DataJson<'a>,
-    datacontenttype: &'a str,
-    id: JobId,
-    source: &'a str,
-    specversion: &'a str,
-    time: String,
-    traceparent: &'a str,
-    #[serde(rename = "type")]
-    kind: &'a str,
-}
-
-#[derive(Serialize)]
-struct DataJson<'a> {
-    recipients: Vec<RecipientJson<'a>>,
+struct RequestBody<'a> {
+    recipients: Vec<RecipientBody>,
     requested_by: PrincipalId,
-    secrets: SelectionJson<'a>,
+    secrets: SelectionBody<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
-enum SelectionJson<'a> {
+enum SelectionBody<'a> {
     Ids(&'a [SecretId]),
-    All(AllJson<'a>),
+    All(AllBody<'a>),
 }
 
 #[derive(Serialize)]
-struct AllJson<'a> {
+struct AllBody<'a> {
     #[serde(skip_serializing_if = "<[SecretId]>::is_empty")]
     except: &'a [SecretId],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -187,32 +176,30 @@ struct AllJson<'a> {
     tag: Option<&'a str>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct RecipientJson<'a> {
+#[derive(Serialize)]
+struct RecipientBody {
     id: PrincipalId,
-    kind: &'a str,
-    permission: &'a str,
+    kind: PrincipalKind,
+    permission: Permission,
 }
 
-fn selection_json(selection: &Selection) -> SelectionJson<'_> {
-    match selection {
-        Selection::Ids(ids) => SelectionJson::Ids(ids),
-        Selection::All(filter) => SelectionJson::All(AllJson {
-            except: &filter.except,
-            search: filter.search.as_deref(),
-            shared: filter.shared,
-            tag: filter.tag.as_deref(),
-        }),
+impl<'a> SelectionBody<'a> {
+    fn of(selection: &'a Selection) -> Self {
+        match selection {
+            Selection::Ids(ids) => Self::Ids(ids),
+            Selection::All(filter) => Self::All(AllBody {
+                except: &filter.except,
+                search: filter.search.as_deref(),
+                shared: filter.shared,
+                tag: filter.tag.as_deref(),
+            }),
+        }
     }
 }
 
-fn recipients_json(recipients: &[Recipient]) -> Vec<RecipientJson<'static>> {
-    let json = |of: &Recipient| RecipientJson {
-        id: of.id,
-        kind: of.kind.as_str(),
-        permission: of.permission.as_str(),
-    };
-    recipients.iter().map(json).collect()
+fn recipients_body(recipients: &[Recipient]) -> Vec<RecipientBody> {
+    let body = |&Recipient { kind, id, permission }: &Recipient| RecipientBody { id, kind, permission };
+    recipients.iter().map(body).collect()
 }
 
 /// Texts, numbers and lists of them cannot fail to be written.
@@ -227,46 +214,21 @@ pub struct StoredRequest {
     pub selection: String,
     /// The array of recipients.
     pub recipients: String,
-    /// SHA-256 in hex of requester, selection and recipients: what makes two requests the same.
+    /// SHA-256 of requester, selection and recipients in hexadecimal. Two requests are the same if this is.
     pub digest: String,
 }
 
 impl StoredRequest {
     #[must_use]
     pub fn of(request: &ShareRequest) -> Self {
-        let selection = text_of(&selection_json(&request.selection));
-        let recipients = text_of(&recipients_json(&request.recipients));
+        let selection = text_of(&SelectionBody::of(&request.selection));
+        let recipients = text_of(&recipients_body(&request.recipients));
         let mut hash = Sha256::new();
         for part in [&request.requested_by.to_string(), &selection, &recipients] {
             hash.update(part.as_bytes());
             hash.update(b"\n");
         }
-        let digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&hash.finalize());
         Self { selection, recipients, digest }
     }
-}
-
-/// Reads a stored selection.
-///
-/// # Errors
-/// The field that is wrong: the row was not written by us.
-pub fn selection_from_json(text: &str) -> Result<Selection, Invalid> {
-    document::<Secrets>(text.as_bytes(), "selection").map_err(|error| match error {
-        Unread::Invalid(invalid) => invalid,
-        Unread::NotJson { .. } => Invalid::new("the stored request", "is not JSON"),
-    })
-}
-
-/// Reads stored recipients.
-///
-/// # Errors
-/// As [`selection_from_json`].
-pub fn recipients_from_json(text: &str) -> Result<Vec<Recipient>, Invalid> {
-    let wrong = || Invalid::new("the stored recipients", "are not as we write them");
-    let stored: Vec<RecipientJson<'_>> = serde_json::from_str(text).map_err(|_| wrong())?;
-    let read = |of: RecipientJson<'_>| {
-        let kind = PrincipalKind::from_name(of.kind)?;
-        Some(Recipient { kind, id: of.id, permission: Permission::from_name(of.permission)? })
-    };
-    stored.into_iter().map(|of| read(of).ok_or_else(wrong)).collect()
 }

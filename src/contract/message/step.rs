@@ -1,14 +1,13 @@
 //! The step: a message of ours to ourselves that wakes a lane of a large job.
 
-use serde::de::MapAccess;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-use crate::contract::SOURCE;
 use crate::contract::json::invalid::Invalid;
-use crate::contract::json::kinds::{JOB_ID, Number};
-use crate::contract::json::read::{Member, Object, Once, Place};
-use crate::contract::message::envelope::Envelope;
-use crate::contract::message::event::own;
+use crate::contract::json::read::document;
+use crate::contract::json::value::Checked;
+use crate::contract::message::envelope::{Envelope, own};
+use crate::contract::message::names::STEP_TYPE;
+use crate::contract::message::written::Written;
 use crate::domain::JobId;
 
 /// Which lane to wake, and at which turn: a step of another run or turn does nothing.
@@ -20,9 +19,6 @@ pub struct Step {
     pub turn: i32,
 }
 
-/// The `type` of a step. Internal: not part of the public contract.
-pub const STEP_TYPE: &str = "batchshare.job.step.v1";
-
 impl Step {
     /// The message's id: the same for the same turn.
     #[must_use]
@@ -31,62 +27,42 @@ impl Step {
     }
 }
 
+/// The data of a step as it is written, in the order of the fields' names.
+#[derive(Serialize)]
+struct WrittenStep {
+    job_id: JobId,
+    lane: i32,
+    run: i32,
+    turn: i32,
+}
+
+/// The data of a step as it is read. A newer release may add fields, which are read over.
+#[derive(Deserialize)]
+struct StepData {
+    job_id: Checked<JobId>,
+    run: Checked<i32>,
+    lane: Checked<i32>,
+    turn: Checked<i32>,
+}
+
 /// Writes a step.
 #[must_use]
 pub fn encode_step(step: &Step, traceparent: &str) -> Vec<u8> {
-    json!({
-        "specversion": "1.0",
-        "id": step.message_id(),
-        "source": SOURCE,
-        "type": STEP_TYPE,
-        "traceparent": traceparent,
-        "data": {"job_id": step.job_id, "run": step.run, "lane": step.lane, "turn": step.turn},
-    })
-    .to_string()
-    .into_bytes()
+    let Step { job_id, run, lane, turn } = *step;
+    let data = WrittenStep { job_id, lane, run, turn };
+    Written::new(&step.message_id(), STEP_TYPE, traceparent, data).bytes()
 }
 
 /// Reads a step.
 ///
 /// # Errors
-/// The field that is wrong.
+/// Which field is wrong.
 pub fn decode_step(body: &[u8]) -> Result<Step, Invalid> {
-    let mut event = own(Envelope::read(body), "the step")?;
+    const WHAT: &str = "the step";
+    let mut event = own(Envelope::read(body), WHAT)?;
     if event.required("type")? != STEP_TYPE {
         return Err(Invalid::new("type", format!("is not {STEP_TYPE}")));
     }
-    own(event.data()?.read::<StepData, _>(), "the step")
-}
-
-/// What is read of a step. A newer release may say more.
-#[derive(Default)]
-struct StepData {
-    job_id: Once<JobId>,
-    run: Once<i32>,
-    lane: Once<i32>,
-    turn: Once<i32>,
-}
-
-impl<'de> Object<'de> for StepData {
-    type Read = Step;
-
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, member: Member<'_, A>) -> Result<(), A::Error> {
-        let number = Number("must be a number");
-        match name {
-            "job_id" => member.read(JOB_ID, &mut self.job_id),
-            "run" => member.read(number, &mut self.run),
-            "lane" => member.read(number, &mut self.lane),
-            "turn" => member.read(number, &mut self.turn),
-            _ => member.skip(),
-        }
-    }
-
-    fn whole(self, place: &Place<'_>) -> Result<Step, Invalid> {
-        Ok(Step {
-            job_id: self.job_id.required(place, "job_id")?,
-            run: self.run.required(place, "run")?,
-            lane: self.lane.required(place, "lane")?,
-            turn: self.turn.required(place, "turn")?,
-        })
-    }
+    let data: StepData = own(document(event.data()?.bytes(), "data"), WHAT)?;
+    Ok(Step { job_id: data.job_id.0, run: data.run.0, lane: data.lane.0, turn: data.turn.0 })
 }

@@ -1,9 +1,9 @@
 //! Texts: what may stand in a name, and when two texts are the same.
 //!
-//! Two readings of a text, both ours, so that both databases agree:
+//! Both are decided here and not by a database, so that PostgreSQL and SQLite agree. A text is looked at in two forms:
 //! - its **normal form** (Unicode's NFC): names, tags and identifiers are kept and compared in it, so that a
 //!   letter with its accent is one text however a keyboard composed it;
-//! - its **fold**, without case and without accents: what searches and the order of names look at.
+//! - its **fold**, without case and without accents, which searches and the order of names use.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::domain::ids::MAX_ID;
 const COMPOSED: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::new_nfc();
 const DECOMPOSED: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfd();
 
-/// The longest texts, in characters; of a client secret in bytes.
+/// How long texts may be, in characters. Only a client secret is measured in bytes.
 pub const MAX_NAME: usize = 200;
 pub const MAX_USERNAME: usize = 200;
 pub const MAX_EMAIL: usize = 320;
@@ -28,13 +28,14 @@ pub const MAX_NOTES: usize = 10_000;
 pub const MAX_CLIENT_ID: usize = 500;
 pub const MAX_CLIENT_SECRET_BYTES: usize = 16 * 1024;
 pub const MAX_SEARCH: usize = 200;
-/// Each word of a search is looked for in every row that has the ones before it.
+/// How many words a search may have. Each word costs time, since it is looked for in every row that has the words
+/// before.
 pub const MAX_WORDS: usize = 16;
 
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 
-/// Ends a folded copy that is kept: what older programs wrote has no tab anywhere, so that it can be told
-/// and folded anew.
+/// Ends each folded copy that is stored. A copy that an older program wrote has no tab anywhere. So it is recognised
+/// and folded again.
 const FOLDED_MARK: &str = "\n\t";
 
 /// What is wrong with a text, to be read after the name of its field. Never holds the text.
@@ -72,9 +73,9 @@ pub fn normal(text: &str) -> Cow<'_, str> {
     if text.is_ascii() { Cow::Borrowed(text) } else { COMPOSED.normalize(text) }
 }
 
-/// The text without case and without accents: decomposed, without marks and what nobody sees, in lower case by
-/// way of upper case (so that ß is ss, a ligature is its letters, and each sigma is the same), composed again.
-/// Folding what is folded changes nothing.
+/// The text without case and without accents. It is decomposed, loses its accents and all that nobody sees, becomes
+/// lower case by way of upper case (which makes ß ss, a ligature its letters and each sigma the same), and is
+/// composed again. Folding a folded text changes nothing.
 #[must_use]
 pub fn fold(text: &str) -> String {
     if text.is_ascii() {
@@ -91,14 +92,14 @@ pub fn fold(text: &str) -> String {
     if cased.is_ascii() {
         return cased;
     }
-    // A few letters have a mark in one case only.
+    // A few letters have an accent only in one of the cases.
     let bare: String = DECOMPOSED.normalize(&cased).chars().filter(|c| !is_mark(*c)).collect();
     COMPOSED.normalize(&bare).into_owned()
 }
 
-/// An accent, or what else changes nothing for who looks for a text.
+/// Whether a character is an accent, or makes no difference to somebody who looks for a text.
 fn is_mark(c: char) -> bool {
-    // An iota below a letter is a letter: in upper case it stands beside it.
+    // An iota below a letter counts as a letter, because in upper case it stands beside the other.
     !c.is_ascii()
         && c != '\u{345}'
         && !c.is_whitespace()
@@ -109,8 +110,8 @@ fn is_mark(c: char) -> bool {
             ))
 }
 
-/// Whether a character shows nothing and changes what others show: it turns their direction, joins or parts
-/// them, or fills a place that looks empty. (Selectors of a variant, as names in Japanese have, are not among them.)
+/// Whether a character is invisible and changes what is seen of others: it reverses their direction, joins or separates
+/// them, or fills a place that looks empty. Selectors of a variant, which names in Japanese have, are not among them.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     matches!(c,
@@ -120,13 +121,15 @@ pub fn is_hidden(c: char) -> bool {
         | '\u{e0000}'..='\u{e00ff}' | '\u{e01f0}'..='\u{e0fff}')
 }
 
-/// The words of a search, folded, each once: all of them have to be found. None: the search restricts nothing.
+/// The words of a search, folded and without duplicates. All of them have to be found. A search without words finds
+/// everything.
 #[must_use]
 pub fn words(search: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for word in search.split_whitespace() {
         let folded = fold(word);
-        // Accents alone fold to nothing, which every text contains. As they are, none contains them.
+        // A word of accents alone folds to the empty text, which would be found everywhere. Unfolded it is found
+        // nowhere.
         let folded = if folded.is_empty() { word.to_owned() } else { folded };
         if !words.contains(&folded) {
             words.push(folded);
@@ -135,27 +138,27 @@ pub fn words(search: &str) -> Vec<String> {
     words
 }
 
-/// The id that a word of a search also stands for.
+/// The id that a word of a search stands for, if it looks like one.
 #[must_use]
 pub fn id_of(word: &str) -> Option<i64> {
     let is_plain = word.bytes().all(|byte| byte.is_ascii_digit()) && !word.starts_with('0');
     word.parse().ok().filter(|id| is_plain && (1..=MAX_ID).contains(id))
 }
 
-/// The copy of a secret that searches look into, and whose beginning is the order by name: a line each for
-/// name, identifier and URL, folded.
+/// The copy of a secret's texts in which searches look, and by whose beginning secrets are ordered: the name, the
+/// identifier and the URL, folded, with a line for each.
 #[must_use]
 pub fn secret_search_text(name: &str, identifier: Option<&str>, url: &str) -> String {
     fold(&format!("{name}\n{}\n{url}{FOLDED_MARK}", identifier.unwrap_or_default()))
 }
 
-/// Likewise of a person: name, username and e-mail.
+/// As [`secret_search_text`], of a person: name, username and e-mail address.
 #[must_use]
 pub fn person_search_text(name: &str, username: &str, email: &str) -> String {
     fold(&format!("{name}\n{username}\n{email}{FOLDED_MARK}"))
 }
 
-/// Likewise of a group: its name.
+/// As [`secret_search_text`], of a group: its name.
 #[must_use]
 pub fn group_search_text(name: &str) -> String {
     fold(&format!("{name}{FOLDED_MARK}"))
@@ -169,7 +172,7 @@ pub fn name(text: &str) -> Result<String, TextError> {
     line(text, MAX_NAME)
 }
 
-/// A username. Compared exactly, it is refused where another form of it would be kept.
+/// A username. Usernames are compared exactly, so one whose kept form would be another text is refused.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -215,7 +218,7 @@ pub fn url(text: &str) -> Result<String, TextError> {
     let text = line(text, MAX_URL)?;
     let is_web = text.split_once("://").is_some_and(|(scheme, rest)| {
         let is_web = ["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web));
-        // Where the host is empty, a browser takes the next part of the path for it.
+        // Where the host is empty, a browser takes the next part of the path for the host.
         is_web && !rest.starts_with(['/', '\\'])
     });
     let has_host = Url::parse(&text).is_ok_and(|url| url.host_str().is_some_and(|host| !host.is_empty()));
@@ -239,7 +242,7 @@ pub fn notes(text: &str) -> Result<String, TextError> {
     long(text, MAX_NOTES)
 }
 
-/// A client ID, as it is: it is a machine's.
+/// A client ID. A machine made it, so it is kept as it is.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -253,7 +256,7 @@ pub fn client_id(text: &str) -> Result<String, TextError> {
     long(text, MAX_CLIENT_ID)
 }
 
-/// Checks a client secret, which is a machine's and may have lines.
+/// Checks a client secret. A machine made it, and it may have several lines.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -278,7 +281,7 @@ pub fn search(text: &str) -> Result<(), TextError> {
     if words(text).len() > MAX_WORDS { Err(TextError::TooManyWords(MAX_WORDS)) } else { Ok(()) }
 }
 
-/// Checks a tag to look for, which is kept as it is: what was stored before today's rules is still found.
+/// Checks a tag that is looked for. It is kept as it is, so that tags from before today's rules are still found.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -305,7 +308,7 @@ fn line(text: &str, max: usize) -> Result<String, TextError> {
         return Err(TextError::Hidden(hidden.into()));
     }
     let trimmed = text.trim();
-    // The pattern of Braille without a dot looks like a space and is none.
+    // The Braille pattern without dots looks like a space and does not count as one.
     if trimmed.chars().all(|c| c.is_whitespace() || c == '\u{2800}') {
         return Err(TextError::Blank);
     }
@@ -319,8 +322,8 @@ fn line(text: &str, max: usize) -> Result<String, TextError> {
     Ok(text.into_owned())
 }
 
-/// The first character that must not be in a line. A joiner may stand within a word of a script that writes
-/// with it (Persian, Hindi, families of emoji): between two characters that are not ASCII.
+/// The first character that must not be in a line. A joiner may stand between two characters that are not ASCII,
+/// because some scripts are written with it (Persian, Hindi, families of emoji).
 fn hidden_in(text: &str) -> Option<char> {
     let mut before = None;
     let mut rest = text.chars().peekable();

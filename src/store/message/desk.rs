@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use crate::db::{Conn, DbError};
+use crate::domain::hex::hex;
 use crate::domain::{DeadReason, DeadState, JobId};
 use crate::store::clock;
 
@@ -181,7 +182,7 @@ fn discard(conn: &mut Conn, id: i64, now: i64) -> Result<bool, DbError> {
     // Nobody changes the body of a kept letter: what is read here is what the update frees.
     let body: Option<Vec<u8>> = kept.select(dead_letters::body).first(conn).optional()?;
     let Some(body) = body else { return Ok(false) };
-    let digest: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&Sha256::digest(&body));
     let settled = diesel::update(kept)
         .set((
             dead_letters::state.eq(DeadState::Discarded.as_str()),

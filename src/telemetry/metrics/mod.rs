@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use process::write_process;
 pub use text::{CONTENT_TYPE, Text};
 
-use crate::domain::permission::names;
+use crate::domain::names::names;
 use crate::domain::{Counts, FailReason, JobState};
 use text::{Counter, Gauge, Histogram};
 

@@ -1,10 +1,11 @@
-//! Bad requests: the reason, the field that is named, and whether the job that they name fails.
+//! Bad requests: for which reason they are dead letters, which field is named, and whether the job that they name
+//! fails.
 
 use super::*;
 
 const LARGE: i64 = MAX_ID + 1;
 
-/// A good message with one field, told by its pointer, set to something else (`None`: left out).
+/// A good message in which the field at this pointer has another value, or is left out for `None`.
 fn with(name: &str, pointer: &str, value: Option<Value>) -> Vec<u8> {
     let mut body = golden(name);
     let (parent, field) = pointer.rsplit_once('/').expect("a pointer");

@@ -1,4 +1,4 @@
-//! CloudEvents in binary mode: attributes in headers, data as the body.
+//! CloudEvents in binary mode, whose attributes are in headers and whose data is the body.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn a_message_in_binary_mode_is_read_like_its_structured_form() {
             for body in [data(), [b"\xef\xbb\xbf", &data()[..]].concat()] {
                 let form = structured(kind, &headers(prefix), &body).expect("in binary mode");
                 assert_eq!(decode(&form).expect("valid"), expected);
-                // Turned once, it is what it is: a letter or a replay of it is not turned again.
+                // A structured form stays as it is: a dead letter or a replay of it is not turned again.
                 assert_eq!(structured(kind, &headers(prefix), &form), None);
                 assert_eq!(structured(Some(contract::CONTENT_TYPE), &headers(prefix), &form), None);
             }

@@ -1,5 +1,5 @@
-//! The corpus of the fuzzer, run as a plain test: nothing of it may panic, and what is read is written and read
-//! back as the same.
+//! The corpus of the fuzzer as a plain test: none of its files may cause a panic, and what is read, written and read
+//! again has to be the same.
 
 #[path = "../../../fuzz/src/targets.rs"]
 mod targets;

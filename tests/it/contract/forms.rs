@@ -1,4 +1,4 @@
-//! The forms that one and the same request may come in: numbers, a byte order mark, data in base64.
+//! The forms that the same request may have: other numbers, a byte order mark, data in base64.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

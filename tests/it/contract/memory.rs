@@ -85,6 +85,15 @@ fn shapes() -> Vec<(&'static str, Vec<u8>)> {
             "an unknown member of the data",
             event("", &format!("{{\"x\":[{}]}}", fill(&|_| "1,".to_owned(), room - 200))),
         ),
+        ("a name without end in the data", event("", &format!("{{\"{}\":1}}", "x".repeat(room - 200)))),
+        (
+            "a name with escapes without end in the data",
+            event("", &format!("{{\"{}\":1}}", "\\n".repeat(room / 2 - 200))),
+        ),
+        (
+            "a text where an id belongs",
+            event("", &format!("{{\"requested_by\":\"{}\"}}", "\u{e000}".repeat(room / 3 - 200))),
+        ),
         ("deep arrays", event(&format!("\"x\":{},", "[".repeat(room - 200)), &good)),
         (
             "deep arrays in the data",

@@ -1,5 +1,5 @@
-//! The messages as other programs see them: golden files of each type, what a request may look like,
-//! and which field of a bad one is named.
+//! The messages as other programs see them: there is a golden file for each type. Tests say what a request may look
+//! like, and which field of a bad request is named.
 
 use batchshare::contract;
 use batchshare::contract::{JobRequested, Poison, Step, StoredRequest};
@@ -42,7 +42,7 @@ fn golden(name: &str) -> Value {
     value
 }
 
-/// The bytes are the golden file's, but for its line breaks and indents.
+/// Checks that the bytes are those of the golden file without its line breaks and indents.
 fn assert_golden(name: &str, body: Vec<u8>) {
     let found = String::from_utf8(body).expect("UTF-8");
     assert_eq!(found, golden(name).to_string(), "{name}");

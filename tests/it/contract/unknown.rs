@@ -1,5 +1,5 @@
-//! What nobody reads: unknown members, and members that come twice. An option that narrows and is not known is
-//! never passed over, since the job would share more than was asked for.
+//! Unknown members, and members that come twice. An unknown option is never passed over below the data, since it may
+//! have been meant to narrow the request, and the job would share more than was asked for.
 
 use super::*;
 
@@ -96,7 +96,7 @@ fn a_member_that_comes_twice_is_refused() {
     // A name that is written with escapes is the same name.
     let twice = added(&golden("job.requested.ids"), "/data", r#""\u0072equested_by":1"#, true);
     assert_eq!(detail(&twice).1, "data.requested_by came more than once");
-    // Of a job that is named twice, nobody knows which was meant.
+    // If a message has two ids, nobody knows which job was meant.
     let twice =
         added(&golden("job.requested.ids"), "", "\"id\":\"0199c3a0-7b1e-7c3a-9f00-000000000001\"", true);
     assert_eq!(decode(twice.as_bytes()).expect_err("poison").failed_job(), None);

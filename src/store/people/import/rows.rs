@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::db::{Conn, DbError};
 use crate::domain::PrincipalKind;
+use crate::domain::hex::hex;
 use crate::domain::import::{PersonalGroup, Secret, User, UserGroup};
 use crate::domain::text::{group_search_text, person_search_text, secret_search_text};
 
@@ -138,7 +139,7 @@ impl SecretRow {
             name: secret.name.clone(),
             url: secret.url.clone(),
             client_id: secret.client_id.clone(),
-            sealed: sealed.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+            sealed: sealed.map(|bytes| hex(&bytes)),
             client_secret_key: key,
             identifier: secret.identifier.clone(),
             method: secret.method.clone(),

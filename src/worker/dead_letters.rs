@@ -1,11 +1,11 @@
-//! The dead queue is emptied into the table.
+//! Empties the queue of dead letters into the table.
 //!
-//! What `bury` sent and what the broker gave up come the same way. Both end in the table, in the
-//! transaction that does to the job what the reason says.
+//! Messages that `bury` sent and messages that the broker gave up come through the same queue. Each is written to the
+//! table, in the transaction that does to its job what the reason says.
 //!
-//! Whoever may publish to the jobs can have a message of any shape come here: it expires, and the broker moves it,
-//! headers and all. So a letter is ours by its routing key alone, and of all others only what the broker itself
-//! wrote counts.
+//! Whoever may publish requests can send a message of any shape here: they let it expire, and the broker moves it with
+//! all its headers. So only the routing key says that a letter is ours, which publishers cannot choose. Of all other
+//! letters, only what the broker itself wrote counts.
 
 use std::sync::Arc;
 
@@ -22,14 +22,16 @@ use crate::consume::bury::{Burial, bury, kept_headers};
 use crate::consume::{Deliveries, Handler, Outage, in_place, outage_or_words};
 use crate::domain::DeadReason;
 use crate::domain::Origin;
+use crate::domain::hex::hex;
 use crate::store::DeadLetter;
 
-use crate::worker::handle::{log_ended, structured};
-use crate::worker::{Worker, not_recorded};
+use crate::worker::ends::log_ended;
+use crate::worker::state::{Worker, not_recorded};
+use crate::worker::structured::structured;
 
 impl Worker {
-    /// Sends messages that can never be handled to the dead letters. What the broker will not take is kept
-    /// at once, as it would have come back from there.
+    /// Sends messages that can never be handled to the dead letters. A message that the broker does not take is kept at
+    /// once, as if it had come back from there.
     pub(super) async fn bury(&self, from: Queue, dead: &[Burial<'_>]) -> Result<(), Outage> {
         for letter in bury(&self.broker, self.store.metrics(), from, dead).await? {
             let Outgoing { routing_key, message_id, headers, body, .. } = letter;
@@ -62,7 +64,7 @@ impl Worker {
                 Ok(())
             }
             Err(error) => {
-                // Nothing may hold up this queue for ever: without its effect the letter is still kept.
+                // Nothing may block this queue for ever. So the letter is kept without its effect on the job.
                 let words = outage_or_words(error)?;
                 tracing::error!(
                     error = words,
@@ -94,11 +96,11 @@ impl Worker {
         }
     }
 
-    /// What the broker gave up. Of what it carries only the queue and the reason that the broker wrote count.
+    /// What is believed of a message that the broker gave up: only the queue and the reason, which the broker wrote.
     fn brokers(&self, delivery: &Delivery) -> Told {
         let death = delivery.death.as_ref();
         let queue = death.and_then(|death| self.broker.queue_named(&death.queue));
-        // Without a queue of ours it is read as a request, which anybody can send.
+        // If it did not come from a queue of ours, it is treated as a request, which anybody can send.
         let origin = queue.map_or(Origin::Request, origin_of);
         let (reason, detail) = match (queue, death.map_or("", |death| death.reason.as_str())) {
             (Some(_), "delivery_limit") => (DeadReason::DeliveryLimit, "the broker gave up delivering it"),
@@ -111,7 +113,7 @@ impl Worker {
                 (DeadReason::Unexplained, "the broker does not say why it came, or from which queue of ours")
             }
         };
-        // A refusal stays one, however the message comes: a replay would send it as ours.
+        // A publisher who is not allowed is refused, whichever way the message came: a replay would send it as ours.
         let (reason, detail) = if origin == Origin::Request && !self.may_publish(delivery) {
             let detail = format!("the publisher's user_id is not in worker.allowed_publishers ({detail})");
             (DeadReason::PublisherNotAllowed, detail)
@@ -144,7 +146,7 @@ impl Handler for DeadLetters {
     }
 }
 
-/// The body of a message that was taken. It may be as large as the broker takes: it is not copied.
+/// The body of a message that was taken. It is not copied, because it may be as large as the broker takes.
 struct Held {
     taken: Deliveries,
     place: usize,
@@ -166,7 +168,7 @@ struct Told {
     headers: Map<String, Value>,
 }
 
-/// What `bury` sent.
+/// What is believed of a letter that `bury` sent: all of it.
 fn own(delivery: &Delivery) -> Told {
     let header = |name: &str| delivery.header(name);
     let senders = header(HEADER_DEAD_HEADERS).and_then(|text| serde_json::from_str(text).ok());
@@ -183,7 +185,7 @@ fn own(delivery: &Delivery) -> Told {
     }
 }
 
-/// What a message was to be, by the queue that it came from.
+/// What a message was meant to be, which the queue tells that it came from.
 fn origin_of(queue: Queue) -> Origin {
     match queue {
         Queue::Jobs => Origin::Request,
@@ -193,9 +195,9 @@ fn origin_of(queue: Queue) -> Origin {
     }
 }
 
-/// Names a letter of the broker's, which has no id: the same for the same delivery when it comes again. It is the
-/// digest of all that counts, so that nobody makes the letter of another message pass for one that is there: two
-/// letters of one id are alike in body, sender, queue and reason.
+/// The id of a message that the broker gave up, which has none of its own. It is the same when the same message is
+/// delivered again. It is the digest of body, sender, queue and reason, so that nobody can make another message pass
+/// for a letter that is there.
 fn brokers_id(delivery: &Delivery) -> String {
     let death = delivery.death.as_ref();
     let parts = [
@@ -208,9 +210,9 @@ fn brokers_id(delivery: &Delivery) -> String {
     ];
     let mut hash = Sha256::new();
     for part in parts.map(Option::unwrap_or_default) {
-        // With the length before each, so that no two lists of parts have the same bytes.
+        // Each part has its length before it, so that no two lists of parts have the same bytes.
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    format!("broker/{}", hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    format!("broker/{}", hex(&hash.finalize()))
 }

@@ -1,8 +1,9 @@
 //! Which small jobs may be worked on together, in one transaction.
 //!
-//! The result is that of one after the other: none of a group's jobs can see what another changed. No
-//! two have a pair in common, and whoever asks for a secret got nothing of it from a job before: neither
-//! by name nor, perhaps, as a member of a group. Who is a member is no job's to change.
+//! The result has to be the same as if the jobs had been worked on one after the other. So no job of a group may depend
+//! on what another one changes. No two of them have a pair in common. And nobody who asks for a job in the group gets,
+//! from a job before it in the group, one of the secrets that they ask to share: neither by name nor possibly as a
+//! member of a group. (No job changes who is a member of a group.)
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,32 +11,33 @@ use crate::domain::ids::{JobId, PrincipalId, SecretId};
 use crate::domain::permission::PrincipalKind;
 use crate::domain::share::{Selection, ShareRequest};
 
-/// Pairs that a job may have to be worked on with others: more would make the others wait.
+/// How many pairs a job may have and still be worked on together with others. A larger one would make the others wait.
 pub const SMALL_JOB_PAIRS: u64 = 1_000;
 
-/// Pairs of a group at most, and so of a transaction.
+/// How many pairs a group may have, and with it a transaction.
 const GROUP_PAIRS: u64 = 10_000;
 
-/// Whether a job is small enough to be worked on together with others. "All" is of unknown size.
+/// Whether a job is small enough to be worked on together with others. A job for "all" is not, because its size is not
+/// known yet.
 #[must_use]
 pub fn is_small(request: &ShareRequest, chunk_pairs: u64) -> bool {
     request.pairs().is_some_and(|pairs| pairs <= chunk_pairs.min(SMALL_JOB_PAIRS))
 }
 
-/// Cuts small jobs, in their order, into groups that may be worked on together one group after the
-/// other. `of` tells a job's id and request.
+/// Cuts small jobs, in their order, into groups. The jobs of a group may be worked on together, and the groups one
+/// after the other. `of` tells a job's id and request.
 pub fn groups<T>(jobs: Vec<T>, of: impl Fn(&T) -> (JobId, &ShareRequest)) -> Vec<Vec<T>> {
     let mut groups: Vec<Vec<T>> = Vec::new();
-    let mut taken = Taken::default();
+    let mut group = Group::default();
     for job in jobs {
         let (id, request) = of(&job);
-        if groups.is_empty() || !taken.admits(id, request) {
+        if groups.is_empty() || !group.admits(id, request) {
             groups.push(Vec::new());
-            taken = Taken::default();
+            group = Group::default();
         }
-        taken.add(id, request);
-        if let Some(group) = groups.last_mut() {
-            group.push(job);
+        group.add(id, request);
+        if let Some(last) = groups.last_mut() {
+            last.push(job);
         }
     }
     groups
@@ -43,7 +45,7 @@ pub fn groups<T>(jobs: Vec<T>, of: impl Fn(&T) -> (JobId, &ShareRequest)) -> Vec
 
 /// What the jobs of a group are about.
 #[derive(Default)]
-struct Taken {
+struct Group {
     jobs: HashSet<JobId>,
     secrets: HashMap<SecretId, Receivers>,
     pairs: u64,
@@ -53,7 +55,7 @@ struct Taken {
 #[derive(Default)]
 struct Receivers {
     ids: HashSet<PrincipalId>,
-    /// One of them at least is a group, and anybody may be in it.
+    /// At least one of them is a group, and anybody may be its member.
     groups: bool,
 }
 
@@ -65,7 +67,7 @@ impl Receivers {
     }
 }
 
-impl Taken {
+impl Group {
     fn admits(&self, id: JobId, request: &ShareRequest) -> bool {
         let touched = |secret| self.secrets.get(secret).is_some_and(|receivers| receivers.touch(request));
         !self.jobs.contains(&id)

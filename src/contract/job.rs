@@ -1,0 +1,137 @@
+//! A job and its rejections as events and the command line have them.
+
+use serde::Serialize;
+
+use crate::contract::time::rfc3339;
+use crate::domain::event::{Rejection, Subject};
+use crate::domain::{
+    Counts, FailReason, JobId, JobSnapshot, JobState, PrincipalId, PrincipalKind, RejectReason,
+};
+
+/// Why a job waits for another try, as everybody is told: the only class of failure that waits. The error itself is
+/// in the database's words, which only operators read.
+pub const RETRY_REASON: &str = "transient";
+
+/// A job. `R` is what each of its rejections is written as. The fields stand in the order of their names, which is
+/// the order in which our documents have them.
+#[derive(Debug, Clone, Serialize)]
+pub struct JobBody<'a, R = RejectionBody> {
+    /// Failures in this run.
+    pub attempts: u32,
+    pub counts: CountsBody,
+    pub done_pairs: u64,
+    pub finished_at: Option<String>,
+    pub job_id: JobId,
+    /// Null until "all" is resolved, as `secrets` is.
+    pub pairs: Option<u64>,
+    /// Null where the job has not failed. An event of such a job has no `reason` at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Option<FailReason>>,
+    /// Null where the request cannot be read.
+    pub recipients: Option<u64>,
+    /// The first of its rejections, where they are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejections: Option<Vec<R>>,
+    pub rejections_total: u64,
+    pub requested_at: String,
+    /// Who asked for it, where that is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<PrincipalId>,
+    /// Only while it waits for another try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryBody<'a>>,
+    pub run: i32,
+    pub secrets: Option<u64>,
+    pub started_at: Option<String>,
+    pub state: JobState,
+}
+
+/// What became of the pairs that are done.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct CountsBody {
+    pub granted: u64,
+    pub rejected: u64,
+    pub unchanged: u64,
+    pub upgraded: u64,
+}
+
+impl From<Counts> for CountsBody {
+    fn from(Counts { granted, upgraded, unchanged, rejected }: Counts) -> Self {
+        Self { granted, rejected, unchanged, upgraded }
+    }
+}
+
+/// What a job waits for.
+#[derive(Debug, Clone, Serialize)]
+pub struct RetryBody<'a> {
+    /// What its last try failed of, in the database's words: for operators only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<&'a str>,
+    pub next_attempt_at: Option<String>,
+    pub reason: &'static str,
+}
+
+impl<'a> JobBody<'a> {
+    /// A job without its rejections, and without who asked for it.
+    #[must_use]
+    pub fn of(job: &'a JobSnapshot) -> Self {
+        Self::new(job, None)
+    }
+}
+
+impl<'a, R> JobBody<'a, R> {
+    /// A job with these of its rejections, and with who asked for it.
+    #[must_use]
+    pub fn with_rejections(job: &'a JobSnapshot, rejections: Vec<R>) -> Self {
+        Self { requested_by: Some(job.requested_by), ..Self::new(job, Some(rejections)) }
+    }
+
+    fn new(job: &'a JobSnapshot, rejections: Option<Vec<R>>) -> Self {
+        let retry = job.retry.as_ref().map(|retry| RetryBody {
+            last_error: None,
+            next_attempt_at: retry.next_attempt_at.map(rfc3339),
+            reason: RETRY_REASON,
+        });
+        Self {
+            attempts: job.attempts,
+            counts: job.counts.into(),
+            done_pairs: job.counts.done(),
+            finished_at: job.finished_at.map(rfc3339),
+            job_id: job.job_id,
+            pairs: job.pairs,
+            reason: Some(job.reason),
+            recipients: job.recipients,
+            rejections,
+            rejections_total: job.rejections_total,
+            requested_at: rfc3339(job.requested_at),
+            requested_by: None,
+            retry,
+            run: job.run,
+            secrets: job.secrets,
+            started_at: job.started_at.map(rfc3339),
+            state: job.state,
+        }
+    }
+}
+
+/// A rejection as an event carries it.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct RejectionBody {
+    pub id: i64,
+    /// `secret` or `recipient`.
+    pub kind: &'static str,
+    pub reason: RejectReason,
+    /// Of a recipient only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipient_kind: Option<PrincipalKind>,
+}
+
+impl From<&Rejection> for RejectionBody {
+    fn from(rejection: &Rejection) -> Self {
+        let (kind, id, recipient_kind) = match rejection.subject {
+            Subject::Secret(id) => ("secret", id.get(), None),
+            Subject::Recipient(kind, id) => ("recipient", id.get(), Some(kind)),
+        };
+        Self { id, kind, reason: rejection.reason, recipient_kind }
+    }
+}

@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
 pub(in crate::contract) struct Name;
 
 /// How many characters of a name are read: more than any name of ours has, and more than an error shows of another.
-const LONGEST_NAME: usize = 200;
+pub(in crate::contract) const LONGEST_NAME: usize = 200;
 
 impl<'de> DeserializeSeed<'de> for Name {
     type Value = Cow<'de, str>;

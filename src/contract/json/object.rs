@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 use serde::de::value::{CowStrDeserializer, MapAccessDeserializer};
-use serde::de::{DeserializeSeed, Deserializer, MapAccess};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess};
 
-use crate::contract::json::name::Name;
-use crate::contract::json::value::{Checked, Kind};
+use crate::contract::json::name::{LONGEST_NAME, Name};
+use crate::contract::json::value::{Checked, Kind, LONG_NAME};
 
 /// An object. What serde derives for a struct would also take an array of its values in order, which is not part of
 /// any contract of ours, and so only an object is let through to it.
@@ -47,6 +47,9 @@ impl<'de, K: DeserializeSeed<'de>> DeserializeSeed<'de> for Named<K> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<K::Value, D::Error> {
         let name = Name.deserialize(deserializer)?;
+        if name.len() >= LONGEST_NAME {
+            return Err(D::Error::custom(format_args!("{LONG_NAME}{name}")));
+        }
         self.0.deserialize(CowStrDeserializer::new(name))
     }
 }

@@ -10,7 +10,7 @@ use serde_path_to_error::{Path, Segment};
 
 use crate::contract::json::invalid::{CAME_TWICE, Invalid, UNKNOWN, Unread, shown};
 use crate::contract::json::object::Object;
-use crate::contract::json::value::{Anything, Checked, NULL, REFUSED};
+use crate::contract::json::value::{Anything, Checked, LONG_NAME, NULL, REFUSED};
 
 /// Reads a document that is one object. `root` stands before each path in an error; it may be empty. A byte order
 /// mark at the beginning is skipped.
@@ -36,6 +36,10 @@ pub(in crate::contract) fn value<'de, T: Deserialize<'de>>(body: &'de [u8], root
     };
     if !error.is_data() {
         return Err(Unread::NotJson { line: error.line(), column: error.column() });
+    }
+    // A name without end is told without its path: serde_path_to_error would keep two copies of it.
+    if let Some(name) = without_place(&error.to_string()).strip_prefix(LONG_NAME) {
+        return Err(Invalid::new(member(root, &shown(name)), UNKNOWN).into());
     }
     drop(error);
     let mut deserializer = serde_json::Deserializer::from_slice(body);
@@ -65,7 +69,7 @@ pub(in crate::contract) fn member(root: &str, name: &str) -> String {
 
 /// The fault in our own words. `text` is serde's: either one that we gave it, or one whose first words are fixed.
 fn invalid(root: &str, path: &Path, text: &str) -> Invalid {
-    let text = text.rsplit_once(" at line ").map_or(text, |(text, _)| text);
+    let text = without_place(text);
     let mut field = field(root, path);
     // These name a field of ours, between backticks.
     for (words, problem) in [("duplicate field `", CAME_TWICE), ("missing field `", "is missing")] {
@@ -88,6 +92,11 @@ fn invalid(root: &str, path: &Path, text: &str) -> Invalid {
         field.push_str("the document");
     }
     Invalid::new(field, problem)
+}
+
+/// The text of an error without the place that serde_json puts behind it.
+fn without_place(text: &str) -> &str {
+    text.rsplit_once(" at line ").map_or(text, |(text, _)| text)
 }
 
 fn field(root: &str, path: &Path) -> String {

@@ -1,8 +1,8 @@
 //! What one value may be, apart from the structs that serde derives.
 //!
-//! This is the part that serde's own readers cannot do. They put the value that they refuse into the text of the error,
-//! which may be a secret, and may be eight times as long as the value. They take 42.0 for no integer. And they pass
-//! over nested values without the limit on depth that all other JSON has here.
+//! This is the part that serde's own readers cannot do. They put the value that they refuse into the text of the error:
+//! it may be a secret, and escaped it may be nearly three times as long as in the message. They take 42.0 for no integer.
+//! And they pass over nested values without the limit on depth that all other JSON has here.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,6 +16,9 @@ use crate::contract::json::name::Name;
 pub(in crate::contract) const REFUSED: &str = "refused: ";
 /// Likewise where the value is null; the rest says what it must be.
 pub(in crate::contract) const NULL: &str = "null: ";
+
+/// Likewise where a name is longer than any of ours; the rest is its beginning.
+pub(in crate::contract) const LONG_NAME: &str = "long name: ";
 
 /// The error that a value is refused, with the reason, which is read after the value's path.
 pub(in crate::contract) fn refuse<E: Error>(problem: impl fmt::Display) -> E {

@@ -18,6 +18,7 @@ mod clock;
 mod contract;
 mod dead;
 mod dead_program;
+mod dependencies;
 mod documents;
 mod due;
 mod embedded;

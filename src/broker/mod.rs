@@ -37,7 +37,7 @@ pub struct Outgoing {
     pub body: Vec<u8>,
 }
 
-/// A message that was taken and waits for [`Consumer::ack`] or [`Consumer::requeue`].
+/// A message that was taken and waits for [`Acker::ack`] or [`Acker::requeue`].
 #[derive(Debug, Clone)]
 pub struct Delivery {
     /// Names the delivery to its consumer.

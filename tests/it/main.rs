@@ -20,6 +20,7 @@ mod constraints;
 mod contract;
 mod dead;
 mod dead_program;
+mod dependencies;
 mod documents;
 mod due;
 mod embedded;

@@ -1,12 +1,16 @@
 //! Databases and prefixes of a test's own, on real servers.
 
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use batchshare::config::Settings;
 use batchshare::db;
 use batchshare::db::{Clock, Conn, Db, DbError, Target};
+use diesel::Connection as _;
 use diesel::connection::SimpleConnection;
+use tokio::sync::OnceCell;
 
 /// Which database a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,27 +78,19 @@ impl TestDb {
     pub async fn with_settings(kind: Kind, change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
         let (url, postgres) = match kind {
-            Kind::Sqlite => (format!("sqlite://{}", folder.path().join("test.db").display()), None),
+            Kind::Sqlite => {
+                let file = folder.path().join("test.db");
+                write_private(&file, SQLITE_TEMPLATE.get_or_init(sqlite_template).await);
+                (format!("sqlite://{}", file.display()), None)
+            }
             Kind::Postgres => {
-                let admin = server("BATCHSHARE_TEST_PG_URL");
+                let template = POSTGRES_TEMPLATE.get_or_init(postgres_template).await;
                 let name = unique("bs");
-                tokio::task::spawn_blocking({
-                    let (admin, name) = (admin.clone(), name.clone());
-                    move || admin_sql(&admin, &format!("CREATE DATABASE {name}"))
-                })
-                .await
-                .expect("create database");
-                let url = with_database(&admin, &name);
-                (url, Some(name))
+                admin(format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+                (with_database(&server("BATCHSHARE_TEST_PG_URL"), &name), Some(name))
             }
         };
-        // The embedded broker needs SQLite: settings are loaded for it and then pointed elsewhere.
-        let mut settings = settings("sqlite://unused.db");
-        settings.database.url = url.clone();
-        settings.database.pool_size = 4;
-        change(&mut settings);
-        let db = Db::new(Target::parse(&url).expect("url"), settings.db_options(), Clock::default());
-        db::apply_migrations(&db).await.expect("migrations");
+        let db = migrated(&url, change).await;
         Self { db, url, postgres, _folder: folder }
     }
 
@@ -125,6 +121,60 @@ impl TestDb {
     }
 }
 
+/// A pool on a database that has every migration: a new one gets them, a copy of a template has them.
+async fn migrated(url: &str, change: impl FnOnce(&mut Settings)) -> Db {
+    // The embedded broker needs SQLite: settings are loaded for it and then pointed elsewhere.
+    let mut settings = settings("sqlite://unused.db");
+    url.clone_into(&mut settings.database.url);
+    settings.database.pool_size = 4;
+    change(&mut settings);
+    let db = Db::new(Target::parse(url).expect("url"), settings.db_options(), Clock::default());
+    db::apply_migrations(&db).await.expect("migrations");
+    db
+}
+
+/// The file of a migrated SQLite database. Migrations are run once for all tests of a process: each begins with a copy.
+static SQLITE_TEMPLATE: OnceCell<Vec<u8>> = OnceCell::const_new();
+
+async fn sqlite_template() -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let made = migrated(&format!("sqlite://{}", folder.path().join("made.db").display()), |_| ()).await;
+    // The file of a pool that is open may lack what stands in its -wal.
+    let copy = folder.path().join("template.db");
+    db::backup::copy_to(&made, &copy).await.expect("a copy");
+    // As a pool leaves a file, and not as a backup is written: whoever opens it first need not change its mode.
+    let mut conn = diesel::SqliteConnection::establish(&copy.display().to_string()).expect("a connection");
+    conn.batch_execute("PRAGMA journal_mode = WAL").expect("its mode");
+    drop(conn);
+    std::fs::read(&copy).expect("a file")
+}
+
+/// The program opens no database that others may read.
+fn write_private(path: &Path, bytes: &[u8]) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path).expect("a new file");
+    file.write_all(bytes).expect("written");
+}
+
+/// The name of a migrated PostgreSQL database. It is gone with the private server.
+static POSTGRES_TEMPLATE: OnceCell<String> = OnceCell::const_new();
+
+async fn postgres_template() -> String {
+    let name = unique("bs_template");
+    admin(format!("CREATE DATABASE {name}")).await;
+    drop(migrated(&with_database(&server("BATCHSHARE_TEST_PG_URL"), &name), |_| ()).await);
+    // A database that somebody is connected to cannot be copied, and the pool may still be closing.
+    admin(format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"))
+        .await;
+    name
+}
+
+async fn admin(sql: String) {
+    let run = move || admin_sql(&server("BATCHSHARE_TEST_PG_URL"), &sql);
+    tokio::task::spawn_blocking(run).await.expect("admin statement");
+}
+
 fn number(conn: &mut Conn, sql: &str) -> Result<i64, DbError> {
     use diesel::prelude::*;
     #[derive(diesel::QueryableByName)]
@@ -136,9 +186,8 @@ fn number(conn: &mut Conn, sql: &str) -> Result<i64, DbError> {
     Ok(diesel::sql_query(sql).get_result::<Row>(conn)?.n)
 }
 
-/// Template of every database is PostgreSQL's own; migrations take a few milliseconds.
+/// Runs statements on the private server as its superuser.
 pub fn admin_sql(url: &str, sql: &str) {
-    use diesel::Connection;
     let mut conn = diesel::PgConnection::establish(url).expect("the private PostgreSQL answers");
     conn.batch_execute(sql).expect("admin statement");
 }

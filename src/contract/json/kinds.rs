@@ -29,10 +29,10 @@ pub(in crate::contract) fn line(text: &str) -> Result<&str, Problem> {
     Ok(text)
 }
 
-/// As [`line`], for a text that says something.
+/// As [`line()`], for a text that says something.
 ///
 /// # Errors
-/// As [`line`], and where it is empty.
+/// As [`line()`], and where it is empty.
 pub(in crate::contract) fn filled(text: &str) -> Result<&str, Problem> {
     if text.is_empty() { Err("must not be empty".into()) } else { line(text) }
 }

@@ -56,7 +56,7 @@ pub enum Begun {
 
 impl Store {
     /// Makes or finds the jobs of these requests and begins them, in one transaction. A second delivery does nothing.
-    /// No two of them may touch each other ([`crate::domain::together`]), so that each ends as it would have by
+    /// No two of them may touch each other ([`crate::domain::groups`]), so that each ends as it would have by
     /// itself, in their order.
     ///
     /// The answers are in the order of the requests. Of several, `None` is one whose row somebody else holds: nothing

@@ -34,7 +34,7 @@ pub use message::desk::{DeadFilter, DeadItem, Discarded, KeptLetter};
 pub use message::letters::DeadLetter;
 pub use message::sending::TRIES as OUTBOX_TRIES;
 pub use notice::Notice;
-pub use outbox::{Letter, OutboxRow};
+pub use outbox::{MessageKind, OutboxRow};
 pub use people::directory::{Person, PrincipalName, RecipientItem, SignIn};
 pub use people::import::{ImportError, Imported, Sealer};
 pub use people::names::{Known, Match, Named};

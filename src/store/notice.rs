@@ -32,7 +32,7 @@ pub struct Notice {
 }
 
 #[derive(Queryable)]
-struct Columns {
+struct NoticeColumns {
     id: i64,
     job_id: String,
     run: i32,
@@ -50,10 +50,10 @@ struct Columns {
     dismissed_at: Option<i64>,
 }
 
-impl TryFrom<Columns> for Notice {
+impl TryFrom<NoticeColumns> for Notice {
     type Error = DbError;
 
-    fn try_from(row: Columns) -> Result<Self, DbError> {
+    fn try_from(row: NoticeColumns) -> Result<Self, DbError> {
         let corrupt = |what: &str| DbError::Corrupt(format!("notices.{what} of notice {}", row.id));
         Ok(Self {
             id: row.id,
@@ -73,7 +73,7 @@ impl TryFrom<Columns> for Notice {
 }
 
 #[derive(QueryableByName)]
-struct Ended {
+struct EndedRun {
     #[diesel(sql_type = BigInt)]
     id: i64,
     #[diesel(sql_type = Integer)]
@@ -91,7 +91,7 @@ pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)]) -> Result<(), DbErro
         conn.each_row("$1", &[("job_id", "text"), ("run", "integer")]),
         conn.for_update(),
     );
-    let ended: Vec<Ended> = statement(sql).bind::<Text, _>(Value::from(rows).to_string()).load(conn)?;
+    let ended: Vec<EndedRun> = statement(sql).bind::<Text, _>(Value::from(rows).to_string()).load(conn)?;
     for row in ended.iter().filter(|row| row.run > 1) {
         let older = notices::table.filter(notices::job.eq(row.id)).filter(notices::run.lt(row.run));
         diesel::delete(older).execute(conn)?;
@@ -175,7 +175,8 @@ impl Store {
                 if let Some(before) = before {
                     query = query.filter(notices::id.lt(before));
                 }
-                let mut rows: Vec<Columns> = query.order(notices::id.desc()).limit(limit + 1).load(conn)?;
+                let mut rows: Vec<NoticeColumns> =
+                    query.order(notices::id.desc()).limit(limit + 1).load(conn)?;
                 let more = rows.len() > usize::try_from(limit).unwrap_or(0);
                 rows.truncate(usize::try_from(limit).unwrap_or(0));
                 let next = rows.last().map(|row| row.id).filter(|_| more);
@@ -192,7 +193,7 @@ impl Store {
         self.db
             .read(move |conn| {
                 let mine = of(user.get()).filter(jobs_table::job_id.eq(job.to_string()));
-                let row: Option<Columns> = mine.order(notices::run.desc()).first(conn).optional()?;
+                let row: Option<NoticeColumns> = mine.order(notices::run.desc()).first(conn).optional()?;
                 row.map(Notice::try_from).transpose()
             })
             .await

@@ -14,13 +14,13 @@ use crate::store::schema::outbox;
 
 /// What a message is. The relay knows where each goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Letter {
+pub enum MessageKind {
     Request,
     Step,
     Event(EventKind),
 }
 
-impl Letter {
+impl MessageKind {
     const ALL: [Self; 7] = [
         Self::Request,
         Self::Step,
@@ -47,7 +47,7 @@ impl Letter {
     pub(in crate::store) fn from_code(code: i16) -> Result<Self, DbError> {
         Self::ALL
             .into_iter()
-            .find(|letter| letter.code() == code)
+            .find(|kind| kind.code() == code)
             .ok_or_else(|| DbError::Corrupt(format!("outbox.letter is {code}")))
     }
 }
@@ -59,7 +59,7 @@ pub(in crate::store) const FIRST_TERMINAL: i16 = 5;
 #[derive(Debug, Clone)]
 pub struct OutboxRow {
     pub id: i64,
-    pub letter: Letter,
+    pub kind: MessageKind,
     pub message_id: String,
     pub traceparent: String,
     pub body: Vec<u8>,
@@ -71,8 +71,9 @@ pub struct OutboxRow {
 
 #[derive(Clone, Insertable)]
 #[diesel(table_name = outbox)]
-pub(in crate::store) struct NewLetter {
-    pub(in crate::store) letter: i16,
+pub(in crate::store) struct NewMessage {
+    #[diesel(column_name = letter)]
+    pub(in crate::store) kind: i16,
     pub(in crate::store) message_id: String,
     pub(in crate::store) traceparent: String,
     pub(in crate::store) body: Vec<u8>,
@@ -95,29 +96,29 @@ pub(in crate::store) fn is_handed_over(body: &[u8]) -> bool {
 /// take, as the others are).
 pub(in crate::store) fn insert(
     conn: &mut Conn,
-    letters: Vec<NewLetter>,
+    messages: Vec<NewMessage>,
     lease: Duration,
 ) -> Result<Vec<OutboxRow>, DbError> {
-    if letters.is_empty() {
+    if messages.is_empty() {
         return Ok(Vec::new());
     }
     let lease = millis(lease);
     let mut ids = match conn {
-        Conn::Pg(conn) => insert_postgres(conn, &letters, lease)?,
-        Conn::Sqlite(conn) => insert_sqlite(conn, &letters, lease)?,
+        Conn::Pg(conn) => insert_postgres(conn, &messages, lease)?,
+        Conn::Sqlite(conn) => insert_sqlite(conn, &messages, lease)?,
     };
     // Ids are given in the order of the rows.
     ids.sort_unstable();
     ids.into_iter()
-        .zip(letters)
-        .map(|(id, letter)| {
+        .zip(messages)
+        .map(|(id, message)| {
             Ok(OutboxRow {
                 id,
-                letter: Letter::from_code(letter.letter)?,
-                message_id: letter.message_id,
-                traceparent: letter.traceparent,
-                body: letter.body,
-                created_at: letter.created_at,
+                kind: MessageKind::from_code(message.kind)?,
+                message_id: message.message_id,
+                traceparent: message.traceparent,
+                body: message.body,
+                created_at: message.created_at,
                 asides: 0,
             })
         })
@@ -125,16 +126,20 @@ pub(in crate::store) fn insert(
 }
 
 /// All in one statement: bodies are bytes, which only PostgreSQL's arrays can hold.
-fn insert_postgres(conn: &mut PgConnection, letters: &[NewLetter], lease: i64) -> Result<Vec<i64>, DbError> {
+fn insert_postgres(
+    conn: &mut PgConnection,
+    messages: &[NewMessage],
+    lease: i64,
+) -> Result<Vec<i64>, DbError> {
     let sql = "INSERT INTO outbox (letter, message_id, traceparent, body, job, lane, created_at, leased_until) \
                SELECT l.letter, l.message_id, l.traceparent, l.body, l.job, l.lane, l.created_at, \
                CASE WHEN l.leased THEN now_ms() + $9 ELSE 0 END \
                FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY \
                AS l (letter, message_id, traceparent, body, job, lane, created_at, leased, place) \
                ORDER BY l.place RETURNING id";
-    let each = letters.iter();
+    let each = messages.iter();
     let rows: Vec<Id> = statement(sql)
-        .bind::<Array<SmallInt>, _>(each.clone().map(|of| of.letter).collect::<Vec<_>>())
+        .bind::<Array<SmallInt>, _>(each.clone().map(|of| of.kind).collect::<Vec<_>>())
         .bind::<Array<Text>, _>(each.clone().map(|of| of.message_id.as_str()).collect::<Vec<_>>())
         .bind::<Array<Text>, _>(each.clone().map(|of| of.traceparent.as_str()).collect::<Vec<_>>())
         .bind::<Array<Binary>, _>(each.clone().map(|of| of.body.as_slice()).collect::<Vec<_>>())
@@ -150,18 +155,18 @@ fn insert_postgres(conn: &mut PgConnection, letters: &[NewLetter], lease: i64) -
 /// One by one: there is no way to a server to be saved.
 fn insert_sqlite(
     conn: &mut SqliteConnection,
-    letters: &[NewLetter],
+    messages: &[NewMessage],
     lease: i64,
 ) -> Result<Vec<i64>, DbError> {
     let until = match lease {
         0 => 0,
         lease => statement("SELECT now_ms() AS now").get_result::<Now>(conn)?.now + lease,
     };
-    letters
+    messages
         .iter()
-        .map(|letter| {
-            let leased_until = if is_handed_over(&letter.body) { until } else { 0 };
-            let row = NewLetter { leased_until, ..letter.clone() };
+        .map(|message| {
+            let leased_until = if is_handed_over(&message.body) { until } else { 0 };
+            let row = NewMessage { leased_until, ..message.clone() };
             Ok(diesel::insert_into(outbox::table).values(row).returning(outbox::id).get_result(conn)?)
         })
         .collect()

@@ -11,21 +11,21 @@ use crate::store::clock;
 use crate::telemetry::metrics::Tally;
 
 use crate::store::outbox;
-use crate::store::outbox::{Letter, NewLetter, OutboxRow};
+use crate::store::outbox::{MessageKind, NewMessage, OutboxRow};
 
 /// A transaction in progress.
 pub(super) struct Tx<'a> {
     pub(super) conn: &'a mut Conn,
     /// See [`Tx::now`].
     now: Option<i64>,
-    letters: Vec<NewLetter>,
+    messages: Vec<NewMessage>,
     /// For metrics, once it is committed.
     pub(super) tally: Tally,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(conn: &'a mut Conn) -> Self {
-        Self { conn, now: None, letters: Vec::new(), tally: Tally::default() }
+        Self { conn, now: None, messages: Vec::new(), tally: Tally::default() }
     }
 
     /// The one time that everything in this transaction has, in milliseconds since 1970 by the database's clock:
@@ -59,14 +59,14 @@ impl<'a> Tx<'a> {
         trace: &str,
     ) -> Result<(), DbError> {
         let (message_id, body) = contract::encode_event(kind, snapshot, part, trace, self.now()?);
-        self.send(Letter::Event(kind), message_id, trace, body, job, None);
+        self.send(MessageKind::Event(kind), message_id, trace, body, job, None);
         Ok(())
     }
 
     /// Wakes a lane with this transaction.
     pub(super) fn wake(&mut self, job: JobKey, step: &Step, trace: &str) {
         let body = contract::encode_step(step, trace);
-        self.send(Letter::Step, step.message_id(), trace, body, job, Some(step.lane));
+        self.send(MessageKind::Step, step.message_id(), trace, body, job, Some(step.lane));
     }
 
     /// Publishes a job's request with this transaction. Returns the message's size in bytes.
@@ -79,26 +79,26 @@ impl<'a> Tx<'a> {
     ) -> Result<usize, DbError> {
         let body = contract::encode_request(id, request, trace, self.now()?);
         let bytes = body.len();
-        self.send(Letter::Request, id.to_string(), trace, body, job, None);
+        self.send(MessageKind::Request, id.to_string(), trace, body, job, None);
         Ok(bytes)
     }
 
     /// Publishes a stored body that is of no job, as it is.
-    pub(super) fn body_of_nobody(&mut self, letter: Letter, message_id: String, body: Vec<u8>) {
-        self.send(letter, message_id, &contract::new_traceparent(), body, None, None);
+    pub(super) fn body_of_nobody(&mut self, kind: MessageKind, message_id: String, body: Vec<u8>) {
+        self.send(kind, message_id, &contract::new_traceparent(), body, None, None);
     }
 
     pub(in crate::store) fn send(
         &mut self,
-        letter: Letter,
+        kind: MessageKind,
         message_id: String,
         trace: &str,
         body: Vec<u8>,
         job: impl Into<Option<JobKey>>,
         lane: Option<i32>,
     ) {
-        self.letters.push(NewLetter {
-            letter: letter.code(),
+        self.messages.push(NewMessage {
+            kind: kind.code(),
             message_id,
             traceparent: trace.to_owned(),
             body,
@@ -112,10 +112,10 @@ impl<'a> Tx<'a> {
 
     /// Writes the collected messages, leased for so long.
     pub(super) fn write_outbox(mut self, lease: Duration) -> Result<(Vec<OutboxRow>, Tally), DbError> {
-        if !self.letters.is_empty() {
+        if !self.messages.is_empty() {
             let now = self.now()?;
-            self.letters.iter_mut().for_each(|letter| letter.created_at = now);
+            self.messages.iter_mut().for_each(|message| message.created_at = now);
         }
-        Ok((outbox::insert(self.conn, self.letters, lease)?, self.tally))
+        Ok((outbox::insert(self.conn, self.messages, lease)?, self.tally))
     }
 }

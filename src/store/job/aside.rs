@@ -11,7 +11,7 @@ use diesel::sql_types::{BigInt, Binary, Integer, SmallInt, Text};
 use crate::db::{DbError, statement};
 use crate::domain::JobId;
 use crate::store::codes::millis;
-use crate::store::outbox::Letter;
+use crate::store::outbox::MessageKind;
 use crate::store::schema::jobs;
 use crate::store::transact::Store;
 
@@ -45,7 +45,7 @@ impl Store {
                 let sql = "INSERT INTO outbox (letter, message_id, traceparent, body, job, lane, created_at, asides, \
                            leased_until) VALUES ($1, $2, $3, $4, $5, NULL, now_ms(), $6, now_ms() + $7)";
                 statement(sql)
-                    .bind::<SmallInt, _>(Letter::Request.code())
+                    .bind::<SmallInt, _>(MessageKind::Request.code())
                     // Properties come from outside: PostgreSQL keeps no NUL in a text.
                     .bind::<Text, _>(aside.message_id.replace('\0', "\u{fffd}"))
                     .bind::<Text, _>(aside.traceparent)

@@ -18,7 +18,7 @@ use crate::domain::{
     Counts, FailReason, JobId, JobKey, JobSnapshot, JobState, Limits, SecretId, Selection, ShareRequest,
 };
 use crate::store::job::ending::{Ending, Report};
-use crate::store::job::insert::{Ended, NewJob};
+use crate::store::job::insert::{ExpectedEnd, NewJob};
 use crate::store::job::lanes::LaneOptions;
 use crate::store::job::rejections::Rejected;
 use crate::store::job::row::JobRow;
@@ -136,7 +136,7 @@ enum Decided {
 
 impl Decided {
     /// How the job will have ended if none of its pairs is there yet, as of most.
-    fn expected(&self) -> Result<Option<Ended>, DbError> {
+    fn expected(&self) -> Result<Option<ExpectedEnd>, DbError> {
         let (counts, rejections_total, step) = match self {
             Self::Apply(plan) => {
                 let counts = Counts {
@@ -152,7 +152,7 @@ impl Decided {
         };
         let (state, reason) =
             JobState::Queued.next(step).map_err(|error| DbError::Corrupt(error.to_string()))?;
-        Ok(Some(Ended { state, reason, counts, rejections_total }))
+        Ok(Some(ExpectedEnd { state, reason, counts, rejections_total }))
     }
 }
 
@@ -201,7 +201,7 @@ enum Found {
     /// The job is to begin now. Its row is locked, or was made here and says already that the job ended as expected.
     Job {
         row: JobRow,
-        expected: Option<Ended>,
+        expected: Option<ExpectedEnd>,
     },
     Nothing(Begun),
     /// Somebody else holds its row.
@@ -213,7 +213,7 @@ fn find(tx: &mut Tx<'_>, asked: &[JobRequested], decided: &[Option<Decided>]) ->
     let kept: Vec<StoredRequest> = asked.iter().map(|asked| StoredRequest::of(&asked.request)).collect();
     let mut new = Vec::with_capacity(asked.len());
     for ((asked, kept), decided) in asked.iter().zip(&kept).zip(decided) {
-        let ended = decided.as_ref().map_or(Ok(None), Decided::expected)?;
+        let expected_end = decided.as_ref().map_or(Ok(None), Decided::expected)?;
         new.push(NewJob {
             job_id: asked.job_id,
             requested_by: asked.request.requested_by,
@@ -221,12 +221,12 @@ fn find(tx: &mut Tx<'_>, asked: &[JobRequested], decided: &[Option<Decided>]) ->
             idempotency_key: None,
             traceparent: asked.traceparent.as_deref().unwrap_or_default(),
             asked_here: false,
-            ended,
+            expected_end,
         });
     }
     let keys = insert::insert(tx, &new)?;
     let mut others = lock_others(tx, asked, &keys)?;
-    let expected: Vec<Option<Ended>> = new.into_iter().map(|job| job.ended).collect();
+    let expected: Vec<Option<ExpectedEnd>> = new.into_iter().map(|job| job.expected_end).collect();
     let now = tx.now()?;
     let mut found = Vec::with_capacity(asked.len());
     for ((asked, kept), expected) in asked.iter().zip(&kept).zip(expected) {
@@ -353,7 +353,7 @@ struct Ready {
     row: JobRow,
     outcome: Result<ChunkPlan, FailReason>,
     /// How its row says already that it ended.
-    expected: Option<Ended>,
+    expected: Option<ExpectedEnd>,
 }
 
 /// The lane number under which a job of one chunk keeps its rejections.

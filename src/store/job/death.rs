@@ -168,7 +168,7 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
                 idempotency_key: None,
                 traceparent: &contract::new_traceparent(),
                 asked_here: false,
-                ended: None,
+                expected_end: None,
             };
             match insert::insert_one(tx, job)? {
                 Some(key) => {
@@ -198,7 +198,7 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
                 idempotency_key: None,
                 traceparent: &asked.traceparent.clone().unwrap_or_else(contract::new_traceparent),
                 asked_here: false,
-                ended: None,
+                expected_end: None,
             };
             let row = match insert::insert_one(tx, job)? {
                 Some(key) => row::lock(tx.conn, key)?,

@@ -18,7 +18,7 @@ use crate::store::job::row;
 use crate::store::codes::id;
 use crate::store::codes::millis;
 use crate::store::notice as notices;
-use crate::store::outbox::{FIRST_TERMINAL, Letter};
+use crate::store::outbox::{FIRST_TERMINAL, MessageKind};
 use crate::store::transact::Store;
 use crate::store::tx::Tx;
 
@@ -120,7 +120,7 @@ fn wake_lanes(tx: &mut Tx<'_>, options: &DueOptions) -> Result<usize, DbError> {
            AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.letter = {} AND o.job = l.job AND o.lane = l.lane) \
            ORDER BY due_at LIMIT $2 {}) \
          RETURNING job, lane, turn",
-        Letter::Step.code(),
+        MessageKind::Step.code(),
         tx.conn.skip_locked(),
     );
     let due: Vec<DueLane> = statement(sql)
@@ -220,6 +220,7 @@ fn make_notices(tx: &mut Tx<'_>) -> Result<usize, DbError> {
 /// Whether a job's request waits in the outbox.
 fn on_its_way(conn: &mut Conn, key: JobKey) -> Result<bool, DbError> {
     use crate::store::schema::outbox::dsl;
-    let waiting = dsl::outbox.filter(dsl::job.eq(key.get())).filter(dsl::letter.eq(Letter::Request.code()));
+    let waiting =
+        dsl::outbox.filter(dsl::job.eq(key.get())).filter(dsl::letter.eq(MessageKind::Request.code()));
     Ok(waiting.count().get_result::<i64>(conn)? > 0)
 }

@@ -24,7 +24,7 @@ pub(in crate::store) struct Ending {
     pub(in crate::store) report: Report,
     /// It begins in the same transaction.
     pub(in crate::store) begins: bool,
-    /// Its row was inserted as it ends (see [`crate::store::job::insert::NewJob::ended`]).
+    /// Its row was inserted as it ends (see [`crate::store::job::insert::NewJob::expected_end`]).
     pub(in crate::store) written: bool,
 }
 

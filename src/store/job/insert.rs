@@ -30,12 +30,12 @@ pub(in crate::store) struct NewJob<'a> {
     /// How it will have ended by the end of this transaction, if all goes as is expected. Most small jobs end in the
     /// transaction that makes them, and a row that is written once costs half of one that is written and changed
     /// (docs/performance.md). Where it comes out otherwise, `ending` changes the row like any other.
-    pub(in crate::store) ended: Option<Ended>,
+    pub(in crate::store) expected_end: Option<ExpectedEnd>,
 }
 
 /// The part of a row that says how its job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Ended {
+pub(in crate::store) struct ExpectedEnd {
     pub(in crate::store) state: JobState,
     pub(in crate::store) reason: Option<FailReason>,
     pub(in crate::store) counts: Counts,
@@ -71,7 +71,7 @@ pub(in crate::store) fn insert(
 ) -> Result<HashMap<JobId, JobKey>, DbError> {
     let values = |job: &NewJob<'_>| {
         let (request, kept) = job.request.unzip();
-        let counts = job.ended.map_or_else(Counts::default, |ended| ended.counts);
+        let counts = job.expected_end.map_or_else(Counts::default, |end| end.counts);
         json!([
             job.job_id,
             job.requested_by,
@@ -83,14 +83,14 @@ pub(in crate::store) fn insert(
             request.and_then(ShareRequest::secrets_named),
             request.map(|request| request.recipients.len()),
             request.and_then(ShareRequest::pairs).map(stored),
-            job.ended.map_or(JobState::Queued, |ended| ended.state).as_str(),
-            job.ended.and_then(|ended| ended.reason).map(FailReason::as_str),
+            job.expected_end.map_or(JobState::Queued, |end| end.state).as_str(),
+            job.expected_end.and_then(|end| end.reason).map(FailReason::as_str),
             counts.granted,
             counts.unchanged,
             counts.rejected,
-            job.ended.map(|ended| ended.rejections_total),
+            job.expected_end.map(|end| end.rejections_total),
             i32::from(job.asked_here),
-            i32::from(job.ended.is_some()),
+            i32::from(job.expected_end.is_some()),
         ])
     };
     let rows: Value = jobs.iter().map(values).collect();

@@ -27,8 +27,8 @@ pub(in crate::store) struct Totals {
 
 /// Sums up the lanes of jobs. Jobs without lanes are left out.
 pub(in crate::store) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashMap<JobKey, Totals>, DbError> {
-    type Columns = (i64, bool, (i64, i64, i64, i64), i32, i32, Option<String>, Option<i64>);
-    let rows: Vec<Columns> = lanes::table
+    type LaneColumns = (i64, bool, (i64, i64, i64, i64), i32, i32, Option<String>, Option<i64>);
+    let rows: Vec<LaneColumns> = lanes::table
         .filter(lanes::job.eq_any(jobs.iter().map(|job| job.get()).collect::<Vec<_>>()))
         .order((lanes::job, lanes::lane))
         .select((

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use crate::db::{Conn, DbError};
 use crate::domain::{JobId, JobKey, JobSnapshot, PrincipalId};
 use crate::store::job::lane_rows;
-use crate::store::job::row::{Columns, JobRow, find};
+use crate::store::job::row::{JobColumns, JobRow, find};
 use crate::store::job::snapshot::{rejections_total, shown, snapshot};
 use crate::store::schema::jobs;
 use crate::store::transact::Store;
@@ -40,7 +40,7 @@ impl Store {
                     .filter(jobs::finished_at.is_null())
                     .order(jobs::id.desc())
                     .limit(limit)
-                    .select(Columns::as_select())
+                    .select(JobColumns::as_select())
                     .load(conn)?;
                 listed(conn, rows)
             })
@@ -60,7 +60,7 @@ impl Store {
     ) -> Result<(Vec<JobSnapshot>, Option<i64>), DbError> {
         self.db
             .read(move |conn| {
-                let mut query = jobs::table.select(Columns::as_select()).into_boxed();
+                let mut query = jobs::table.select(JobColumns::as_select()).into_boxed();
                 if let Some(person) = requested_by {
                     query = query.filter(jobs::requested_by.eq(person.get()));
                 }
@@ -68,7 +68,7 @@ impl Store {
                     query = query.filter(jobs::id.lt(before));
                 }
                 // One more than asked tells whether there is a next page.
-                let mut rows: Vec<Columns> = query.order(jobs::id.desc()).limit(limit + 1).load(conn)?;
+                let mut rows: Vec<JobColumns> = query.order(jobs::id.desc()).limit(limit + 1).load(conn)?;
                 let more = rows.len() > usize::try_from(limit).unwrap_or(0);
                 rows.truncate(usize::try_from(limit).unwrap_or(0));
                 let next = rows.last().map(|row| row.id).filter(|_| more);
@@ -79,7 +79,7 @@ impl Store {
 }
 
 /// Rows as listings show them.
-fn listed(conn: &mut Conn, rows: Vec<Columns>) -> Result<Vec<JobSnapshot>, DbError> {
+fn listed(conn: &mut Conn, rows: Vec<JobColumns>) -> Result<Vec<JobSnapshot>, DbError> {
     let rows: Vec<JobRow> = rows.into_iter().map(JobRow::try_from).collect::<Result<_, _>>()?;
     let keys: Vec<JobKey> = rows.iter().map(|row| row.key).collect();
     let mut lanes = lane_rows::totals(conn, &keys)?;

@@ -23,7 +23,7 @@ use crate::store::job::row::JobRow;
 use crate::store::job::selection;
 use crate::store::message::desk;
 use crate::store::message::desk::KeptLetter;
-use crate::store::outbox::Letter;
+use crate::store::outbox::MessageKind;
 use crate::store::transact::Store;
 use crate::store::tx::Tx;
 
@@ -189,8 +189,8 @@ fn reopen(conn: &mut Conn, row: &JobRow, open_lanes: usize) -> Result<JobRow, Db
 /// Publishes a letter that no job waits for, as it came.
 fn send(tx: &mut Tx<'_>, letter: KeptLetter) -> Replayed {
     let kind = match letter.item.origin {
-        Origin::Request => Letter::Request,
-        Origin::Step => Letter::Step,
+        Origin::Request => MessageKind::Request,
+        Origin::Step => MessageKind::Step,
         Origin::Event | Origin::Unknown => return Replayed::Refused(NotReplayed::NothingToSend),
     };
     let message_id = letter.item.message_id.unwrap_or(letter.dead_id);

@@ -7,7 +7,7 @@ use crate::db::{Conn, DbError};
 use crate::domain::{DeadState, ShareRequest};
 use crate::store::job::row::JobRow;
 use crate::store::job::selection::stored_request;
-use crate::store::outbox::Letter;
+use crate::store::outbox::MessageKind;
 use crate::store::tx::Tx;
 
 /// Puts the request of a job that has not begun into the outbox once more: the one that its row keeps,
@@ -49,5 +49,5 @@ pub(in crate::store) fn request_again(
 /// Publishes a stored body as the request of a job that has not begun.
 pub(in crate::store) fn body_again(tx: &mut Tx<'_>, row: &JobRow, body: Vec<u8>) {
     let message_id = contract::request_message_id(row.job_id, row.run);
-    tx.send(Letter::Request, message_id, &row.traceparent, body, row.key, None);
+    tx.send(MessageKind::Request, message_id, &row.traceparent, body, row.key, None);
 }

@@ -76,7 +76,7 @@ impl JobRow {
 
 #[derive(Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = jobs)]
-pub(in crate::store) struct Columns {
+pub(in crate::store) struct JobColumns {
     pub(in crate::store) id: i64,
     job_id: String,
     run: i32,
@@ -103,17 +103,17 @@ pub(in crate::store) struct Columns {
     finished_at: Option<i64>,
 }
 
-impl Columns {
+impl JobColumns {
     /// For statements of ours that lock what they read.
     pub(in crate::store) const NAMES: &'static str = "id, job_id, run, state, reason, requested_by, digest, traceparent, \
         secrets_total, recipients_total, pairs, has_snapshot, granted, upgraded, unchanged, rejected, \
         rejections_total, attempts, failures, not_before, last_error, requested_at, started_at, finished_at";
 }
 
-impl TryFrom<Columns> for JobRow {
+impl TryFrom<JobColumns> for JobRow {
     type Error = DbError;
 
-    fn try_from(row: Columns) -> Result<Self, DbError> {
+    fn try_from(row: JobColumns) -> Result<Self, DbError> {
         let corrupt = |what: &str| DbError::Corrupt(format!("jobs.{what} of job {}", row.job_id));
         Ok(Self {
             key: id(row.id)?,
@@ -147,9 +147,9 @@ impl TryFrom<Columns> for JobRow {
 
 /// The job of that id.
 pub(in crate::store) fn find(conn: &mut Conn, job: JobId) -> Result<Option<JobRow>, DbError> {
-    let row: Option<Columns> = jobs::table
+    let row: Option<JobColumns> = jobs::table
         .filter(jobs::job_id.eq(job.to_string()))
-        .select(Columns::as_select())
+        .select(JobColumns::as_select())
         .first(conn)
         .optional()?;
     row.map(JobRow::try_from).transpose()
@@ -168,7 +168,8 @@ pub(in crate::store) fn lock(conn: &mut Conn, key: JobKey) -> Result<JobRow, DbE
 
 /// Reads a job's row.
 pub(in crate::store) fn read(conn: &mut Conn, key: JobKey) -> Result<JobRow, DbError> {
-    let row: Columns = jobs::table.filter(jobs::id.eq(key.get())).select(Columns::as_select()).first(conn)?;
+    let row: JobColumns =
+        jobs::table.filter(jobs::id.eq(key.get())).select(JobColumns::as_select()).first(conn)?;
     row.try_into()
 }
 
@@ -198,10 +199,10 @@ fn lock_where(
     let ids: Vec<serde_json::Value> = jobs.into_iter().map(|job| serde_json::json!([job])).collect();
     let sql = format!(
         "SELECT {}, now_ms() AS now FROM jobs WHERE job_id IN (SELECT n.job_id FROM ({}) AS n) ORDER BY id {locking}",
-        Columns::NAMES,
+        JobColumns::NAMES,
         conn.each_row("$1", &[("job_id", "text")]),
     );
-    let rows: Vec<(Columns, Now)> =
+    let rows: Vec<(JobColumns, Now)> =
         statement(sql).bind::<Text, _>(serde_json::Value::from(ids).to_string()).load(conn)?;
     rows.into_iter().map(|(row, now)| Ok((now.now, row.try_into()?))).collect()
 }

@@ -11,7 +11,7 @@ use crate::store::job::asked::Allowance;
 use crate::store::job::insert;
 use crate::store::job::insert::NewJob;
 use crate::store::job::row;
-use crate::store::job::row::{Columns, JobRow};
+use crate::store::job::row::{JobColumns, JobRow};
 use crate::store::job::selection;
 use crate::store::job::snapshot;
 use crate::store::schema::jobs as table;
@@ -95,7 +95,7 @@ impl Store {
                 idempotency_key: key,
                 traceparent: &trace,
                 asked_here: true,
-                ended: None,
+                expected_end: None,
             };
             // The row first: a repeat in flight waits here for the first one's commit.
             let Some(key) = insert::insert_one(tx, job)? else {
@@ -136,10 +136,10 @@ impl Store {
 
 /// What to answer to a submission whose key (or id) is taken.
 fn repeated(conn: &mut Conn, request: &ShareRequest, key: Option<&str>) -> Result<Submitted, DbError> {
-    let row: Option<Columns> = table::table
+    let row: Option<JobColumns> = table::table
         .filter(table::requested_by.eq(request.requested_by.get()))
         .filter(table::idempotency_key.eq(key))
-        .select(Columns::as_select())
+        .select(JobColumns::as_select())
         .first(conn)
         .optional()?;
     let row = JobRow::try_from(row.ok_or_else(|| DbError::Corrupt("a new job's id is taken".to_owned()))?)?;

@@ -73,7 +73,7 @@ diesel::define_sql_function! {
 }
 
 #[derive(Queryable)]
-struct Columns {
+struct DeadColumns {
     id: i64,
     reason: String,
     detail: String,
@@ -88,7 +88,7 @@ struct Columns {
     state_at: Option<i64>,
 }
 
-/// The columns of [`Columns`], in its order.
+/// The columns of [`DeadColumns`], in its order.
 macro_rules! columns {
     () => {
         (
@@ -108,10 +108,10 @@ macro_rules! columns {
     };
 }
 
-impl TryFrom<Columns> for DeadItem {
+impl TryFrom<DeadColumns> for DeadItem {
     type Error = DbError;
 
-    fn try_from(row: Columns) -> Result<Self, DbError> {
+    fn try_from(row: DeadColumns) -> Result<Self, DbError> {
         let corrupt = |what: &str| DbError::Corrupt(format!("dead_letters.{what} of letter {}", row.id));
         Ok(Self {
             id: row.id,
@@ -131,7 +131,7 @@ impl TryFrom<Columns> for DeadItem {
 
 /// A letter with its body.
 pub(in crate::store) fn read(conn: &mut Conn, id: i64) -> Result<Option<KeptLetter>, DbError> {
-    type Row = (Columns, Option<String>, String, Vec<u8>, Option<String>, String);
+    type Row = (DeadColumns, Option<String>, String, Vec<u8>, Option<String>, String);
     let row: Option<Row> = dead_letters::table
         .filter(dead_letters::id.eq(id))
         .select((
@@ -233,7 +233,7 @@ impl Store {
                     query = query.filter(dead_letters::id.lt(before));
                 }
                 // One more than asked tells whether there is a next page.
-                let mut rows: Vec<Columns> =
+                let mut rows: Vec<DeadColumns> =
                     query.order(dead_letters::id.desc()).limit(limit + 1).load(conn)?;
                 let more = rows.len() > usize::try_from(limit).unwrap_or(0);
                 rows.truncate(usize::try_from(limit).unwrap_or(0));

@@ -7,7 +7,7 @@ use diesel::sql_types::{BigInt, Integer, Text};
 
 use crate::db::{DbError, statement};
 use crate::store::codes::millis;
-use crate::store::outbox::{Letter, OutboxRow, release};
+use crate::store::outbox::{MessageKind, OutboxRow, release};
 use crate::store::schema::outbox;
 use crate::store::transact::Store;
 
@@ -32,9 +32,10 @@ struct Tried {
 
 #[derive(QueryableByName)]
 #[diesel(table_name = outbox)]
-struct Columns {
+struct OutboxColumns {
     id: i64,
-    letter: i16,
+    #[diesel(column_name = letter)]
+    kind: i16,
     message_id: String,
     traceparent: String,
     body: Vec<u8>,
@@ -42,12 +43,20 @@ struct Columns {
     asides: i32,
 }
 
-impl TryFrom<Columns> for OutboxRow {
+impl TryFrom<OutboxColumns> for OutboxRow {
     type Error = DbError;
 
-    fn try_from(row: Columns) -> Result<Self, DbError> {
-        let Columns { id, letter, message_id, traceparent, body, created_at, asides } = row;
-        Ok(Self { id, letter: Letter::from_code(letter)?, message_id, traceparent, body, created_at, asides })
+    fn try_from(row: OutboxColumns) -> Result<Self, DbError> {
+        let OutboxColumns { id, kind, message_id, traceparent, body, created_at, asides } = row;
+        Ok(Self {
+            id,
+            kind: MessageKind::from_code(kind)?,
+            message_id,
+            traceparent,
+            body,
+            created_at,
+            asides,
+        })
     }
 }
 
@@ -86,7 +95,7 @@ impl Store {
                      RETURNING id, letter, message_id, traceparent, body, created_at, asides",
                     conn.each_id("$1")
                 );
-                let rows: Vec<Columns> =
+                let rows: Vec<OutboxColumns> =
                     statement(sql).bind::<Text, _>(ids).bind::<BigInt, _>(lease).load(conn)?;
                 let mut rows: Vec<OutboxRow> =
                     rows.into_iter().map(OutboxRow::try_from).collect::<Result<_, _>>()?;

@@ -1,7 +1,8 @@
-//! Requests arrive: one transaction makes or finds the rows of their jobs and begins them.
+//! Begins jobs: one transaction makes or finds the row of each requested job and starts its work.
 //!
-//! What fits one chunk is planned, applied and ended here, each statement for all jobs of the call: one job is a batch
-//! of one. What is larger gets the list of its secrets and its lanes, with a step for each in the outbox.
+//! A job that fits one chunk is planned, applied and ended here. Each statement does this for all such jobs of the
+//! call, so that a single job is a batch of one and there is only one path. A larger job gets the list of its secrets
+//! and its lanes, and the outbox gets one step message for each lane.
 
 use std::collections::HashMap;
 
@@ -28,43 +29,50 @@ use crate::store::tx::Tx;
 use crate::store::vault::facts::Asked;
 use crate::store::vault::{facts, grants, secrets};
 
-/// What begin needs to know of the configuration.
+/// The part of the configuration that beginning a job depends on.
 #[derive(Debug, Clone)]
 pub struct BeginOptions {
     pub limits: Limits,
-    /// Pairs applied in one transaction.
+    /// The most pairs that one transaction applies. A job with more pairs is divided into lanes.
     pub chunk_pairs: u64,
-    /// Lanes of a large job.
+    /// The most lanes that a large job is divided into.
     pub lanes: u32,
     pub lane: LaneOptions,
 }
 
-/// What became of a request.
+/// What became of a request that was delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
-    /// It was small: it has ended.
+    /// The job was queued and fitted one chunk, so it was begun and ended in this transaction. Its terminal event is
+    /// in the outbox.
     Ended(JobSnapshot),
-    /// It is large: its lanes were woken.
+    /// The job was queued and is too large for one chunk. It is running now: its lanes exist, and the outbox has a
+    /// step for each of them. It ends when its last lane ends, or when the attempts of a lane are used up.
     Started(JobSnapshot),
-    /// It had begun or ended before: a second delivery, nothing to do.
+    /// The job was begun earlier, and may have ended since. This is a second delivery of the same request, so nothing
+    /// was done.
     AlreadyBegun,
-    /// It waits for another try, which due work will ask for.
+    /// An earlier attempt failed and the time of the next attempt has not come. Nothing was done: due work sends the
+    /// request again at that time.
     Waiting,
-    /// The job of that id was asked for with other content. It is not touched.
+    /// A job with this id exists, and it was requested with other content. Nothing was done to that job. The caller
+    /// makes a dead letter of the request.
     Conflict,
 }
 
 impl Store {
-    /// Makes or finds the jobs of these requests and begins them, in one transaction. A second delivery does nothing.
-    /// No two of them may touch each other ([`crate::domain::together`]), so that each ends as it would have by
-    /// itself, in their order.
+    /// Makes or finds the jobs of these requests and begins them, in one transaction. A request that is delivered a
+    /// second time changes nothing. The caller makes sure that the requests are independent of each other
+    /// ([`crate::domain::together`]), so that each job ends as if the requests had been begun one after the other.
     ///
-    /// The answers are in the order of the requests. Of several, `None` is one whose row somebody else holds: nothing
-    /// was done about it, and it is to be begun by itself. A single one waits for whoever holds its row.
+    /// The answers are in the order of the requests. If there are several requests, an answer of `None` means that
+    /// another transaction holds the row of that job: nothing was done about it, and the caller has to begin it by
+    /// itself. A single request waits for that other transaction instead, so its answer is never `None`.
     ///
     /// # Errors
-    /// Where the database fails, for all of them. Nothing was done, or, if a commit's answer was lost, all of it: the
-    /// next delivery finds out.
+    /// An error of the database concerns all of the requests, since they share one transaction. Usually nothing was
+    /// done. If the answer to the commit was lost, everything was done or nothing, and the next delivery of each
+    /// request finds out which.
     pub async fn begin(
         &self,
         mut asked: Vec<JobRequested>,
@@ -77,10 +85,10 @@ impl Store {
         self.transact_soon(locks, move |tx| begin(tx, &asked, &options).map(Flow::Commit)).await
     }
 
-    /// The same for a single request, which always has an answer.
+    /// Does what [`Store::begin`] does for a single request, which always has an answer.
     ///
     /// # Errors
-    /// As [`Store::begin`].
+    /// The errors are those of [`Store::begin`].
     pub async fn begin_one(&self, asked: JobRequested, options: BeginOptions) -> Result<Begun, DbError> {
         let job = asked.job_id;
         let begun = self.begin(vec![asked], options).await?.pop().flatten();
@@ -125,17 +133,18 @@ fn begin(
     Ok(answers)
 }
 
-/// What becomes of a job.
+/// What a request leads to, once the facts about it are known.
 enum Decided {
-    /// It is small enough: its pairs are applied now.
+    /// The job fits one chunk: its pairs are applied in this transaction, and then it ends.
     Apply(ChunkPlan),
+    /// The job ends as failed in this transaction, because a limit is exceeded or its requester may not act.
     Fail(FailReason),
-    /// It is divided into lanes, over these secrets.
+    /// The job is too large for one chunk: its lanes divide these secrets among them.
     Lanes(Vec<SecretId>),
 }
 
 impl Decided {
-    /// How the job will have ended if none of its pairs is there yet, as of most.
+    /// How the job ends if none of its pairs is granted yet, as is so for most jobs. `None` if it does not end here.
     fn expected(&self) -> Result<Option<ExpectedEnd>, DbError> {
         let (counts, rejections_total, step) = match self {
             Self::Apply(plan) => {
@@ -156,8 +165,9 @@ impl Decided {
     }
 }
 
-/// Decides what becomes of the requests that name so few pairs that they fit one chunk. `None` for the others: what
-/// they are about is not looked up before their row is there, since it costs more, and "all" may be resolved already.
+/// Decides about the requests that name so few pairs that they fit one chunk. The answer is `None` for the others.
+/// Those are decided after their row is locked ([`decide_with_row`]): reading their facts costs more, which a second
+/// delivery need not pay, and the row may have the list of secrets that "all" was resolved to earlier.
 fn decide_small(
     conn: &mut Conn,
     asked: &[JobRequested],
@@ -188,7 +198,7 @@ fn about<'a>(request: &'a ShareRequest, secrets: &'a [SecretId]) -> Asked<'a> {
     Asked { requester: request.requested_by, secrets, recipients: &request.recipients }
 }
 
-/// The secrets that a request names. None where it is about all that match.
+/// The secrets that a request names. The list is empty for a request about all secrets that match a filter.
 fn named(request: &ShareRequest) -> &[SecretId] {
     match &request.selection {
         Selection::Ids(ids) => ids,
@@ -196,19 +206,18 @@ fn named(request: &ShareRequest) -> &[SecretId] {
     }
 }
 
-/// What a request leads to.
+/// What was found in the table of jobs for a request.
 enum Found {
-    /// The job is to begin now. Its row is locked, or was made here and says already that the job ended as expected.
-    Job {
-        row: JobRow,
-        expected: Option<ExpectedEnd>,
-    },
+    /// The job is to begin now, and this transaction has its row locked. `expected` is set if this transaction has
+    /// inserted the row as one that has ended already (see [`NewJob::expected_end`]).
+    Job { row: JobRow, expected: Option<ExpectedEnd> },
+    /// The job is not to begin now. This is the answer that says why.
     Nothing(Begun),
-    /// Somebody else holds its row.
+    /// Another transaction holds the row of the job.
     Held,
 }
 
-/// Makes the rows of jobs that are new, and finds and locks the others.
+/// Inserts a row for each job that is new. Finds the rows of the other jobs and locks them.
 fn find(tx: &mut Tx<'_>, asked: &[JobRequested], decided: &[Option<Decided>]) -> Result<Vec<Found>, DbError> {
     let kept: Vec<StoredRequest> = asked.iter().map(|asked| StoredRequest::of(&asked.request)).collect();
     let mut new = Vec::with_capacity(asked.len());
@@ -239,8 +248,8 @@ fn find(tx: &mut Tx<'_>, asked: &[JobRequested], decided: &[Option<Decided>]) ->
     Ok(found)
 }
 
-/// Locks the jobs that were there already. Of several, those that somebody holds are left out; a single one is waited
-/// for.
+/// Locks the jobs that existed before this call. If several requests were given, the jobs that another transaction
+/// holds are left out of the answer. If there is only one, this waits for its lock.
 fn lock_others(
     tx: &mut Tx<'_>,
     asked: &[JobRequested],
@@ -251,7 +260,7 @@ fn lock_others(
     let rows = match (others.as_slice(), asked) {
         ([], _) => Vec::new(),
         ([job], [_]) => {
-            // It was there a moment ago, and rows of jobs are not deleted while they run.
+            // The insert found this id taken, and rows of jobs are never deleted, so the row must be there.
             let gone = || DbError::Corrupt(format!("job {job} came and went"));
             vec![row::lock_by_id(tx.conn, *job)?.ok_or_else(gone)?]
         }
@@ -260,7 +269,7 @@ fn lock_others(
     Ok(rows.into_iter().map(|row| (row.job_id, row)).collect())
 }
 
-/// Whether a job that was there is to begin now. Its row is locked.
+/// Decides whether a job that existed before is to begin now. The caller has locked its row.
 fn to_begin(
     conn: &mut Conn,
     row: JobRow,
@@ -280,8 +289,8 @@ fn to_begin(
     })
 }
 
-/// The row of a job that is to begin, locked and made where it is missing: what a failure to begin is recorded on.
-/// The answer to give where it is not to begin.
+/// Finds the row of a job that is to begin, or inserts it if it is missing, and locks it. A failure to begin the job is
+/// recorded in this row. If the job is not to begin now, the inner error is the answer that says why.
 pub(in crate::store) fn make_or_find(
     tx: &mut Tx<'_>,
     asked: &JobRequested,
@@ -289,12 +298,13 @@ pub(in crate::store) fn make_or_find(
     match find(tx, std::slice::from_ref(asked), &[None])?.pop() {
         Some(Found::Job { row, .. }) => Ok(Ok(row)),
         Some(Found::Nothing(why)) => Ok(Err(why)),
-        // A single one is waited for.
+        // For a single request `find` waits for the lock, so its row is never held by others here.
         Some(Found::Held) | None => Err(DbError::Corrupt(format!("job {} was not found", asked.job_id))),
     }
 }
 
-/// Decides about a request that is not small by its words: it names many pairs, or it is about all that match.
+/// Decides about a request whose text does not show that it is small: it names many pairs, or it is about all secrets
+/// that match a filter, whose number is not known yet.
 fn decide_with_row(
     tx: &mut Tx<'_>,
     mut row: JobRow,
@@ -321,7 +331,8 @@ fn decide_with_row(
     Ok((row, planned(plan(&secrets, &request.recipients, &facts))))
 }
 
-/// The job's secrets: as named, or what "all" stands for, resolved now if it has not been.
+/// The secrets of the job: those that the request names, or those that match its filter. What matches is resolved only
+/// once and kept with the job, so that a later attempt is about the same secrets.
 fn resolve(
     tx: &mut Tx<'_>,
     row: &mut JobRow,
@@ -339,7 +350,7 @@ fn resolve(
             selection::set_totals(tx.conn, row.key, ids.len(), request.recipients.len())?;
             row.secrets_total = i32::try_from(ids.len()).ok();
             row.pairs = Some(pairs_of(ids.len(), request.recipients.len()));
-            // Over a limit the job fails, and nobody reads the list.
+            // A job that exceeds a limit fails at once, and nobody would read its list.
             if request.check_limits(limits, Some(ids.len())).is_ok() {
                 selection::write_snapshot(tx.conn, row.key, &ids)?;
             }
@@ -348,18 +359,19 @@ fn resolve(
     }
 }
 
-/// A job that ends in this transaction.
+/// A job that is decided and ends in this transaction.
 struct Ready {
     row: JobRow,
+    /// The pairs to apply, or the reason why the job fails.
     outcome: Result<ChunkPlan, FailReason>,
-    /// How its row says already that it ended.
+    /// The end that the row was inserted with, if it was (see [`NewJob::expected_end`]).
     expected: Option<ExpectedEnd>,
 }
 
-/// The lane number under which a job of one chunk keeps its rejections.
+/// A job of one chunk has no lanes. It keeps its rejections under this lane number.
 const NO_LANE: i32 = 0;
 
-/// Applies the plans and ends the jobs. The answers are in their order.
+/// Applies the plans of these jobs and ends the jobs. The answers are in the order of the jobs.
 fn apply_and_end(tx: &mut Tx<'_>, ready: Vec<Ready>) -> Result<Vec<JobSnapshot>, DbError> {
     let plans: Vec<(JobKey, &ChunkPlan)> =
         ready.iter().filter_map(|job| Some((job.row.key, job.outcome.as_ref().ok()?))).collect();
@@ -386,7 +398,8 @@ fn apply_and_end(tx: &mut Tx<'_>, ready: Vec<Ready>) -> Result<Vec<JobSnapshot>,
     ending::end(tx, endings)
 }
 
-/// Starts a large job: its list of secrets, its lanes, and what wakes them.
+/// Starts a large job: writes the list of its secrets and its lanes, and puts the step that wakes each lane into the
+/// outbox.
 fn start_lanes(
     tx: &mut Tx<'_>,
     row: JobRow,
@@ -400,7 +413,8 @@ fn start_lanes(
     }
     let (state, _) = row.state.next(Move::Begin).map_err(|error| DbError::Corrupt(error.to_string()))?;
     let parts = lanes::divide(secrets.len(), options.lanes);
-    // Never before it was asked for: after a failover, the clock is another server's.
+    // A job never starts before it was requested. The clock may say so after a failover, since another server's clock
+    // is then in use.
     let started_at = tx.now()?.max(row.requested_at);
     diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
         .set((

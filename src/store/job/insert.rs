@@ -1,4 +1,4 @@
-//! How a job's row is made: with its request, or filled with the request that it waited for.
+//! Makes the rows of jobs: inserts them, and adds the request to a row that was waiting for it.
 
 use std::collections::HashMap;
 
@@ -14,26 +14,29 @@ use crate::store::job::row;
 use crate::store::job::row::JobRow;
 use crate::store::tx::Tx;
 
-/// When due work first looks after a job that has not begun.
+/// Milliseconds after which due work first looks at a job that has not begun.
 pub(in crate::store) const FIRST_LOOK_MS: i64 = 30_000;
 
-/// What a new row is made of.
+/// The values of a new row in the table of jobs.
 pub(in crate::store) struct NewJob<'a> {
     pub(in crate::store) job_id: JobId,
     pub(in crate::store) requested_by: PrincipalId,
-    /// The request, and how its row keeps it; none for a job that an invalid message made.
+    /// The request, and the form in which the row keeps it. `None` for a job whose message could not be read: such a
+    /// job is made only to tell its requester that it failed.
     pub(in crate::store) request: Option<(&'a ShareRequest, &'a StoredRequest)>,
     pub(in crate::store) idempotency_key: Option<&'a str>,
     pub(in crate::store) traceparent: &'a str,
-    /// It was asked for over HTTP or from the command line: such jobs count against a person's own limit.
+    /// Whether the job was requested over HTTP or from the command line. Only such jobs count against the limits of the
+    /// person, since anybody who may publish can name any person in a message.
     pub(in crate::store) asked_here: bool,
-    /// How it will have ended by the end of this transaction, if all goes as is expected. Most small jobs end in the
-    /// transaction that makes them, and a row that is written once costs half of one that is written and changed
-    /// (docs/performance.md). Where it comes out otherwise, `ending` changes the row like any other.
+    /// How the job ends in this transaction, if everything goes as expected. The row is then inserted in that state.
+    /// Most small jobs end in the transaction that makes them, and writing a row once costs half as much as writing it
+    /// and changing it (docs/performance.md). If the job ends in another way after all, `ending` updates the row as it
+    /// does for every other job.
     pub(in crate::store) expected_end: Option<ExpectedEnd>,
 }
 
-/// The part of a row that says how its job ended.
+/// The part of a row that says how the job ended, as it is expected before the grants are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct ExpectedEnd {
     pub(in crate::store) state: JobState,
@@ -42,6 +45,7 @@ pub(in crate::store) struct ExpectedEnd {
     pub(in crate::store) rejections_total: usize,
 }
 
+/// The fields of one job in the list that is bound to the insert, with PostgreSQL's types.
 const COLUMNS: [(&str, &str); 18] = [
     ("job_id", "text"),
     ("requested_by", "bigint"),
@@ -63,8 +67,8 @@ const COLUMNS: [(&str, &str); 18] = [
     ("ended", "integer"),
 ];
 
-/// Inserts jobs where neither their id nor their key is taken, asked for at this transaction's time. Returns the
-/// keys of those that are new.
+/// Inserts these jobs, except those whose id or idempotency key is taken. Each counts as requested at the time of this
+/// transaction. Returns the keys of the jobs that were inserted.
 pub(in crate::store) fn insert(
     tx: &mut Tx<'_>,
     jobs: &[NewJob<'_>],
@@ -94,7 +98,9 @@ pub(in crate::store) fn insert(
         ])
     };
     let rows: Value = jobs.iter().map(values).collect();
-    // In one order, so that two workers that got the same jobs do not wait for each other in a circle.
+    // The rows are inserted in the order of their ids: two workers that got the same jobs then wait for each other's
+    // rows in the same order, and never in a circle. ON CONFLICT leaves the jobs alone that exist already. `ended` is 1
+    // for a row that is inserted as ended: it has its times and its notice to make, and no next look of due work.
     let sql = format!(
         "INSERT INTO jobs (job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
          secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
@@ -116,7 +122,7 @@ pub(in crate::store) fn insert(
     new.into_iter().map(|row| Ok((row.job_id.parse().map_err(|()| corrupt())?, id(row.id)?))).collect()
 }
 
-/// Inserts one job. `None` where its id or its key is taken.
+/// Inserts one job. `None` if its id or its idempotency key is taken.
 pub(in crate::store) fn insert_one(tx: &mut Tx<'_>, job: NewJob<'_>) -> Result<Option<JobKey>, DbError> {
     Ok(insert(tx, &[job])?.into_values().next())
 }
@@ -131,8 +137,8 @@ struct Inserted {
     requested_at: i64,
 }
 
-/// Gives a job that waits for its body the request that has come. Any other job is left alone, as is one
-/// that somebody else asked for.
+/// Adds the request to the row of a job that waits for its body (see [`JobRow::waits_for_body`]). Any other job is left
+/// as it is, and so is a job that another person requested.
 pub(in crate::store) fn fill(
     conn: &mut Conn,
     row: JobRow,

@@ -1,4 +1,4 @@
-//! Jobs as people and operators look at them: one, or a page of them.
+//! Reads jobs for people and operators: one job, or a page of them.
 
 use diesel::prelude::*;
 
@@ -11,10 +11,7 @@ use crate::store::schema::jobs;
 use crate::store::transact::Store;
 
 impl Store {
-    /// A job with its first rejections.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// A job with the first lines of its report. `None` if there is no such job.
     pub async fn job(&self, job: JobId) -> Result<Option<JobSnapshot>, DbError> {
         self.db
             .read(move |conn| match find(conn, job)? {
@@ -24,10 +21,7 @@ impl Store {
             .await
     }
 
-    /// The jobs of one person that have not ended, newest first, without their rejections.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// The jobs of a person that have not ended, newest first, without the lines of their reports.
     pub async fn unfinished_jobs(
         &self,
         requested_by: PrincipalId,
@@ -47,11 +41,8 @@ impl Store {
             .await
     }
 
-    /// Jobs, newest first, of one person or of all, without their rejections. `before` is the cursor
-    /// that the last page gave.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// A page of the jobs of one person or of everybody, newest first, without the lines of their reports. `before` is
+    /// the cursor that came with the page before. Returns the cursor of the next page, if there is one.
     pub async fn jobs(
         &self,
         requested_by: Option<PrincipalId>,
@@ -67,7 +58,7 @@ impl Store {
                 if let Some(before) = before {
                     query = query.filter(jobs::id.lt(before));
                 }
-                // One more than asked tells whether there is a next page.
+                // One row more than the page needs shows whether there is a next page.
                 let mut rows: Vec<JobColumns> = query.order(jobs::id.desc()).limit(limit + 1).load(conn)?;
                 let more = rows.len() > usize::try_from(limit).unwrap_or(0);
                 rows.truncate(usize::try_from(limit).unwrap_or(0));
@@ -78,7 +69,7 @@ impl Store {
     }
 }
 
-/// Rows as listings show them.
+/// These rows as listings show them, in their order.
 fn listed(conn: &mut Conn, rows: Vec<JobColumns>) -> Result<Vec<JobSnapshot>, DbError> {
     let rows: Vec<JobRow> = rows.into_iter().map(JobRow::try_from).collect::<Result<_, _>>()?;
     let keys: Vec<JobKey> = rows.iter().map(|row| row.key).collect();

@@ -1,4 +1,4 @@
-//! Import of people, groups and secrets from JSON Lines.
+//! Imports people, groups and secrets from JSON Lines: `lines` reads, `batch` and `rows` write, `unsettled` checks at the end.
 
 mod batch;
 mod kinds;

@@ -1,4 +1,4 @@
-//! Notices: what a requester is told when a job has ended.
+//! Makes, reads and dismisses notices. A notice tells the requester of a job that the job has ended.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, SmallInt, Text};
@@ -12,7 +12,7 @@ use crate::store::codes::counts;
 use crate::store::schema::{jobs as jobs_table, notices};
 use crate::store::transact::{LOCKS_OF_RECORDS, Store};
 
-/// A notice: the job as it had ended.
+/// A notice, with the job as it was when it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     pub id: i64,
@@ -20,7 +20,7 @@ pub struct Notice {
     pub run: i32,
     pub state: JobState,
     pub reason: Option<FailReason>,
-    /// Of the job; `None` where its request could not be read.
+    /// The number of secrets that the job is about. `None` if its request could not be read, as with the two below.
     pub secrets: Option<i32>,
     pub recipients: Option<i32>,
     pub pairs: Option<u64>,
@@ -80,11 +80,13 @@ struct EndedRun {
     run: i32,
 }
 
-/// Makes the notices of ended jobs (id and run), where they are still to be made. Safe to repeat; a job that
-/// runs anew, or whose requester is unknown, gets none. A newer run's notice takes the older one's place.
+/// Makes the notices of these jobs, given by id and run, unless they were made before. A job that has been replayed and
+/// is in another run gets no notice for the older run, and a job whose requester is unknown gets none at all. The notice
+/// of a newer run replaces that of the older run.
 pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)]) -> Result<(), DbError> {
     let rows: Vec<Value> = ended.iter().map(|(job, run)| json!([job, run])).collect();
-    // Locked in order: two notifiers at once may have the same jobs (an event that comes again).
+    // Two notifiers may have the same jobs at the same time, if an event is delivered twice. The rows are locked in the
+    // order of their keys, so that the two never wait for each other in a circle, and only the first finds a notice due.
     let sql = format!(
         "UPDATE jobs SET notice_due = false WHERE id IN (SELECT j.id FROM jobs j JOIN ({}) AS e \
          ON j.job_id = e.job_id AND j.run = e.run WHERE j.notice_due ORDER BY j.id {}) RETURNING id, run",
@@ -113,7 +115,7 @@ pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)]) -> Result<(), DbErro
     Ok(())
 }
 
-/// A person's notices with what is shown of each.
+/// The query of a person's notices, with the columns of [`NoticeColumns`] in their order.
 #[diesel::dsl::auto_type(no_type_alias)]
 fn of(user: i64) -> _ {
     notices::table
@@ -139,11 +141,8 @@ fn of(user: i64) -> _ {
 }
 
 impl Store {
-    /// Makes the notices of jobs that have ended (id and run), where they are not there yet. An event of
-    /// an older run than the row's is ignored.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Makes the notices of jobs that have ended, given by id and run, unless they were made before. The job of an event
+    /// that is of an older run gets no notice.
     pub async fn make_notices(&self, ended: Vec<(JobId, i32)>) -> Result<(), DbError> {
         if ended.is_empty() {
             return Ok(());
@@ -152,11 +151,8 @@ impl Store {
         db.write(move |conn| make(conn, &ended)).await
     }
 
-    /// Notices of a person, newest first; those that were dismissed only where asked for.
-    /// `before` is the cursor that the last page gave.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// A page of a person's notices, newest first: those that were dismissed, or those that were not. `before` is the
+    /// cursor that came with the page before. Returns the cursor of the next page, if there is one.
     pub async fn notices(
         &self,
         user: PrincipalId,
@@ -167,7 +163,8 @@ impl Store {
         self.db
             .read(move |conn| {
                 let query = of(user.get()).into_boxed();
-                // In these words, since the index of the open ones is told by them.
+                // The index of open notices has exactly this condition. PostgreSQL uses it only if it finds the same
+                // words here.
                 let mut query = match dismissed {
                     true => query.filter(notices::dismissed_at.is_not_null()),
                     false => query.filter(notices::dismissed_at.is_null()),
@@ -185,10 +182,7 @@ impl Store {
             .await
     }
 
-    /// The notice that a person has of a job, where it was made.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// The notice that a person has of a job. `None` if there is none.
     pub async fn notice_of(&self, user: PrincipalId, job: JobId) -> Result<Option<Notice>, DbError> {
         self.db
             .read(move |conn| {
@@ -199,10 +193,7 @@ impl Store {
             .await
     }
 
-    /// Dismisses a notice of a person. False where there is no such notice; dismissing twice is true.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Dismisses a notice of a person. True also if it was dismissed before; false if the person has no such notice.
     pub async fn dismiss_notice(&self, user: PrincipalId, id: i64) -> Result<bool, DbError> {
         self.db
             .write(move |conn| {

@@ -1,4 +1,4 @@
-//! The outbox: messages that were committed with the change they tell of, and wait to be sent.
+//! Writes the outbox: a message is committed together with the change that it tells of, and waits there to be sent.
 
 use std::time::Duration;
 
@@ -12,11 +12,14 @@ use crate::store::clock::Now;
 use crate::store::codes::millis;
 use crate::store::schema::outbox;
 
-/// What a message is. The relay knows where each goes.
+/// The kind of a message in the outbox. The relay knows to which exchange each kind goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageKind {
+    /// The request of a job, which makes a worker begin it.
     Request,
+    /// A step, which makes a worker go on with one lane of a job.
     Step,
+    /// An event of a job, for everybody who listens.
     Event(EventKind),
 }
 
@@ -31,7 +34,7 @@ impl MessageKind {
         Self::Event(EventKind::Cancelled),
     ];
 
-    /// The number in `outbox.letter`. Numbers from [`FIRST_TERMINAL`] on are terminal events.
+    /// The number of this kind in the column `outbox.letter`. All numbers from [`FIRST_TERMINAL`] on are terminal events.
     pub(in crate::store) fn code(self) -> i16 {
         match self {
             Self::Request => 1,
@@ -52,7 +55,7 @@ impl MessageKind {
     }
 }
 
-/// The first number of a terminal event in `outbox.letter`.
+/// The smallest number of a terminal event in the column `outbox.letter`.
 pub(in crate::store) const FIRST_TERMINAL: i16 = 5;
 
 /// A message that waits to be sent.
@@ -65,10 +68,11 @@ pub struct OutboxRow {
     pub body: Vec<u8>,
     /// Milliseconds since 1970.
     pub created_at: i64,
-    /// How often its request was put aside (see [`super::Aside`]).
+    /// How often the request was put aside (see [`super::Aside`]). It is 0 for all other messages.
     pub asides: i32,
 }
 
+/// The values of a new row of the outbox.
 #[derive(Clone, Insertable)]
 #[diesel(table_name = outbox)]
 pub(in crate::store) struct NewMessage {
@@ -83,17 +87,18 @@ pub(in crate::store) struct NewMessage {
     pub(in crate::store) leased_until: i64,
 }
 
-/// Bytes of a message that goes to this process's relay directly. Larger ones are not kept in memory twice:
-/// a relay reads them from the table.
+/// The largest body, in bytes, that is handed to the relay of this process. Larger messages would need their memory
+/// twice, so the relay reads them from the table.
 const LARGEST_HANDED_OVER: usize = 64 * 1024;
 
-/// Whether a message of this body goes to this process's relay directly.
+/// Whether a message with this body is handed to the relay of this process.
 pub(in crate::store) fn is_handed_over(body: &[u8]) -> bool {
     body.len() <= LARGEST_HANDED_OVER
 }
 
-/// Inserts messages. Those that are handed over are leased for `lease` by the database's clock (zero: free to
-/// take, as the others are).
+/// Inserts messages and returns their rows. Messages that are handed over to the relay of this process are leased for
+/// `lease`, by the database's clock. The others, and all of them if `lease` is zero, are inserted without a lease, so
+/// that any relay may send them at once.
 pub(in crate::store) fn insert(
     conn: &mut Conn,
     messages: Vec<NewMessage>,
@@ -107,7 +112,7 @@ pub(in crate::store) fn insert(
         Conn::Pg(conn) => insert_postgres(conn, &messages, lease)?,
         Conn::Sqlite(conn) => insert_sqlite(conn, &messages, lease)?,
     };
-    // Ids are given in the order of the rows.
+    // Both databases give rising ids in the order in which the rows are inserted, but may return them in another order.
     ids.sort_unstable();
     ids.into_iter()
         .zip(messages)
@@ -125,7 +130,8 @@ pub(in crate::store) fn insert(
         .collect()
 }
 
-/// All in one statement: bodies are bytes, which only PostgreSQL's arrays can hold.
+/// Inserts all messages by one statement, which is one round trip. They are bound as arrays, because bodies are bytes,
+/// which the JSON lists of other statements cannot hold. The ordinality keeps the rows in the order of the messages.
 fn insert_postgres(
     conn: &mut PgConnection,
     messages: &[NewMessage],
@@ -152,7 +158,7 @@ fn insert_postgres(
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
-/// One by one: there is no way to a server to be saved.
+/// Inserts the messages one by one. SQLite is in this process, so that costs no round trips.
 fn insert_sqlite(
     conn: &mut SqliteConnection,
     messages: &[NewMessage],
@@ -178,7 +184,7 @@ struct Id {
     id: i64,
 }
 
-/// Gives messages up that could not be sent: any relay may take them at once.
+/// Ends the lease of messages that could not be sent, so that any relay may take them at once.
 pub(in crate::store) fn release(conn: &mut Conn, ids: Vec<i64>) -> Result<(), DbError> {
     let sql = format!("UPDATE outbox SET leased_until = 0 WHERE id IN ({})", conn.each_id("$1"));
     let list = conn.id_list(ids);

@@ -7,6 +7,7 @@ pub(super) mod aside;
 pub(super) mod asked;
 pub(super) mod begin;
 pub(super) mod death;
+pub(super) mod decide;
 pub(super) mod due;
 pub(super) mod ending;
 pub(super) mod failures;

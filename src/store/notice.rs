@@ -80,19 +80,38 @@ struct EndedRun {
     run: i32,
 }
 
-/// Makes the notices of these jobs, given by id and run, unless they were made before. A job that has been replayed and
-/// is in another run gets no notice for the older run, and a job whose requester is unknown gets none at all. The notice
-/// of a newer run replaces that of the older run.
+/// Marks the notices of the jobs in `ended` as made, and returns the jobs whose notice was still to be made.
+///
+/// Two notifiers may have the same jobs at the same time, if an event is delivered twice. The rows are locked in the
+/// order of their keys (`locking`), so that the two never wait for each other in a circle, and only the first finds a
+/// notice due.
+fn take_due_statement(ended: &str, locking: &str) -> String {
+    format!(
+        "UPDATE jobs SET notice_due = false WHERE id IN (SELECT j.id FROM jobs j JOIN ({ended}) AS e \
+         ON j.job_id = e.job_id AND j.run = e.run WHERE j.notice_due ORDER BY j.id {locking}) RETURNING id, run"
+    )
+}
+
+/// Inserts the notices of the jobs whose ids are in the list `keys`, with the counts that their rows have. The
+/// requester has to be a known user ($2), since nobody else could read the notice.
+fn insert_statement(keys: &str) -> String {
+    format!(
+        "INSERT INTO notices (job, run, user_id, state, reason, pairs, granted, upgraded, unchanged, rejected, \
+         rejections_total, created_at) \
+         SELECT j.id, j.run, j.requested_by, j.state, j.reason, j.pairs, j.granted, j.upgraded, j.unchanged, \
+         j.rejected, COALESCE(j.rejections_total, 0), now_ms() \
+         FROM jobs j JOIN principals p ON p.id = j.requested_by WHERE j.id IN ({keys}) AND p.kind = $2 ORDER BY j.id \
+         ON CONFLICT DO NOTHING"
+    )
+}
+
+/// Makes the notices of these jobs, given by id and run, unless they were made before. A job that has been replayed
+/// and is in another run gets no notice for the older run, and a job whose requester is unknown gets none at all. The
+/// notice of a newer run replaces that of the older run.
 pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)]) -> Result<(), DbError> {
     let rows: Vec<Value> = ended.iter().map(|(job, run)| json!([job, run])).collect();
-    // Two notifiers may have the same jobs at the same time, if an event is delivered twice. The rows are locked in the
-    // order of their keys, so that the two never wait for each other in a circle, and only the first finds a notice due.
-    let sql = format!(
-        "UPDATE jobs SET notice_due = false WHERE id IN (SELECT j.id FROM jobs j JOIN ({}) AS e \
-         ON j.job_id = e.job_id AND j.run = e.run WHERE j.notice_due ORDER BY j.id {}) RETURNING id, run",
-        conn.each_row("$1", &[("job_id", "text"), ("run", "integer")]),
-        conn.for_update(),
-    );
+    let rows_of_ended = conn.each_row("$1", &[("job_id", "text"), ("run", "integer")]);
+    let sql = take_due_statement(&rows_of_ended, conn.for_update());
     let ended: Vec<EndedRun> = statement(sql).bind::<Text, _>(Value::from(rows).to_string()).load(conn)?;
     for row in ended.iter().filter(|row| row.run > 1) {
         let older = notices::table.filter(notices::job.eq(row.id)).filter(notices::run.lt(row.run));
@@ -101,15 +120,7 @@ pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)]) -> Result<(), DbErro
     if ended.is_empty() {
         return Ok(());
     }
-    let sql = format!(
-        "INSERT INTO notices (job, run, user_id, state, reason, pairs, granted, upgraded, unchanged, rejected, \
-         rejections_total, created_at) \
-         SELECT j.id, j.run, j.requested_by, j.state, j.reason, j.pairs, j.granted, j.upgraded, j.unchanged, \
-         j.rejected, COALESCE(j.rejections_total, 0), now_ms() \
-         FROM jobs j JOIN principals p ON p.id = j.requested_by WHERE j.id IN ({}) AND p.kind = $2 ORDER BY j.id \
-         ON CONFLICT DO NOTHING",
-        conn.each_id("$1")
-    );
+    let sql = insert_statement(&conn.each_id("$1"));
     let keys = conn.id_list(ended.iter().map(|row| row.id));
     statement(sql).bind::<Text, _>(keys).bind::<SmallInt, _>(PrincipalKind::User.code()).execute(conn)?;
     Ok(())
@@ -141,8 +152,8 @@ fn of(user: i64) -> _ {
 }
 
 impl Store {
-    /// Makes the notices of jobs that have ended, given by id and run, unless they were made before. The job of an event
-    /// that is of an older run gets no notice.
+    /// Makes the notices of jobs that have ended, given by id and run, unless they were made before. The job of an
+    /// event that is of an older run gets no notice.
     pub async fn make_notices(&self, ended: Vec<(JobId, i32)>) -> Result<(), DbError> {
         if ended.is_empty() {
             return Ok(());

@@ -73,8 +73,8 @@ struct DueLane {
 }
 
 impl Store {
-    /// Whether it is time to look at a job that has not begun. The caller asks the broker whether the queue of requests
-    /// is empty only in this case, so that an idle worker does not ask it every second.
+    /// Whether it is time to look at a job that has not begun. The caller asks the broker whether the queue of
+    /// requests is empty only in this case, so that an idle worker does not ask it every second.
     pub async fn any_unbegun_due(&self) -> Result<bool, DbError> {
         self.db
             .read(|conn| {
@@ -85,7 +85,8 @@ impl Store {
             .await
     }
 
-    /// Sends the messages and makes the notices that are due. `queue_empty` says that the broker has no request waiting.
+    /// Sends the messages and makes the notices that are due. `queue_empty` says that the broker has no request
+    /// waiting.
     ///
     /// # Errors
     /// An error of the database. The three kinds of work have a transaction each, so the other kinds may have been
@@ -99,7 +100,8 @@ impl Store {
     }
 }
 
-/// Logs a row that cannot be read and leaves it out, so that the other rows are not held up. Other errors are returned.
+/// Logs a row that cannot be read and leaves it out, so that the other rows are not held up. Other errors are
+/// returned.
 fn readable<T>(what: &str, key: JobKey, row: Result<T, DbError>) -> Result<Option<T>, DbError> {
     match row {
         Err(error @ (DbError::Corrupt(_) | DbError::Query(diesel::result::Error::NotFound))) => {
@@ -110,22 +112,27 @@ fn readable<T>(what: &str, key: JobKey, row: Result<T, DbError>) -> Result<Optio
     }
 }
 
-/// Sends a step for each open lane that made no progress within its lease, or whose next attempt is due. The step has
-/// the lane's present turn.
-fn wake_lanes(tx: &mut Tx<'_>, options: &DueOptions) -> Result<usize, DbError> {
-    // `due_at` is when the lease of a lane runs out, or when its next attempt is due. If the lease ran out, it is doubled,
-    // since a lane that is only slow would otherwise be woken again and again. If an attempt failed, the lease stays. The
-    // inner query leaves out lanes whose step is in the outbox, and rows that another worker has taken.
-    let sql = format!(
+/// Takes the lanes that are due. `due_at` is when the lease of a lane runs out, or when its next attempt is due.
+///
+/// If the lease ran out, it is doubled, since a lane that is only slow would otherwise be woken again and again. If an
+/// attempt failed, the lease stays as it is. The inner query leaves out lanes whose step is in the outbox, and, by
+/// `skip_locked`, rows that another worker has taken.
+fn take_lanes_statement(skip_locked: &str) -> String {
+    format!(
         "UPDATE lanes SET due_at = now_ms() + lease_ms, \
          lease_ms = CASE WHEN attempts > 0 OR lease_ms * 2 > $1 THEN lease_ms ELSE lease_ms * 2 END \
          WHERE (job, lane) IN (SELECT job, lane FROM lanes l WHERE open AND due_at <= now_ms() \
            AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.letter = {} AND o.job = l.job AND o.lane = l.lane) \
-           ORDER BY due_at LIMIT $2 {}) \
+           ORDER BY due_at LIMIT $2 {skip_locked}) \
          RETURNING job, lane, turn",
         MessageKind::Step.code(),
-        tx.conn.skip_locked(),
-    );
+    )
+}
+
+/// Sends a step for each open lane that made no progress within its lease, or whose next attempt is due. The step has
+/// the lane's present turn.
+fn wake_lanes(tx: &mut Tx<'_>, options: &DueOptions) -> Result<usize, DbError> {
+    let sql = take_lanes_statement(tx.conn.skip_locked());
     let due: Vec<DueLane> = statement(sql)
         .bind::<BigInt, _>(millis(options.longest_lease))
         .bind::<BigInt, _>(BATCH)
@@ -140,11 +147,12 @@ fn wake_lanes(tx: &mut Tx<'_>, options: &DueOptions) -> Result<usize, DbError> {
     Ok(due.len())
 }
 
-/// Sends the requests of jobs that have not begun once more. If an attempt has failed, the request is sent as soon as the
-/// next attempt is due. Otherwise it is sent only if the queue is empty or the job has waited for long, since the request
-/// is usually not lost but waits in the queue behind others.
+/// Sends the requests of jobs that have not begun once more. If an attempt has failed, the request is sent as soon as
+/// the next attempt is due. Otherwise it is sent only if the queue is empty or the job has waited for long, since the
+/// request is usually not lost but waits in the queue behind others.
 fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result<usize, DbError> {
-    // A job that was replayed has waited since its replay, which is `queued_at`. All times are of the database's clock.
+    // A job that was replayed has waited since its replay, which is `queued_at`. All times are of the database's
+    // clock.
     let sql = format!(
         "SELECT id, now_ms() - COALESCE(queued_at, requested_at) AS waited FROM jobs WHERE due_at <= now_ms() \
          ORDER BY due_at LIMIT $1 {}",
@@ -182,8 +190,8 @@ fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result
     Ok(asked)
 }
 
-/// Sets the time of the next look at a job that has not begun. We look again after twice the time that the job has waited
-/// so far, so that the requests of a backlog of hours are not sent again every minute.
+/// Sets the time of the next look at a job that has not begun. We look again after twice the time that the job has
+/// waited so far, so that the requests of a backlog of hours are not sent again every minute.
 fn look_later(conn: &mut Conn, key: JobKey, waited_ms: i64, options: &DueOptions) -> Result<(), DbError> {
     let wait = waited_ms.min(millis(options.longest_lease)).max(2 * insert::FIRST_LOOK_MS);
     let sql = "UPDATE jobs SET due_at = now_ms() + $1 WHERE id = $2 AND due_at IS NOT NULL";

@@ -1,4 +1,4 @@
-//! Ends jobs. State, counts and terminal event of a job are written together, in the transaction that ends it, and once.
+//! Ends jobs: state, counts and terminal event of a job are written once, together, by the transaction that ends it.
 
 use diesel::prelude::*;
 use diesel::sql_types::Text;
@@ -56,6 +56,18 @@ const COLUMNS: [(&str, &str); 12] = [
     ("finished_at", "bigint"),
 ];
 
+/// Writes the ends of the jobs in `rows`, an expression with the columns [`COLUMNS`]. It is one statement for all
+/// jobs, since a statement for each would cost a round trip for each.
+fn end_statement(rows: &str) -> String {
+    format!(
+        "UPDATE jobs SET state = e.state, reason = e.reason, granted = e.granted, upgraded = e.upgraded, \
+         unchanged = e.unchanged, rejected = e.rejected, rejections_total = e.rejections_total, \
+         failures = e.failures, last_error = e.last_error, started_at = e.started_at, \
+         finished_at = e.finished_at, attempts = 0, open_lanes = 0, not_before = NULL, due_at = NULL, \
+         notice_due = true FROM ({rows}) AS e WHERE jobs.id = e.id"
+    )
+}
+
 /// Ends jobs, with one statement for all of them. The caller has locked or inserted their rows and has closed their
 /// lanes. The answers are in the order of the endings.
 ///
@@ -107,15 +119,7 @@ pub(in crate::store) fn end(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec
         ended.push(snapshot);
     }
     if !rows.is_empty() {
-        // One statement for all jobs, since a statement for each would cost a round trip for each.
-        let sql = format!(
-            "UPDATE jobs SET state = e.state, reason = e.reason, granted = e.granted, upgraded = e.upgraded, \
-             unchanged = e.unchanged, rejected = e.rejected, rejections_total = e.rejections_total, \
-             failures = e.failures, last_error = e.last_error, started_at = e.started_at, \
-             finished_at = e.finished_at, attempts = 0, open_lanes = 0, not_before = NULL, due_at = NULL, \
-             notice_due = true FROM ({}) AS e WHERE jobs.id = e.id",
-            tx.conn.each_row("$1", &COLUMNS),
-        );
+        let sql = end_statement(&tx.conn.each_row("$1", &COLUMNS));
         statement(sql).bind::<Text, _>(Value::from(rows).to_string()).execute(tx.conn)?;
     }
     Ok(ended)

@@ -48,8 +48,8 @@ fn wait(attempts: i32, delays: &[Duration]) -> Option<Duration> {
 }
 
 impl Store {
-    /// Records that a job could not be begun. `body` is the body of its request, which the dead letter keeps if this was
-    /// the last attempt.
+    /// Records that a job could not be begun. `body` is the body of its request, which the dead letter keeps if this
+    /// was the last attempt.
     pub async fn request_failed(
         &self,
         asked: JobRequested,
@@ -110,11 +110,11 @@ impl Store {
         .await
     }
 
-    /// Fails a running job whose requester may not act any more. What was granted stays granted. Nothing is done if the
-    /// job has ended, or has been replayed since and is in another run.
+    /// Fails a running job whose requester may not act any more. What was granted stays granted. Nothing is done if
+    /// the job has ended, or has been replayed since and is in another run.
     ///
-    /// The transaction that fails the job looks at the requester once more. The answer is false if the requester may act
-    /// again: nothing was written then, and the caller has to try the chunk again.
+    /// The transaction that fails the job looks at the requester once more. The answer is false if the requester may
+    /// act again: nothing was written then, and the caller has to try the chunk again.
     pub async fn requester_lost(&self, work: LaneWork) -> Result<bool, DbError> {
         self.transact_soon(LOCKS_OF_RECORDS, move |tx| {
             let row = row::lock(tx.conn, work.job.key)?;
@@ -132,8 +132,8 @@ impl Store {
     }
 }
 
-/// Fails a job whose attempts are used up and keeps its dead letter, in the same transaction. The caller has locked the
-/// job.
+/// Fails a job whose attempts are used up and keeps its dead letter, in the same transaction. The caller has locked
+/// the job.
 fn exhaust(tx: &mut Tx<'_>, mut row: JobRow, mut letter: DeadLetter) -> Result<Recorded, DbError> {
     let counts = ending::close_lanes(tx.conn, &row)?;
     row.failures += 1;
@@ -144,6 +144,12 @@ fn exhaust(tx: &mut Tx<'_>, mut row: JobRow, mut letter: DeadLetter) -> Result<R
     tx.tally.failed_attempts += 1;
     Ok(Recorded::Exhausted)
 }
+
+/// Counts a failed attempt of a lane and sets the time of the next one, only if the lane still stands where it was
+/// read. The condition is in the update itself, so that a failure is never counted against another worker's progress.
+const RECORD_LANE: &str = "UPDATE lanes SET attempts = attempts + 1, failures = failures + 1, last_error = $1, \
+    not_before = now_ms() + $2, due_at = now_ms() + $3 \
+    WHERE job = $4 AND lane = $5 AND turn = $6 AND position = $7 AND attempts = $8 AND open";
 
 /// Records a failed attempt of a lane, if the lane still stands where it was read.
 fn record(
@@ -157,10 +163,7 @@ fn record(
     let Some(after) = wait(attempt, delays) else {
         return lane_exhausted(tx, stand, error, body);
     };
-    let sql = "UPDATE lanes SET attempts = attempts + 1, failures = failures + 1, last_error = $1, \
-               not_before = now_ms() + $2, due_at = now_ms() + $3 \
-               WHERE job = $4 AND lane = $5 AND turn = $6 AND position = $7 AND attempts = $8 AND open";
-    let recorded = statement(sql)
+    let recorded = statement(RECORD_LANE)
         .bind::<Text, _>(error)
         .bind::<BigInt, _>(millis(after))
         .bind::<BigInt, _>(millis(after))

@@ -26,8 +26,8 @@ pub(in crate::store) struct NewJob<'a> {
     pub(in crate::store) request: Option<(&'a ShareRequest, &'a StoredRequest)>,
     pub(in crate::store) idempotency_key: Option<&'a str>,
     pub(in crate::store) traceparent: &'a str,
-    /// Whether the job was requested over HTTP or from the command line. Only such jobs count against the limits of the
-    /// person, since anybody who may publish can name any person in a message.
+    /// Whether the job was requested over HTTP or from the command line. Only such jobs count against the limits of
+    /// the person, since anybody who may publish can name any person in a message.
     pub(in crate::store) asked_here: bool,
     /// How the job ends in this transaction, if everything goes as expected. The row is then inserted in that state.
     /// Most small jobs end in the transaction that makes them, and writing a row once costs half as much as writing it
@@ -67,6 +67,26 @@ const COLUMNS: [(&str, &str); 18] = [
     ("ended", "integer"),
 ];
 
+/// Inserts the jobs in `rows`, an expression with the columns [`COLUMNS`].
+///
+/// The rows are inserted in the order of their ids: two workers that got the same jobs then wait for each other's
+/// rows in the same order, and never in a circle. ON CONFLICT leaves the jobs alone that exist already. `ended` is 1
+/// for a row that is inserted as ended: it has its times and its notice to make, and no next look of due work.
+fn insert_statement(rows: &str) -> String {
+    format!(
+        "INSERT INTO jobs (job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
+         secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
+         asked_here, run, has_snapshot, open_lanes, upgraded, attempts, failures, \
+         requested_at, started_at, finished_at, due_at, notice_due) \
+         SELECT job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
+         secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
+         asked_here = 1, 1, false, 0, 0, 0, 0, \
+         now_ms(), CASE ended WHEN 1 THEN now_ms() END, CASE ended WHEN 1 THEN now_ms() END, \
+         CASE ended WHEN 0 THEN now_ms() + {FIRST_LOOK_MS} END, ended = 1 \
+         FROM ({rows}) AS n WHERE true ORDER BY job_id ON CONFLICT DO NOTHING RETURNING id, job_id, requested_at"
+    )
+}
+
 /// Inserts these jobs, except those whose id or idempotency key is taken. Each counts as requested at the time of this
 /// transaction. Returns the keys of the jobs that were inserted.
 pub(in crate::store) fn insert(
@@ -98,22 +118,7 @@ pub(in crate::store) fn insert(
         ])
     };
     let rows: Value = jobs.iter().map(values).collect();
-    // The rows are inserted in the order of their ids: two workers that got the same jobs then wait for each other's
-    // rows in the same order, and never in a circle. ON CONFLICT leaves the jobs alone that exist already. `ended` is 1
-    // for a row that is inserted as ended: it has its times and its notice to make, and no next look of due work.
-    let sql = format!(
-        "INSERT INTO jobs (job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
-         secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
-         asked_here, run, has_snapshot, open_lanes, upgraded, attempts, failures, \
-         requested_at, started_at, finished_at, due_at, notice_due) \
-         SELECT job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
-         secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
-         asked_here = 1, 1, false, 0, 0, 0, 0, \
-         now_ms(), CASE ended WHEN 1 THEN now_ms() END, CASE ended WHEN 1 THEN now_ms() END, \
-         CASE ended WHEN 0 THEN now_ms() + {FIRST_LOOK_MS} END, ended = 1 \
-         FROM ({}) AS n WHERE true ORDER BY job_id ON CONFLICT DO NOTHING RETURNING id, job_id, requested_at",
-        tx.conn.each_row("$1", &COLUMNS),
-    );
+    let sql = insert_statement(&tx.conn.each_row("$1", &COLUMNS));
     let new: Vec<Inserted> = statement(sql).bind::<Text, _>(rows.to_string()).load(tx.conn)?;
     if let Some(row) = new.first() {
         tx.now_is(row.requested_at);
@@ -137,8 +142,8 @@ struct Inserted {
     requested_at: i64,
 }
 
-/// Adds the request to the row of a job that waits for its body (see [`JobRow::waits_for_body`]). Any other job is left
-/// as it is, and so is a job that another person requested.
+/// Adds the request to the row of a job that waits for its body (see [`JobRow::waits_for_body`]). Any other job is
+/// left as it is, and so is a job that another person requested.
 pub(in crate::store) fn fill(
     conn: &mut Conn,
     row: JobRow,

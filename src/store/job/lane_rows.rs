@@ -19,8 +19,8 @@ use crate::store::schema::{jobs as jobs_table, lanes};
 pub(in crate::store) struct Totals {
     pub(in crate::store) counts: Counts,
     pub(in crate::store) failures: i32,
-    /// The most consecutive failures that an open lane has. `last_error` and `not_before`, the time of the next attempt,
-    /// are those of the same lane.
+    /// The most consecutive failures that an open lane has. `last_error` and `not_before`, the time of the next
+    /// attempt, are those of the same lane.
     pub(in crate::store) attempts: i32,
     pub(in crate::store) last_error: Option<String>,
     pub(in crate::store) not_before: Option<i64>,
@@ -65,7 +65,8 @@ pub(in crate::store) fn lock_all(conn: &mut Conn, job: JobKey) -> Result<(), DbE
     Ok(())
 }
 
-/// Locks all lanes of a job and closes them, so that no step finds work any more. The caller holds the lock of the job.
+/// Locks all lanes of a job and closes them, so that no step finds work any more. The caller holds the lock of the
+/// job.
 pub(in crate::store) fn close_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
     lock_all(conn, job)?;
     diesel::update(lanes::table.filter(lanes::job.eq(job.get()))).set(lanes::open.eq(false)).execute(conn)?;
@@ -119,8 +120,8 @@ pub(in crate::store) fn still_stands(conn: &mut Conn, stand: &LaneStand) -> Resu
 pub(in crate::store) struct Reopened {
     #[diesel(sql_type = Integer)]
     pub(in crate::store) lane: i32,
-    /// The turn of the new run, which is one more than the last turn of the older run. A worker that still holds a step
-    /// of the older run finds that the lane is in another turn, and does nothing.
+    /// The turn of the new run, which is one more than the last turn of the older run. A worker that still holds a
+    /// step of the older run finds that the lane is in another turn, and does nothing.
     #[diesel(sql_type = Integer)]
     pub(in crate::store) turn: i32,
     /// Whether the older run had not come to the end of the lane, so that the lane has work to do.
@@ -128,20 +129,23 @@ pub(in crate::store) struct Reopened {
     pub(in crate::store) open: bool,
 }
 
-/// Makes the lanes of a job ready for another run, and returns them by number. Lanes that had not come to their end are
-/// open again. Positions and counts stay as they are, since what was granted stays granted. Failures are counted anew,
-/// since they belong to a run. The caller holds the lock of the job.
+/// Opens the lanes that had not come to their end. The turn of every lane grows, so that a step of the older run finds
+/// nothing to do.
+const REOPEN_LANES: &str = "UPDATE lanes SET open = position < end_position, turn = turn + 1, attempts = 0, failures = 0, \
+    not_before = NULL, last_error = NULL, lease_ms = $1, due_at = now_ms() + $2 \
+    WHERE job = $3 RETURNING lane, turn, open";
+
+/// Makes the lanes of a job ready for another run, and returns them by number. Lanes that had not come to their end
+/// are open again. Positions and counts stay as they are, since what was granted stays granted. Failures are counted
+/// anew, since they belong to a run. The caller holds the lock of the job.
 pub(in crate::store) fn reopen_all(
     conn: &mut Conn,
     job: JobKey,
     lease: Duration,
 ) -> Result<Vec<Reopened>, DbError> {
     lock_all(conn, job)?;
-    let sql = "UPDATE lanes SET open = position < end_position, turn = turn + 1, attempts = 0, failures = 0, \
-               not_before = NULL, last_error = NULL, lease_ms = $1, due_at = now_ms() + $2 \
-               WHERE job = $3 RETURNING lane, turn, open";
     let lease = millis(lease);
-    let mut lanes: Vec<Reopened> = statement(sql)
+    let mut lanes: Vec<Reopened> = statement(REOPEN_LANES)
         .bind::<BigInt, _>(lease)
         .bind::<BigInt, _>(lease)
         .bind::<BigInt, _>(job.get())

@@ -1,7 +1,8 @@
 //! Works on the lanes of a large job: a lane is a part of its secrets that is worked on independently of the others.
 //!
-//! A worker that takes a step of a lane applies one chunk after the other for a slice of time, each in one transaction,
-//! and then sends the next step. The order of locks is the same everywhere: the job, its lanes by number, grants by key.
+//! A worker that takes a step of a lane applies one chunk after the other for a slice of time, each in one
+//! transaction, and then sends the next step. The order of locks is the same everywhere: the job, its lanes by
+//! number, grants by key.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ use crate::store::vault::{facts, grants};
 /// The part of the configuration that working on lanes depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct LaneOptions {
-    /// The most pairs that one chunk applies. A chunk has at least one secret, even if its recipients are more than this.
+    /// The most pairs that one chunk applies. A chunk has at least one secret, even if its recipients are more than
+    /// this.
     pub chunk_pairs: u64,
     /// If a lane makes no progress for this long, its step is taken for lost, and due work sends it again.
     pub lease: Duration,
@@ -211,17 +213,20 @@ impl Store {
     }
 }
 
+/// Reads a lane with the recipients of its job. The step carries no time, so the database's clock decides whether the
+/// lane's next attempt is still to come (`early`). `repeats` says that most pairs of the lane so far were there
+/// already.
+const FIND_LANE: &str = "SELECT l.turn, l.position, l.end_position, l.open, l.attempts, l.progress_at, \
+    COALESCE(l.not_before, 0) > now_ms() AS early, \
+    l.unchanged > l.granted + l.upgraded + l.rejected AS repeats, j.recipients \
+    FROM lanes l JOIN jobs j ON j.id = l.job WHERE l.job = $1 AND l.lane = $2";
+
 fn find(conn: &mut Conn, step: &Step, options: &LaneOptions) -> Result<LaneFound, DbError> {
     let Some(job) = row::find(conn, step.job_id)? else { return Ok(LaneFound::Stale) };
     if job.run != step.run || job.state != JobState::Running {
         return Ok(LaneFound::Stale);
     }
-    // The step carries no time: whether the lane's next attempt is due is decided by the database's clock.
-    let sql = "SELECT l.turn, l.position, l.end_position, l.open, l.attempts, l.progress_at, \
-               COALESCE(l.not_before, 0) > now_ms() AS early, \
-               l.unchanged > l.granted + l.upgraded + l.rejected AS repeats, j.recipients \
-               FROM lanes l JOIN jobs j ON j.id = l.job WHERE l.job = $1 AND l.lane = $2";
-    let row: Option<LaneRow> = statement(sql)
+    let row: Option<LaneRow> = statement(FIND_LANE)
         .bind::<BigInt, _>(job.key.get())
         .bind::<Integer, _>(step.lane)
         .get_result(conn)
@@ -256,8 +261,8 @@ fn run_chunk(
     let from = work.position;
     let to = from.saturating_add(work.chunk_secrets).min(work.end);
     let ends_lane = to == work.end;
-    // The last chunk of a lane may end the job, so it locks the job before it locks the lane. All other chunks leave the
-    // job's row alone, so that the lanes of a job do not wait for each other.
+    // The last chunk of a lane may end the job, so it locks the job before it locks the lane. All other chunks leave
+    // the job's row alone, so that the lanes of a job do not wait for each other.
     let locked = if ends_lane { Some(row::lock(tx.conn, work.job.key)?) } else { None };
     let stepped = last && !ends_lane;
     let Some(now) = move_on(tx.conn, &work, to, ends_lane, stepped, options)? else {
@@ -298,10 +303,16 @@ fn run_chunk(
     Ok(Flow::Commit(ChunkDone::Moved { next: Box::new(work), stepped }))
 }
 
+/// Moves a lane on and gives it a new lease, only if it is still at the turn and position that were read. The
+/// condition is in the update itself, so that of two workers with the same chunk only one applies it. A chunk that
+/// comes this far ends the lane's series of failed attempts.
+const MOVE_LANE: &str = "UPDATE lanes SET position = $1, open = $2, turn = turn + $3, attempts = 0, not_before = NULL, \
+    lease_ms = $4, due_at = now_ms() + $5 \
+    WHERE job = $6 AND lane = $7 AND turn = $8 AND position = $9 AND open \
+    RETURNING now_ms() AS now";
+
 /// Moves the lane on to the position `to`, and returns the database's time. `None` if the lane is not at the turn and
 /// position that were read: another worker has moved it on.
-///
-/// The condition is in the update itself, so that of two workers with the same chunk only one applies it.
 fn move_on(
     conn: &mut Conn,
     work: &LaneWork,
@@ -310,11 +321,7 @@ fn move_on(
     stepped: bool,
     options: &LaneOptions,
 ) -> Result<Option<i64>, DbError> {
-    let sql = "UPDATE lanes SET position = $1, open = $2, turn = turn + $3, attempts = 0, not_before = NULL, \
-               lease_ms = $4, due_at = now_ms() + $5 \
-               WHERE job = $6 AND lane = $7 AND turn = $8 AND position = $9 AND open \
-               RETURNING now_ms() AS now";
-    let moved: Option<Now> = statement(sql)
+    let moved: Option<Now> = statement(MOVE_LANE)
         .bind::<Integer, _>(position(to))
         .bind::<Bool, _>(!ends)
         .bind::<Integer, _>(i32::from(stepped))

@@ -88,6 +88,15 @@ impl Line {
     }
 }
 
+/// Reads lines of a report. Several lanes may have a line about the same recipient, and the report has one line for
+/// it: the pairs of all lanes, and the reason of the lane with the lowest number, so that the report is the same
+/// whichever lane was first.
+const LINES_OF_REPORT: &str = "SELECT side, kind, subject, CAST(SUM(pairs) AS BIGINT) AS pairs, \
+    (SELECT f.reason FROM job_rejections f WHERE f.job = r.job AND f.side = r.side AND f.kind = r.kind \
+    AND f.subject = r.subject ORDER BY f.lane LIMIT 1) AS reason \
+    FROM job_rejections r WHERE job = $1 GROUP BY job, side, kind, subject \
+    ORDER BY side, kind, subject LIMIT $2 OFFSET $3";
+
 /// Lines of a job's report from `offset` on: first the secrets by id, then the recipients by kind and id.
 pub(in crate::store) fn read(
     conn: &mut Conn,
@@ -95,14 +104,7 @@ pub(in crate::store) fn read(
     offset: i64,
     limit: i64,
 ) -> Result<Vec<Rejection>, DbError> {
-    // Several lanes may have a line about the same recipient. The report has one line for it: the pairs of all lanes, and
-    // the reason of the lane with the lowest number, so that the report is the same whichever lane was first.
-    let sql = "SELECT side, kind, subject, CAST(SUM(pairs) AS BIGINT) AS pairs, \
-               (SELECT f.reason FROM job_rejections f WHERE f.job = r.job AND f.side = r.side AND f.kind = r.kind \
-                AND f.subject = r.subject ORDER BY f.lane LIMIT 1) AS reason \
-               FROM job_rejections r WHERE job = $1 GROUP BY job, side, kind, subject \
-               ORDER BY side, kind, subject LIMIT $2 OFFSET $3";
-    let lines: Vec<Line> = statement(sql)
+    let lines: Vec<Line> = statement(LINES_OF_REPORT)
         .bind::<BigInt, _>(job.get())
         .bind::<BigInt, _>(limit)
         .bind::<BigInt, _>(offset)

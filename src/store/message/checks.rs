@@ -1,5 +1,7 @@
-//! Keeps the state of the checks of dead-lettering. A check is a message that we send to a queue and reject there, to see
-//! whether the broker brings it to the dead queue (see worker/checks.rs).
+//! Keeps the state of the checks of dead-lettering.
+//!
+//! A check is a message that we send to a queue and reject there, to see whether the broker brings it to the dead
+//! queue (see worker/checks.rs).
 
 use std::time::Duration;
 
@@ -11,8 +13,20 @@ use crate::db::{Conn, DbError, statement};
 use crate::store::codes::millis;
 use crate::store::transact::Store;
 
-/// If a check was not even taken from its queue within this time, somebody has emptied the queue, and a new one is sent.
+/// If a check was not even taken from its queue within this time, somebody has emptied the queue, and a new one is
+/// sent.
 const LOST: Duration = Duration::from_secs(600);
+
+/// Notes a new check for a queue if it is time for one, which the condition decides: $3 after a check that came back,
+/// $4 after one that was taken and did not come back, $5 after one that was not even taken. The condition is in the
+/// statement itself, so that of several workers only one finds that it is time.
+const ASK: &str = "INSERT INTO broker_checks (queue, id, asked_at) VALUES ($1, $2, now_ms()) \
+    ON CONFLICT (queue) DO UPDATE SET id = excluded.id, asked_at = excluded.asked_at, \
+    taken_at = NULL, seen_at = NULL \
+    WHERE broker_checks.asked_at <= excluded.asked_at - CASE \
+    WHEN broker_checks.seen_at IS NOT NULL THEN CAST($3 AS bigint) \
+    WHEN broker_checks.taken_at IS NOT NULL THEN CAST($4 AS bigint) \
+    ELSE CAST($5 AS bigint) END";
 
 /// The queues whose checks did not come back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,24 +46,15 @@ struct Row {
 }
 
 impl Store {
-    /// Notes that a check with this id is sent to the queue, if it is time for one. It is time `every` after the last check
-    /// if that one came back, and after four times as long if it did not. True means that the caller sends the check. Only
-    /// one of all workers gets that answer.
+    /// Notes that a check with this id is sent to the queue, if it is time for one. It is time `every` after the last
+    /// check if that one came back, and after four times as long if it did not. True means that the caller sends the
+    /// check. Only one of all workers gets that answer.
     pub async fn ask_check(&self, queue: &'static str, id: String, every: Duration) -> Result<bool, DbError> {
         let every = millis(every);
         self.db()
             .write(move |conn| {
-                // The condition is in the statement itself, so that of several workers only one finds that it is time.
-                let asked = statement(
-                    "INSERT INTO broker_checks (queue, id, asked_at) VALUES ($1, $2, now_ms()) \
-                     ON CONFLICT (queue) DO UPDATE SET id = excluded.id, asked_at = excluded.asked_at, \
-                     taken_at = NULL, seen_at = NULL \
-                     WHERE broker_checks.asked_at <= excluded.asked_at - CASE \
-                     WHEN broker_checks.seen_at IS NOT NULL THEN CAST($3 AS bigint) \
-                     WHEN broker_checks.taken_at IS NOT NULL THEN CAST($4 AS bigint) \
-                     ELSE CAST($5 AS bigint) END",
-                );
-                let asked = asked.bind::<Text, _>(queue).bind::<Text, _>(id).bind::<BigInt, _>(every);
+                let asked =
+                    statement(ASK).bind::<Text, _>(queue).bind::<Text, _>(id).bind::<BigInt, _>(every);
                 let asked = asked.bind::<BigInt, _>(every * 4).bind::<BigInt, _>(millis(LOST).max(every * 4));
                 Ok(asked.execute(conn)? > 0)
             })

@@ -1,5 +1,6 @@
-//! Reads the database's clock. All times of jobs, leases and retries are by this clock, since the clocks of the processes
-//! may be hours apart.
+//! Reads the database's clock.
+//!
+//! All times of jobs, leases and retries are by this clock, since the clocks of the processes may be hours apart.
 
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;

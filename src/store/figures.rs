@@ -53,8 +53,8 @@ struct Age {
 }
 
 impl Store {
-    /// Counts everything. Each statement reads only an index, except for those about the outbox and about the jobs that
-    /// have not ended, which are few.
+    /// Counts everything. Each statement reads only an index, except for those about the outbox and about the jobs
+    /// that have not ended, which are few.
     pub async fn figures(&self) -> Result<Figures, DbError> {
         self.db
             .read(|conn| {

@@ -1,14 +1,14 @@
 //! Keeps people, secrets, grants, jobs, notices and messages to send in the database.
 //!
 //! Only this module and the embedded broker write SQL. The rules are in `domain`, which decides; the store reads the
-//! facts for a decision, applies it and records it. The store knows no broker: a message to send is a row of the outbox,
-//! which is written with the change that it tells of and handed to the relay after the commit.
+//! facts for a decision, applies it and records it. The store knows no broker: a message to send is a row of the
+//! outbox, which is written with the change that it tells of and handed to the relay after the commit.
 //!
-//! A method of [`Store`] that changes something does so in one transaction, unless it says otherwise. Its error is that
-//! of the database, and then nothing was changed. There are two exceptions: if the answer to the commit was lost
-//! ([`crate::db::DbError::Commit`]), or the call took too long ([`crate::db::DbError::Deadline`]), everything may have been
-//! changed. The caller then acts as if nothing had happened, and the work is written so that a repetition does no harm.
-//! A method has a section `# Errors` only where there is more to say than this.
+//! A method of [`Store`] that changes something does so in one transaction, unless it says otherwise. Its error is
+//! that of the database, and then nothing was changed. There are two exceptions: if the answer to the commit was lost
+//! ([`crate::db::DbError::Commit`]), or the call took too long ([`crate::db::DbError::Deadline`]), everything may
+//! have been changed. The caller then acts as if nothing had happened, and the work is written so that a repetition
+//! does no harm. A method has a section `# Errors` only where there is more to say than this.
 
 mod clock;
 mod codes;

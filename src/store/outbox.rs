@@ -34,7 +34,8 @@ impl MessageKind {
         Self::Event(EventKind::Cancelled),
     ];
 
-    /// The number of this kind in the column `outbox.letter`. All numbers from [`FIRST_TERMINAL`] on are terminal events.
+    /// The number of this kind in the column `outbox.letter`. All numbers from [`FIRST_TERMINAL`] on are terminal
+    /// events.
     pub(in crate::store) fn code(self) -> i16 {
         match self {
             Self::Request => 1,
@@ -112,7 +113,8 @@ pub(in crate::store) fn insert(
         Conn::Pg(conn) => insert_postgres(conn, &messages, lease)?,
         Conn::Sqlite(conn) => insert_sqlite(conn, &messages, lease)?,
     };
-    // Both databases give rising ids in the order in which the rows are inserted, but may return them in another order.
+    // Both databases give rising ids in the order in which the rows are inserted, but may return them in another
+    // order.
     ids.sort_unstable();
     ids.into_iter()
         .zip(messages)

@@ -1,7 +1,7 @@
 //! Finds out whether the database takes writes, by writing to it.
 //!
-//! A server that answers queries may still be unable to keep anything: its disk is full, or its synchronous standby has
-//! stopped and every commit waits for it. Only a write shows that.
+//! A server that answers queries may still be unable to keep anything: its disk is full, or its synchronous standby
+//! has stopped and every commit waits for it. Only a write shows that.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -28,7 +28,8 @@ pub(super) struct Pulse {
     told: AtomicBool,
 }
 
-/// The number of rows that processes write to. Each process takes one by its id, so that they seldom wait for each other.
+/// The number of rows that processes write to. Each process takes one by its id, so that they seldom wait for each
+/// other.
 const PLACES: u32 = 64;
 
 impl Pulse {

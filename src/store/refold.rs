@@ -1,8 +1,8 @@
 //! Folds texts again that an older program wrote by an older rule, and brings their tags into the normal form.
 //!
 //! Folded texts are what a search compares. Rows by the older rule are from before an upgrade, or were written by an
-//! older program that still ran beside the new one. `migrate` folds the rows that it finds, and workers fold those that
-//! come later. An index has only the rows that are left to fold, so looking for them is cheap.
+//! older program that still ran beside the new one. `migrate` folds the rows that it finds, and workers fold those
+//! that come later. An index has only the rows that are left to fold, so looking for them is cheap.
 
 use std::collections::BTreeSet;
 
@@ -40,8 +40,8 @@ impl Store {
     }
 }
 
-/// The condition for rows that are left to fold. It is that of the indexes, word for word, so that they are used: a text
-/// that was folded by today's rule ends with a tab.
+/// The condition for rows that are left to fold. It is that of the indexes, word for word, so that they are used: a
+/// text that was folded by today's rule ends with a tab.
 fn stale(conn: &Conn) -> String {
     format!("rtrim(search_text, {}) = search_text", conn.tab())
 }
@@ -120,8 +120,8 @@ fn part(conn: &mut Conn, locked: &str) -> Result<bool, DbError> {
     Ok(!principals.is_empty() || !secrets.is_empty())
 }
 
-/// Locks and reads some rows that are left to fold. They are locked by id, as everywhere, so that two transactions never
-/// wait for each other.
+/// Locks and reads some rows that are left to fold. They are locked by id, as everywhere, so that two transactions
+/// never wait for each other.
 fn rows<R>(conn: &mut Conn, table: &str, columns: &str, locked: &str) -> Result<Vec<R>, DbError>
 where
     R: QueryableByName<diesel::pg::Pg> + QueryableByName<diesel::sqlite::Sqlite> + 'static,

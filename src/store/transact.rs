@@ -14,8 +14,8 @@ use crate::telemetry::metrics::{Metrics, Tally};
 
 /// How long the work on a message waits for a lock. A chunk of another worker takes less time than this.
 pub(in crate::store) const LOCKS_OF_WORK: Duration = Duration::from_secs(5);
-/// How long recording a failure waits for a lock. This is short, since whoever holds the lock keeps the work itself from
-/// going on, too.
+/// How long recording a failure waits for a lock. This is short, since whoever holds the lock keeps the work itself
+/// from going on, too.
 pub(in crate::store) const LOCKS_OF_RECORDS: Duration = Duration::from_millis(500);
 /// How long a batch of jobs waits for a lock that one of the jobs needs. After that, each job is begun by itself.
 pub(in crate::store) const LOCKS_OF_MANY: Duration = Duration::from_millis(250);
@@ -78,9 +78,10 @@ impl Store {
         &self.db
     }
 
-    /// Checks whether anything can be written to the database. A write is tried only if this process has tried none in
-    /// the last five seconds. (Other transactions of this process do not count, since most of them have nothing to write
-    /// while nobody shares.) There is one check at a time, however many ask. It goes on even if its caller gives up.
+    /// Checks whether anything can be written to the database. A write is tried only if this process has tried none
+    /// in the last five seconds. (Other transactions of this process do not count, since most of them have nothing to
+    /// write while nobody shares.) There is one check at a time, however many ask. It goes on even if its caller
+    /// gives up.
     ///
     /// # Errors
     /// The reason why nothing can be written. The check may take as long as a call of the database may, so the caller
@@ -104,8 +105,8 @@ impl Store {
         self.transact_on(&self.db, work).await
     }
 
-    /// Does what [`Store::transact`] does, but waits for a lock no longer than `locks`, for work that other messages wait
-    /// behind.
+    /// Does what [`Store::transact`] does, but waits for a lock no longer than `locks`, for work that other messages
+    /// wait behind.
     pub(in crate::store) async fn transact_soon<T: Send + 'static>(
         &self,
         locks: Duration,

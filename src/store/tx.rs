@@ -28,9 +28,9 @@ impl<'a> Tx<'a> {
         Self { conn, now: None, messages: Vec::new(), tally: Tally::default() }
     }
 
-    /// The time of this transaction, in milliseconds since 1970 by the database's clock. Everything that the transaction
-    /// writes has this one time. It is read by the first call, so callers take their locks first: the wait for a lock
-    /// would otherwise make the time old.
+    /// The time of this transaction, in milliseconds since 1970 by the database's clock. Everything that the
+    /// transaction writes has this one time. It is read by the first call, so callers take their locks first: the
+    /// wait for a lock would otherwise make the time old.
     pub(super) fn now(&mut self) -> Result<i64, DbError> {
         match self.now {
             Some(now) => Ok(now),
@@ -41,8 +41,8 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// Sets the time of this transaction, if it is not set yet, and returns it. This saves the round trip of [`Tx::now`]
-    /// if a statement that was needed anyway has returned the time.
+    /// Sets the time of this transaction, if it is not set yet, and returns it. This saves the round trip of
+    /// [`Tx::now`] if a statement that was needed anyway has returned the time.
     pub(super) fn now_is(&mut self, now: i64) -> i64 {
         *self.now.get_or_insert(now)
     }

@@ -43,11 +43,11 @@ struct Row {
 }
 
 impl Store {
-    /// How much the person has requested within this time, over HTTP or from the command line. Jobs that came by message
-    /// are not counted, since whoever publishes a message can name any person in it.
+    /// How much the person has requested within this time, over HTTP or from the command line. Jobs that came by
+    /// message are not counted, since whoever publishes a message can name any person in it.
     pub async fn asked(&self, person: PrincipalId, within: Duration) -> Result<Asked, DbError> {
-        // The inner query finds the newest job that is too old, by the index of a person's jobs, and the outer one sums
-        // up the jobs after it. So only the jobs of that time are read, and of their texts only the lengths.
+        // The inner query finds the newest job that is too old, by the index of a person's jobs, and the outer one
+        // sums up the jobs after it. So only the jobs of that time are read, and of their texts only the lengths.
         const SQL: &str = "SELECT CAST(COALESCE(SUM(pairs), 0) AS BIGINT) AS pairs, \
             CAST(COALESCE(SUM(octet_length(selection) + octet_length(recipients)), 0) AS BIGINT) AS bytes, \
             now_ms() - MIN(requested_at) AS oldest_ms FROM jobs WHERE requested_by = $1 AND asked_here AND id > COALESCE(\

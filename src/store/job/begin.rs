@@ -213,8 +213,8 @@ fn to_begin(
     })
 }
 
-/// Finds the row of a job that is to begin, or inserts it if it is missing, and locks it. A failure to begin the job is
-/// recorded in this row. If the job is not to begin now, the inner error is the answer that says why.
+/// Finds the row of a job that is to begin, or inserts it if it is missing, and locks it. A failure to begin the job
+/// is recorded in this row. If the job is not to begin now, the inner error is the answer that says why.
 pub(in crate::store) fn make_or_find(
     tx: &mut Tx<'_>,
     asked: &JobRequested,

@@ -49,8 +49,8 @@ impl Store {
 enum Effect {
     /// It does nothing. The letter is kept with the id of its job, if the message names one.
     None { job: Option<JobId> },
-    /// The message is a request that is poison, but names a job and a requester. If the job's id is free, a job is made
-    /// that has failed as `invalid_request`, so that its requester is told.
+    /// The message is a request that is poison, but names a job and a requester. If the job's id is free, a job is
+    /// made that has failed as `invalid_request`, so that its requester is told.
     Invalid(JobId, PrincipalId),
     /// The message is a request that was replayed and is poison again. The run of the job that waits for this body
     /// fails.
@@ -123,8 +123,8 @@ fn effect(letter: &DeadLetter) -> Effect {
     }
 }
 
-/// The most failed jobs that poison may make for one person in [`COUNTED_MS`]. Each of them is a notice to that person,
-/// and whoever publishes a message can name any person in it.
+/// The most failed jobs that poison may make for one person in [`COUNTED_MS`]. Each of them is a notice to that
+/// person, and whoever publishes a message can name any person in it.
 const FAILED_BY_POISON: i64 = 10;
 
 /// The period in which these failed jobs are counted, in milliseconds: one hour.

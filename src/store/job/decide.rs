@@ -1,6 +1,7 @@
 //! Decides what a request leads to: its pairs are applied at once, it fails, or it is divided into lanes.
 //!
-//! The decision itself is made in `domain`. This file reads the facts for it, for all small requests of a call together.
+//! The decision itself is made in `domain`. This file reads the facts for it, for all small requests of a call
+//! together.
 
 use crate::contract::JobRequested;
 use crate::db::{Conn, DbError};

@@ -1,8 +1,8 @@
 //! Replays dead letters. Only a replay opens a failed job again, and only an operator can replay.
 //!
-//! One transaction settles the letter, moves its job to the next run, and puts the messages that wake the job into the
-//! outbox. Because a letter is settled only once, two replays at the same time are one. Messages that are left over from
-//! the older run find the job in another run or turn, and do nothing.
+//! One transaction settles the letter, moves its job to the next run, and puts the messages that wake the job into
+//! the outbox. Because a letter is settled only once, two replays at the same time are one. Messages that are left
+//! over from the older run find the job in another run or turn, and do nothing.
 
 use std::time::Duration;
 
@@ -71,12 +71,12 @@ fn because(reason: &Option<FailReason>) -> String {
 }
 
 impl Store {
-    /// Replays a kept dead letter. If its message is sent, it is sent with the body that came, byte for byte. A lane that
-    /// is opened again has this `lease`, like a new one.
+    /// Replays a kept dead letter. If its message is sent, it is sent with the body that came, byte for byte. A lane
+    /// that is opened again has this `lease`, like a new one.
     ///
     /// # Errors
-    /// An error of the database. Usually nothing was changed. If the answer to the commit was lost, everything was done
-    /// or nothing: the state of the letter tells which.
+    /// An error of the database. Usually nothing was changed. If the answer to the commit was lost, everything was
+    /// done or nothing: the state of the letter tells which.
     pub async fn replay_letter(
         &self,
         id: i64,
@@ -132,8 +132,8 @@ fn made(letter: &KeptLetter, row: &JobRow) -> bool {
         && letter.item.run == Some(row.run)
 }
 
-/// Opens a job again whose attempts are used up, so that it goes on where it stopped: its open lanes get a step each. A
-/// job that never began gets its request once more.
+/// Opens a job again whose attempts are used up, so that it goes on where it stopped: its open lanes get a step each.
+/// A job that never began gets its request once more.
 fn go_on(tx: &mut Tx<'_>, row: &JobRow, letter: KeptLetter, lease: Duration) -> Result<Replayed, DbError> {
     let job = row.job_id;
     if row.state != JobState::Failed || row.reason != Some(FailReason::AttemptsExhausted) {

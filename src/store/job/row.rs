@@ -160,9 +160,9 @@ pub(in crate::store) fn find(conn: &mut Conn, job: JobId) -> Result<Option<JobRo
     row.map(JobRow::try_from).transpose()
 }
 
-/// Locks the job's row until the transaction ends, and reads it. Whoever ends a job takes this lock first (the order is
-/// the same everywhere: the job, its lanes by number, grants by key). On SQLite there is only one writer at a time, so
-/// the transaction itself is the lock.
+/// Locks the job's row until the transaction ends, and reads it. Whoever ends a job takes this lock first (the order
+/// is the same everywhere: the job, its lanes by number, grants by key). On SQLite there is only one writer at a
+/// time, so the transaction itself is the lock.
 pub(in crate::store) fn lock(conn: &mut Conn, key: JobKey) -> Result<JobRow, DbError> {
     if conn.locks_rows() {
         statement("SELECT id FROM jobs WHERE id = $1 FOR UPDATE")
@@ -197,8 +197,8 @@ pub(in crate::store) fn lock_free(
     Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
-/// Locks and reads the jobs with these ids, in the order of their keys. `locking` is the end of the statement that says
-/// whether to wait for a lock. Each row comes with the database's time.
+/// Locks and reads the jobs with these ids, in the order of their keys. `locking` is the end of the statement that
+/// says whether to wait for a lock. Each row comes with the database's time.
 fn lock_where(
     conn: &mut Conn,
     jobs: impl IntoIterator<Item = JobId>,

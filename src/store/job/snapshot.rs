@@ -22,7 +22,8 @@ pub(in crate::store) fn rejections_total(conn: &mut Conn, row: &JobRow) -> Resul
 
 /// The job as people see it, without the lines of its report. `lanes` is the sum of its lanes, if it has any.
 ///
-/// A job is shown as retrying while it, or one of its open lanes, waits for another attempt. That state is never stored.
+/// A job is shown as retrying while it, or one of its open lanes, waits for another attempt. That state is never
+/// stored.
 pub(in crate::store) fn shown(
     row: &JobRow,
     lanes: Option<lane_rows::Totals>,

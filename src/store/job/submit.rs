@@ -29,7 +29,8 @@ pub struct Submission {
     pub traceparent: Option<String>,
 }
 
-/// What became of a submission. Except for [`Submitted::Accepted`], the transaction was rolled back and no job was made.
+/// What became of a submission. Except for [`Submitted::Accepted`], the transaction was rolled back and no job was
+/// made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Submitted {
     /// The job was made, and its request is in the outbox. The job is queued until a worker takes that message.
@@ -52,8 +53,8 @@ impl Store {
     /// Makes a job and puts its request into the outbox, in one transaction.
     ///
     /// # Errors
-    /// An error of the database. No job was made, unless the answer to the commit was lost: with an idempotency key the
-    /// caller can send the same request again, and then finds the job or makes it.
+    /// An error of the database. No job was made, unless the answer to the commit was lost: with an idempotency key
+    /// the caller can send the same request again, and then finds the job or makes it.
     pub async fn submit(
         &self,
         submission: Submission,
@@ -151,8 +152,8 @@ fn repeated(conn: &mut Conn, request: &ShareRequest, key: Option<&str>) -> Resul
 }
 
 /// Counts the person's jobs that have not ended and were requested over HTTP or from the command line. Jobs that came
-/// by message are not counted: whoever publishes a message can name any person in it, and must not be able to keep that
-/// person from making requests.
+/// by message are not counted: whoever publishes a message can name any person in it, and must not be able to keep
+/// that person from making requests.
 fn unfinished(conn: &mut Conn, person: crate::domain::PrincipalId) -> Result<i64, DbError> {
     let mine = table::table
         .filter(table::requested_by.eq(person.get()))

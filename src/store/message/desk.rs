@@ -1,8 +1,8 @@
 //! Lets an operator look at dead letters, and discard those that are not worth a replay.
 //!
 //! No letter is deleted. A letter that was replayed or discarded stays in the table, with its state and the time. The
-//! body of a discarded letter is freed, since it may be large and may hold a secret. Its digest and length stay, so that
-//! one can still tell which body it was.
+//! body of a discarded letter is freed, since it may be large and may hold a secret. Its digest and length stay, so
+//! that one can still tell which body it was.
 
 use diesel::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -163,8 +163,8 @@ pub(in crate::store) fn read(conn: &mut Conn, id: i64) -> Result<Option<KeptLett
     Ok(Some(KeptLetter { item: columns.try_into()?, user_id, headers, body, freed, dead_id }))
 }
 
-/// Moves a kept letter to this state, in which it stays for ever, and leaves its body as it is. False if the letter is not
-/// kept, or not any more.
+/// Moves a kept letter to this state, in which it stays for ever, and leaves its body as it is. False if the letter
+/// is not kept, or not any more.
 pub(in crate::store) fn settle(
     conn: &mut Conn,
     id: i64,
@@ -216,8 +216,8 @@ pub(in crate::store) fn state(conn: &mut Conn, id: i64) -> Result<Option<DeadSta
 }
 
 impl Store {
-    /// A page of dead letters, newest first, without their bodies. `before` is the cursor that came with the page before.
-    /// Returns the cursor of the next page, if there is one.
+    /// A page of dead letters, newest first, without their bodies. `before` is the cursor that came with the page
+    /// before. Returns the cursor of the next page, if there is one.
     pub async fn dead_letters(
         &self,
         filter: DeadFilter,
@@ -268,8 +268,8 @@ impl Store {
             .await
     }
 
-    /// Discards a kept letter, so that it can never be replayed. The letter stays in the table. Only the body is freed,
-    /// and its digest and length stay.
+    /// Discards a kept letter, so that it can never be replayed. The letter stays in the table. Only the body is
+    /// freed, and its digest and length stay.
     pub async fn discard_letter(&self, id: i64) -> Result<Discarded, DbError> {
         self.db
             .write(move |conn| {

@@ -1,4 +1,4 @@
-//! Keeps messages as rows: the outbox as the relay sees it, dead letters, and the checks of the broker's dead-lettering.
+//! Keeps messages as rows: the outbox as the relay sees it, dead letters, and the checks of dead-lettering.
 
 pub(super) mod checks;
 pub(super) mod desk;

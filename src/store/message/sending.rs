@@ -65,8 +65,9 @@ impl TryFrom<OutboxColumns> for OutboxRow {
 const BYTES_TAKEN: i64 = 4 * 1024 * 1024;
 
 impl Store {
-    /// Takes up to `limit` messages that nobody has a lease on, oldest first, and leases them to the caller. Their bodies
-    /// together have at most [`BYTES_TAKEN`] bytes, except that the first message is taken whatever its size is.
+    /// Takes up to `limit` messages that nobody has a lease on, oldest first, and leases them to the caller. Their
+    /// bodies together have at most [`BYTES_TAKEN`] bytes, except that the first message is taken whatever its size
+    /// is.
     pub async fn take_unsent(&self, limit: usize, lease: Duration) -> Result<Vec<OutboxRow>, DbError> {
         let lease = millis(lease);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -132,11 +133,12 @@ impl Store {
         self.db.write(move |conn| release(conn, ids)).await
     }
 
-    /// Counts one more try of messages that the broker refused to take. Each is sent again when its lease runs out, or,
-    /// after [`TRIES`] tries, when `hold` has passed. Returns the number of tries of each message by its id.
+    /// Counts one more try of messages that the broker refused to take. Each is sent again when its lease runs out,
+    /// or, after [`TRIES`] tries, when `hold` has passed. Returns the number of tries of each message by its id.
     ///
     /// # Errors
-    /// An error of the database. The try is not counted then, and the messages are sent again when their leases run out.
+    /// An error of the database. The try is not counted then, and the messages are sent again when their leases run
+    /// out.
     pub async fn not_taken(&self, ids: Vec<i64>, hold: Duration) -> Result<Vec<(i64, i32)>, DbError> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -157,8 +159,9 @@ impl Store {
             .await
     }
 
-    /// Ends the leases of all messages, so that they are sent at once. The only process with a relay calls this when it
-    /// starts, since whoever leased a message before is gone. Requests that were put aside still wait for their time.
+    /// Ends the leases of all messages, so that they are sent at once. The only process with a relay calls this when
+    /// it starts, since whoever leased a message before is gone. Requests that were put aside still wait for their
+    /// time.
     ///
     /// # Errors
     /// An error of the database. The caller need not try again, since the leases run out anyway.

@@ -96,9 +96,10 @@ impl Store {
             .await
     }
 
-    /// The users and groups that the person may know of and that the search finds: each word is in the name, the username
-    /// or the e-mail address, or is the id, as [`crate::domain::text`] compares them. Those whose name, username, e-mail
-    /// address or id is exactly the search come first, then those whose name begins with it, then the others.
+    /// The users and groups that the person may know of and that the search finds: each word is in the name, the
+    /// username or the e-mail address, or is the id, as [`crate::domain::text`] compares them. Those whose name,
+    /// username, e-mail address or id is exactly the search come first, then those whose name begins with it, then
+    /// the others.
     pub async fn recipients(
         &self,
         user: PrincipalId,
@@ -114,8 +115,8 @@ impl Store {
                     _ => 0,
                 };
                 let collate = conn.collation();
-                // `search_text` has a line for each of name, username and e-mail address. So a text that is found with a
-                // line break on both sides is exactly one of them.
+                // `search_text` has a line for each of name, username and e-mail address. So a text that is found
+                // with a line break on both sides is exactly one of them.
                 let sql = format!(
                     "SELECT p.id, p.kind, p.name, p.active, p.username, p.email, p.has_account \
                      FROM principals p WHERE {found} AND {visible} \
@@ -137,8 +138,8 @@ impl Store {
             .await
     }
 
-    /// A page of the people who can sign in, in the order of their ids, which are greater than `after`. The demo mode lets
-    /// its user choose among them.
+    /// A page of the people who can sign in, in the order of their ids, which are greater than `after`. The demo mode
+    /// lets its user choose among them.
     pub async fn people(&self, after: i64, limit: i64) -> Result<Vec<Person>, DbError> {
         self.db
             .read(move |conn| {

@@ -1,8 +1,10 @@
-//! Writes the rules of people in SQL: who may act, through which groups, and who may know of whom. No other file has them.
+//! Writes the rules of people in SQL: who may act, through which groups, and who may know of whom.
+//!
+//! No other file has these rules.
 
-/// A subquery with the principals through which a user has access: the user, and every active group that the user is a
-/// member of. The members of a group are looked up each time that access is checked, so that a change of the group takes
-/// effect at once.
+/// A subquery with the principals through which a user has access: the user, and every active group that the user is
+/// a member of. The members of a group are looked up each time that access is checked, so that a change of the group
+/// takes effect at once.
 ///
 /// `user` is a placeholder like `$1`, or a column. The owner of a personal group has no access through it, unless the
 /// owner is also a member.
@@ -14,8 +16,8 @@ pub(in crate::store) fn acting_as(user: &str) -> String {
     )
 }
 
-/// A condition on the principal `p`: the user may know of it. Everybody may know of users and user groups. Its owner may
-/// know of a personal group, and so may its members if the group says so.
+/// A condition on the principal `p`: the user may know of it. Everybody may know of users and user groups. Its owner
+/// may know of a personal group, and so may its members if the group says so.
 pub(in crate::store) fn visible_to(user: &str) -> String {
     format!(
         "(p.kind <> 3 OR p.owner_id = {user} OR (p.visible_to_members AND EXISTS \

@@ -1,7 +1,7 @@
 //! Finds principals by their names, and the names of ids, for the command line.
 //!
-//! An operator sees everything, so these methods do not check what a person may know of. The gateway uses the methods of
-//! `directory` and `vault`, which do.
+//! An operator sees everything, so these methods do not check what a person may know of. The gateway uses the methods
+//! of `directory` and `vault`, which do.
 
 use std::collections::HashMap;
 
@@ -95,8 +95,8 @@ impl Store {
         let text = text.to_owned();
         self.db
             .read(move |conn| {
-                // `search_text` has a line for each of name, username and e-mail address. So a text that is found with a
-                // line break on both sides is exactly one of them.
+                // `search_text` has a line for each of name, username and e-mail address. So a text that is found
+                // with a line break on both sides is exactly one of them.
                 let (find, line) = (conn.find(), conn.line_break());
                 let (condition, wanted) = match matching {
                     Match::Whole => {

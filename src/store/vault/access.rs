@@ -1,8 +1,9 @@
-//! Writes the rule of what a person may do with a secret in SQL. Both sides read it here: one secret, or all of a person.
+//! Writes the rule of what a person may do with a secret in SQL, for one secret and for all secrets of a person.
 //!
-//! The owner of a secret may do everything with it, whatever is granted. Everybody else has the highest permission that
-//! is granted to them or to an active group that they are a member of. A level is a number, so that the database can take
-//! the greatest: 0 is nothing, 1 is view, 2 is edit, 3 is owner. The levels 1 and 2 are the values of `grants.permission`.
+//! The owner of a secret may do everything with it, whatever is granted. Everybody else has the highest permission
+//! that is granted to them or to an active group that they are a member of. A level is a number, so that the database
+//! can take the greatest: 0 is nothing, 1 is view, 2 is edit, 3 is owner. The levels 1 and 2 are the values of
+//! `grants.permission`.
 
 use crate::db::DbError;
 use crate::domain::Reach;
@@ -12,8 +13,8 @@ use crate::store::people::membership::acting_as;
 /// the user acts, however many grants the secret has.
 ///
 /// `user` is a placeholder like `$1`, or a column. `acting` has the principals through which the user acts
-/// ([`acting_as`]): it is a subquery in brackets, or a name from WITH. SQLite joins in the order of the text at a CROSS
-/// JOIN, so that it does not read all grants of the secret first.
+/// ([`acting_as`]): it is a subquery in brackets, or a name from WITH. SQLite joins in the order of the text at a
+/// CROSS JOIN, so that it does not read all grants of the secret first.
 pub(in crate::store) fn level_on_secret(user: &str, acting: &str) -> String {
     format!(
         "CAST(CASE WHEN s.owner_id = {user} THEN 3 ELSE COALESCE((SELECT MAX(g.permission) FROM {acting} me \
@@ -21,11 +22,11 @@ pub(in crate::store) fn level_on_secret(user: &str, acting: &str) -> String {
     )
 }
 
-/// Subqueries for a WITH: `reach` has every secret on which `user` has a level above 0, with the columns `secret_id` and
-/// `level`. If there is an `after`, only secrets with a greater id.
+/// Subqueries for a WITH: `reach` has every secret on which `user` has a level above 0, with the columns `secret_id`
+/// and `level`. If there is an `after`, only secrets with a greater id.
 pub(in crate::store) fn all_in_reach(user: &str, after: Option<i64>) -> String {
-    // The number is part of the text and not bound. It stands in the statement before the other placeholders, and SQLite
-    // numbers these in the order in which it meets them.
+    // The number is part of the text and not bound. It stands in the statement before the other placeholders, and
+    // SQLite numbers these in the order in which it meets them.
     let behind = |id: &str| after.map_or_else(String::new, |after| format!("AND {id} > {after}"));
     format!(
         "acting AS ({acting}), reach AS (SELECT secret_id, MAX(level) AS level FROM (\

@@ -73,8 +73,8 @@ pub(in crate::store) fn requester_valid(conn: &mut Conn, requester: PrincipalId)
     Ok(row.is_some_and(|row| row.may_act))
 }
 
-/// Reads the facts of one request. Its ids go to the database as two lists, which are shorter than rows if there are many
-/// ids.
+/// Reads the facts of one request. Its ids go to the database as two lists, which are shorter than rows if there are
+/// many ids.
 fn read_one(
     conn: &mut Conn,
     requester: PrincipalId,
@@ -118,8 +118,8 @@ pub(in crate::store) struct Asked<'a> {
     pub(in crate::store) recipients: &'a [Recipient],
 }
 
-/// Reads everything that the plans of these requests need. The number of statements does not grow with the requests. The
-/// answers are in the order of the requests.
+/// Reads everything that the plans of these requests need. The number of statements does not grow with the requests.
+/// The answers are in the order of the requests.
 pub(in crate::store) fn read(conn: &mut Conn, asked: &[Asked<'_>]) -> Result<Vec<Facts>, DbError> {
     match asked {
         [] => Ok(Vec::new()),
@@ -128,8 +128,8 @@ pub(in crate::store) fn read(conn: &mut Conn, asked: &[Asked<'_>]) -> Result<Vec
     }
 }
 
-/// Reads the facts of many small requests by two statements. Their ids go to the database as rows, each with the place of
-/// its request in the list and with the requester.
+/// Reads the facts of many small requests by two statements. Their ids go to the database as rows, each with the
+/// place of its request in the list and with the requester.
 fn read_many(conn: &mut Conn, asked: &[Asked<'_>]) -> Result<Vec<Facts>, DbError> {
     let mut secrets = Vec::new();
     let mut people = Vec::new();

@@ -18,15 +18,15 @@ struct Applied {
     upgraded: i64,
 }
 
-/// Applies the plans of these jobs, and returns the counts of each job's pairs, the rejected ones included, in the order
-/// of the plans. No two plans may have a pair in common.
+/// Applies the plans of these jobs, and returns the counts of each job's pairs, the rejected ones included, in the
+/// order of the plans. No two plans may have a pair in common.
 ///
-/// Applying a plan twice changes nothing, since a row that gives at least as much is left alone. The columns `view_job`
-/// and `edit_job` name the job that gave the permission, and a row that has both was upgraded from view to edit.
-/// `view_job = 0`: the view was there before, and no job is known for it.
+/// Applying a plan twice changes nothing, since a row that gives at least as much is left alone. The columns
+/// `view_job` and `edit_job` name the job that gave the permission, and a row that has both was upgraded from view to
+/// edit. `view_job = 0`: the view was there before, and no job is known for it.
 ///
-/// With `repeats`, the caller guesses that most of the rows are there already. The guess only chooses the faster way: the
-/// result is the same.
+/// With `repeats`, the caller guesses that most of the rows are there already. The guess only chooses the faster way:
+/// the result is the same.
 pub(in crate::store) fn apply(
     conn: &mut Conn,
     plans: &[(JobKey, &ChunkPlan)],
@@ -120,9 +120,10 @@ fn apply_postgres(
     let mut source = all_but_owners(plan).to_owned();
     let mut there = "";
     if repeats {
-        // Pairs that are granted already are left out of the upsert, which would otherwise lock each of their rows. The
-        // upsert still decides about the others, since rows may change between the two. There are two ways to read what
-        // is there (docs/performance.md): one range of the index for each secret, or one look-up for each pair.
+        // Pairs that are granted already are left out of the upsert, which would otherwise lock each of their rows.
+        // The upsert still decides about the others, since rows may change between the two. There are two ways to
+        // read what is there (docs/performance.md): one range of the index for each secret, or one look-up for each
+        // pair.
         if are_close(plan) {
             there = ", there AS MATERIALIZED (SELECT g.* FROM s CROSS JOIN LATERAL \
                      (SELECT secret_id, principal_id, permission FROM grants WHERE secret_id = s.id \
@@ -151,7 +152,8 @@ fn apply_postgres(
             .bind::<BigInt, _>(job.get())
     };
     if !gives_edit(plan) {
-        // A view upgrades no row, so every changed row is new, and PostgreSQL returns their number without reading them.
+        // A view upgrades no row, so every changed row is new, and PostgreSQL returns their number without reading
+        // them.
         let granted = query(format!("{}{there} {insert}", pairs(conn))).execute(conn)?;
         return Ok(Applied { granted: i64::try_from(granted).unwrap_or(i64::MAX), upgraded: 0 });
     }
@@ -164,8 +166,8 @@ fn apply_postgres(
     Ok(query(sql).get_result(conn)?)
 }
 
-/// Whether the range from the lowest to the highest of the recipients' ids has few other ids in it, so that reading the
-/// whole range is cheap.
+/// Whether the range from the lowest to the highest of the recipients' ids has few other ids in it, so that reading
+/// the whole range is cheap.
 fn are_close(plan: &ChunkPlan) -> bool {
     let ids = || plan.recipients.iter().map(|(id, _)| id.get());
     let (Some(first), Some(last)) = (ids().min(), ids().max()) else { return false };
@@ -177,8 +179,8 @@ fn gives_edit(plan: &ChunkPlan) -> bool {
     plan.recipients.iter().any(|(_, permission)| *permission == Permission::Edit)
 }
 
-/// Applies one plan on SQLite, which cannot count what a statement changed in the same statement. The rows that will be
-/// upgraded are therefore counted first. Nobody else writes during this transaction, so the number stays right.
+/// Applies one plan on SQLite, which cannot count what a statement changed in the same statement. The rows that will
+/// be upgraded are therefore counted first. Nobody else writes during this transaction, so the number stays right.
 fn apply_sqlite(conn: &mut Conn, job: JobKey, plan: &ChunkPlan, now: i64) -> Result<Applied, DbError> {
     let [secrets, viewers, editors] = lists(conn, plan);
     let mut upgraded = 0;
@@ -213,9 +215,10 @@ fn pairs(conn: &Conn) -> String {
     )
 }
 
-/// The part of a statement that makes the pairs to apply. The owner of a secret may do everything with it, so an owner
-/// among the recipients gets no row. (A row from before they owned the secret stays as it is.) No two principals of any
-/// kind have the same id, so comparing ids is enough. If the plan has no such pair, the owners are not looked up.
+/// The part of a statement that makes the pairs to apply. The owner of a secret may do everything with it, so an
+/// owner among the recipients gets no row. (A row from before they owned the secret stays as it is.) No two
+/// principals of any kind have the same id, so comparing ids is enough. If the plan has no such pair, the owners are
+/// not looked up.
 fn all_but_owners(plan: &ChunkPlan) -> &'static str {
     if plan.owners.is_empty() {
         "FROM s CROSS JOIN p WHERE true"
@@ -224,11 +227,11 @@ fn all_but_owners(plan: &ChunkPlan) -> &'static str {
     }
 }
 
-/// The statement that writes the pairs `s`, `p` of `source` for `job`, at the time `now`. A row is changed only if it gives
-/// less than the job does, so that a grant is never taken back and a repetition changes nothing.
+/// The statement that writes the pairs `s`, `p` of `source` for `job`, at the time `now`. A row is changed only if it
+/// gives less than the job does, so that a grant is never taken back and a repetition changes nothing.
 ///
-/// If others may write at the same time, `source` is in the order of the key, so that two chunks with the same pairs lock
-/// their rows in the same order. The `0` is the `view_job` of a view for which no job is known (see [`apply`]).
+/// If others may write at the same time, `source` is in the order of the key, so that two chunks with the same pairs
+/// lock their rows in the same order. The `0` is the `view_job` of a view for which no job is known (see [`apply`]).
 fn upsert(job: &str, source: &str, now: &str) -> String {
     format!(
         "INSERT INTO grants (secret_id, principal_id, permission, view_job, edit_job, granted_at) \

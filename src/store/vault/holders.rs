@@ -29,8 +29,8 @@ pub struct GrantItem {
 }
 
 impl Store {
-    /// A page of the grants on a secret, in the order of the principals' ids, which are greater than `after`. `None` if the
-    /// person cannot reach the secret.
+    /// A page of the grants on a secret, in the order of the principals' ids, which are greater than `after`. `None`
+    /// if the person cannot reach the secret.
     pub async fn grants_of(
         &self,
         user: PrincipalId,

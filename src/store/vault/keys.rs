@@ -1,4 +1,4 @@
-//! Finds out which vault keys the client secrets are sealed with, and whether the database has data other than the demo's.
+//! Finds out which vault keys the client secrets are sealed with, and whether there is data other than the demo's.
 
 use std::ops::RangeInclusive;
 
@@ -25,8 +25,8 @@ struct Answer {
 }
 
 impl Store {
-    /// The ids of the first eight keys that client secrets are sealed with. The id of a key is made from the key itself.
-    /// Each id costs one look-up in an index, however many secrets there are.
+    /// The ids of the first eight keys that client secrets are sealed with. The id of a key is made from the key
+    /// itself. Each id costs one look-up in an index, however many secrets there are.
     pub async fn vault_keys(&self) -> Result<Vec<String>, DbError> {
         self.db
             .read(|conn| {
@@ -45,8 +45,8 @@ impl Store {
             .await
     }
 
-    /// Whether there is a person whose e-mail address does not end with this, or a secret whose id is not among these. The
-    /// search ends with the first that it finds.
+    /// Whether there is a person whose e-mail address does not end with this, or a secret whose id is not among
+    /// these. The search ends with the first that it finds.
     pub async fn has_others(
         &self,
         email_ending: &'static str,

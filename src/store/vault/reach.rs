@@ -1,7 +1,7 @@
 //! The queries of the secrets that a person can reach, for listings and for jobs about all secrets that match.
 //!
-//! A person can reach the secrets that they own, and those that are granted to them or to an active group that they are a
-//! member of (see [`crate::store::vault::access`]).
+//! A person can reach the secrets that they own, and those that are granted to them or to an active group that they
+//! are a member of (see [`crate::store::vault::access`]).
 
 use std::collections::HashMap;
 
@@ -22,9 +22,9 @@ pub(in crate::store) fn secret_id(id: i64) -> Result<SecretId, DbError> {
     SecretId::try_from(id).map_err(DbError::Corrupt)
 }
 
-/// The two parts that all listings share: the WITH, and the FROM with its conditions. `s` is a secret that the person `$1`
-/// can reach, and `r.level` is the level of the person on it (1 view, 2 edit, 3 owner). `$2` is bound to the list of words,
-/// and `$3` to the tag, both from [`Wanted`]. If there is an `after`, only secrets with a greater id.
+/// The two parts that all listings share: the WITH, and the FROM with its conditions. `s` is a secret that the person
+/// `$1` can reach, and `r.level` is the level of the person on it (1 view, 2 edit, 3 owner). `$2` is bound to the
+/// list of words, and `$3` to the tag, both from [`Wanted`]. If there is an `after`, only secrets with a greater id.
 fn in_reach(conn: &Conn, filter: &SecretFilter, wanted: &Wanted, after: Option<i64>) -> (String, String) {
     let with = format!("WITH {}", all_in_reach("$1", after));
     let shared = match filter.shared {
@@ -81,8 +81,8 @@ pub(in crate::store) struct MatchRow {
     pub(in crate::store) disabled: bool,
 }
 
-/// Calls `take` with each secret in reach that matches, in the order of ids: at most `limit` of those with an id greater
-/// than `after`. The rows are read one by one, so that the whole answer is never in memory.
+/// Calls `take` with each secret in reach that matches, in the order of ids: at most `limit` of those with an id
+/// greater than `after`. The rows are read one by one, so that the whole answer is never in memory.
 pub(in crate::store) fn each_match(
     conn: &mut Conn,
     user: PrincipalId,
@@ -117,8 +117,8 @@ struct TagRow {
     tag: String,
 }
 
-/// The tags of all secrets in reach that match, each once, in order. They are sorted here, because a database sorts texts
-/// by the rules of its language.
+/// The tags of all secrets in reach that match, each once, in order. They are sorted here, because a database sorts
+/// texts by the rules of its language.
 pub(in crate::store) fn tags_in_reach(
     conn: &mut Conn,
     user: PrincipalId,

@@ -65,8 +65,8 @@ impl Store {
             .await
     }
 
-    /// The sealed client secret. The outer `None` means that the person cannot reach the secret, the inner `None` that the
-    /// secret has no client secret.
+    /// The sealed client secret. The outer `None` means that the person cannot reach the secret, the inner `None`
+    /// that the secret has no client secret.
     pub async fn client_secret(
         &self,
         user: PrincipalId,
@@ -89,8 +89,9 @@ impl Store {
             .await
     }
 
-    /// Changes a secret: either the whole patch is applied or nothing. The client secret in the patch is not used. The
-    /// caller has encrypted it and gives it as `sealed`: the outer `None` leaves it as it is, the inner `None` removes it.
+    /// Changes a secret: either the whole patch is applied or nothing. The client secret in the patch is not used.
+    /// The caller has encrypted it and gives it as `sealed`: the outer `None` leaves it as it is, the inner `None`
+    /// removes it.
     pub async fn edit_secret(
         &self,
         user: PrincipalId,

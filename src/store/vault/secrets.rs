@@ -79,8 +79,8 @@ impl Store {
     }
 }
 
-/// The secrets that a request for all means: those that match and that the person owns or may edit, in ascending order.
-/// Disabled secrets are among them. The job rejects these, so that its report names them.
+/// The secrets that a request for all means: those that match and that the person owns or may edit, in ascending
+/// order. Disabled secrets are among them. The job rejects these, so that its report names them.
 pub(in crate::store) fn shareable_ids(
     conn: &mut Conn,
     user: PrincipalId,

@@ -1,8 +1,8 @@
 //! Reads what "select all" takes: every secret in reach that matches, in ascending order and in parts.
 //!
-//! One statement reads a part, which is kept in memory as a few bytes for each secret. So the database's connection is
-//! free again before the answer is sent, and a slow client does not hold it. And a part can be large, which matters since
-//! each part costs one look at everything that is granted to the person.
+//! One statement reads a part, which is kept in memory as a few bytes for each secret. So the database's connection
+//! is free again before the answer is sent, and a slow client does not hold it. And a part can be large, which
+//! matters since each part costs one look at everything that is granted to the person.
 
 use crate::db::DbError;
 use crate::domain::{PrincipalId, RejectReason, SecretId};
@@ -12,8 +12,8 @@ use crate::store::vault::filter::SecretFilter;
 use crate::store::vault::reach::{MatchRow, each_match, secret_id};
 use crate::store::vault::secrets::Selectable;
 
-/// A part of the secrets that match, as an iterator over them by id. A secret takes one to three bytes if ids are close
-/// together, and eight bytes at most.
+/// A part of the secrets that match, as an iterator over them by id. A secret takes one to three bytes if ids are
+/// close together, and eight bytes at most.
 #[derive(Debug, Default)]
 pub struct Selected {
     bytes: Vec<u8>,
@@ -80,9 +80,9 @@ impl Iterator for Selected {
 }
 
 impl Store {
-    /// A part of the secrets that the person can reach and that match, by id, and whether each can be shared. The part has
-    /// at most `limit` secrets (which is at least 1) with ids greater than `after`. If the caller reads one part after the
-    /// other, it gets no secret twice, and it gets every secret that matched during the whole time.
+    /// A part of the secrets that the person can reach and that match, by id, and whether each can be shared. The
+    /// part has at most `limit` secrets (which is at least 1) with ids greater than `after`. If the caller reads one
+    /// part after the other, it gets no secret twice, and it gets every secret that matched during the whole time.
     pub async fn selectable_secrets(
         &self,
         user: PrincipalId,

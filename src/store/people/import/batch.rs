@@ -154,8 +154,8 @@ impl Batch {
 
         take_unique(conn, "secrets", "identifier", &from, &rows, &lines, &mut open.identifiers)?;
         let sealed = conn.bytes_of("r.sealed");
-        // If a line has no client secret, the row keeps the one that it has. The value and the id of its key are kept or
-        // replaced together, since a line gives both or neither.
+        // If a line has no client secret, the row keeps the one that it has. The value and the id of its key are kept
+        // or replaced together, since a line gives both or neither.
         let insert = format!(
             "INSERT INTO secrets (id, owner_id, name, url, client_id, client_secret, client_secret_key, \
              identifier, method, notes, disabled, search_text, updated_at) \
@@ -187,9 +187,9 @@ struct Taken {
     holder: i64,
 }
 
-/// Takes a unique text from the row that has it, so that it can pass from one row to another within a file. That row is
-/// noted in `lost`, with the line that took its text: its own line has to come, in this batch or later, and give it a new
-/// one.
+/// Takes a unique text from the row that has it, so that it can pass from one row to another within a file. That row
+/// is noted in `lost`, with the line that took its text: its own line has to come, in this batch or later, and give
+/// it a new one.
 fn take_unique(
     conn: &mut Conn,
     table: &str,
@@ -199,7 +199,8 @@ fn take_unique(
     lines: &dyn Fn(&i64) -> u64,
     lost: &mut HashMap<i64, u64>,
 ) -> Result<(), DbError> {
-    // SQLite joins in the order of the text at a CROSS JOIN: it reads the rows of the batch and looks each up in the index.
+    // SQLite joins in the order of the text at a CROSS JOIN: it reads the rows of the batch and looks each up in the
+    // index.
     let sql = format!(
         "SELECT r.id AS taker, h.id AS holder FROM {from} CROSS JOIN {table} h \
          WHERE h.{column} = r.{column} AND h.id <> r.id",

@@ -8,7 +8,8 @@ use crate::db::DbError;
 use crate::domain::SecretId;
 use crate::domain::import::ImportLine;
 
-/// Encrypts the client secret of a secret. Returns the bytes to keep and the id of the key, or the reason why it failed.
+/// Encrypts the client secret of a secret. Returns the bytes to keep and the id of the key, or the reason why it
+/// failed.
 pub type Sealer = Arc<dyn Fn(SecretId, &SecretString) -> Result<(Vec<u8>, String), String> + Send + Sync>;
 
 /// The number of lines of each type that were written.
@@ -28,8 +29,8 @@ impl Imported {
     }
 }
 
-/// Why an import failed. Nothing was imported then. `Display` names the line and the field, but never a value that may be
-/// secret.
+/// Why an import failed. Nothing was imported then. `Display` names the line and the field, but never a value that
+/// may be secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     #[error("line {line}: {problem}")]

@@ -40,7 +40,8 @@ impl<R: BufRead> Lines<R> {
 
     /// Decodes the line in the buffer. `None` if it is blank.
     fn decode(&self) -> Option<Result<ImportLine, ImportError>> {
-        // A file may begin with a byte order mark. It is allowed on each line, since `cat` may have joined several files.
+        // A file may begin with a byte order mark. It is allowed on each line, since `cat` may have joined several
+        // files.
         let marked = self.buffer.trim_ascii();
         let bytes = marked.strip_prefix(b"\xef\xbb\xbf").unwrap_or(marked).trim_ascii();
         if bytes.is_empty() {

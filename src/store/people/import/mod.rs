@@ -1,4 +1,7 @@
-//! Imports people, groups and secrets from JSON Lines: `lines` reads, `batch` and `rows` write, `unsettled` checks at the end.
+//! Imports people, groups and secrets from JSON Lines.
+//!
+//! `run` is the import itself: it takes lines from `lines`, writes them by `batch` and `rows`, and has `unsettled`
+//! check at the end what could not be checked before. `kinds` has the types.
 
 mod batch;
 mod kinds;

@@ -137,7 +137,8 @@ impl PrincipalRow {
 }
 
 impl SecretRow {
-    /// The row of a secret. `sealed` is its encrypted client secret and the id of the key, if the line has a client secret.
+    /// The row of a secret. `sealed` is its encrypted client secret and the id of the key, if the line has a client
+    /// secret.
     pub(in crate::store) fn of(secret: &Secret, sealed: Option<(Vec<u8>, String)>) -> Self {
         let (sealed, key) = sealed.unzip();
         Self {

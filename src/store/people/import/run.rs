@@ -1,9 +1,10 @@
 //! Imports a file of people, groups and secrets in one transaction.
 //!
-//! The lines may be in any order. They are written in batches while they are read, so the memory that an import needs is
-//! that of one batch, and 16 bytes for the id of each line and of each user that is referred to. Some things are known only
-//! at the end of the file: the line of a member may come later, and a username may pass from one person to another. These
-//! are checked at the end of the transaction. If anything is wrong, the error names a line and nothing is changed.
+//! The lines may be in any order. They are written in batches while they are read, so the memory that an import needs
+//! is that of one batch, and 16 bytes for the id of each line and of each user that is referred to. Some things are
+//! known only at the end of the file: the line of a member may come later, and a username may pass from one person to
+//! another. These are checked at the end of the transaction. If anything is wrong, the error names a line and nothing
+//! is changed.
 
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -23,9 +24,10 @@ use crate::store::people::import::unsettled::Unsettled;
 use crate::store::transact::Store;
 
 impl Store {
-    /// Imports JSON Lines in one transaction. A line replaces the row with its id, members and tags included, so the same
-    /// file can be imported again. A line of a secret without a client secret keeps the client secret that the row has. Two
-    /// lines with the same id are refused, since it is not clear which of them counts. Blank lines are skipped.
+    /// Imports JSON Lines in one transaction. A line replaces the row with its id, members and tags included, so the
+    /// same file can be imported again. A line of a secret without a client secret keeps the client secret that the
+    /// row has. Two lines with the same id are refused, since it is not clear which of them counts. Blank lines are
+    /// skipped.
     ///
     /// # Errors
     /// The first line that is wrong and why, or an error of reading or of the database. Nothing was changed.
@@ -37,8 +39,8 @@ impl Store {
         self.in_one_transaction(move |conn| run(conn, Lines::new(lines), sealer)).await
     }
 
-    /// Does what [`Store::import`] does with these lines, but only if there is no principal and no secret yet. Otherwise
-    /// nothing is changed, and the answer is `None`.
+    /// Does what [`Store::import`] does with these lines, but only if there is no principal and no secret yet.
+    /// Otherwise nothing is changed, and the answer is `None`.
     ///
     /// # Errors
     /// The errors are those of [`Store::import`].
@@ -84,8 +86,8 @@ fn is_empty(conn: &mut Conn) -> Result<bool, DbError> {
     Ok(sql_query(any).load::<AnyId>(conn)?.is_empty())
 }
 
-/// Waits until no other import is under way. Two imports at the same time would lock each other's rows in different orders.
-/// On SQLite there is only one write transaction at a time anyway.
+/// Waits until no other import is under way. Two imports at the same time would lock each other's rows in different
+/// orders. On SQLite there is only one write transaction at a time anyway.
 fn take_turns(conn: &mut Conn) -> Result<(), DbError> {
     conn.lock_number_unhurried(7_220_231)
 }

@@ -15,8 +15,8 @@ use crate::store::people::import::kinds::ImportError;
 pub(in crate::store) struct Unsettled {
     /// The users that were referred to, each with the first line that did.
     pub(in crate::store) references: HashMap<PrincipalId, u64>,
-    /// The users whose username was given to another user by this line. A user is removed from here when the user's own
-    /// line gives a new username.
+    /// The users whose username was given to another user by this line. A user is removed from here when the user's
+    /// own line gives a new username.
     pub(in crate::store) usernames: HashMap<i64, u64>,
     /// The same for secrets whose identifier was given to another secret.
     pub(in crate::store) identifiers: HashMap<i64, u64>,

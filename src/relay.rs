@@ -20,7 +20,7 @@ use crate::contract;
 use crate::domain::JobId;
 use crate::domain::event::EventKind;
 use crate::shutdown::Stop;
-use crate::store::{Committed, Letter, OUTBOX_TRIES, OutboxRow, Store};
+use crate::store::{Committed, MessageKind, OUTBOX_TRIES, OutboxRow, Store};
 
 /// The settings of a relay.
 #[derive(Debug, Clone, Copy)]
@@ -214,10 +214,10 @@ fn job_of(message: &Outgoing) -> Option<String> {
 
 /// Where each message goes, and what it is called there.
 fn outgoing(row: OutboxRow) -> Outgoing {
-    let (exchange, key, kind, mandatory) = match row.letter {
-        Letter::Request => (Exchange::Jobs, KEY_REQUESTED, contract::REQUEST_TYPE, true),
-        Letter::Step => (Exchange::Internal, KEY_STEP, contract::STEP_TYPE, true),
-        Letter::Event(event) => {
+    let (exchange, key, kind, mandatory) = match row.kind {
+        MessageKind::Request => (Exchange::Jobs, KEY_REQUESTED, contract::REQUEST_TYPE, true),
+        MessageKind::Step => (Exchange::Internal, KEY_STEP, contract::STEP_TYPE, true),
+        MessageKind::Event(event) => {
             let key = match event {
                 EventKind::Accepted => KEY_ACCEPTED,
                 EventKind::Progress => KEY_PROGRESS,

@@ -1,4 +1,4 @@
-//! What the broker does with the same pattern of messages and nothing of ours.
+//! Measures the broker alone: it carries the same pattern of messages, and nothing of our program runs.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,14 @@ use crate::client::{
 };
 use crate::servers;
 
-/// Sizes of the messages of one job.
+/// The sizes of the messages of one job, in bytes.
 #[derive(Clone, Copy)]
 pub struct Sizes {
     pub request: usize,
     pub event: usize,
 }
 
-/// A pipeline that only moves messages: a request to A, an event from there to B and C.
+/// A pipeline that only moves messages: a request goes to A, and A answers with an event that goes to B and C.
 struct Pipeline {
     connections: Vec<Connection>,
     name: String,
@@ -70,14 +70,14 @@ impl Pipeline {
         }
     }
 
-    /// A consumer of a queue, on a channel of its own.
+    /// A consumer of one queue, on a channel of its own.
     async fn consumer(&self, connection: usize, queue: &str) -> (Channel, lapin::Consumer) {
         let channel = self.channel(connection).await;
         let consumer = consume(&channel, &format!("{}.{queue}", self.name)).await;
         (channel, consumer)
     }
 
-    /// Takes `count` messages; acknowledges what came together together.
+    /// Takes `count` messages. Messages that came together are acknowledged together.
     async fn drain(&self, (channel, consumer): (Channel, lapin::Consumer), count: usize) {
         let (mut seen, mut batches) = (0, consumer.ready_chunks(WINDOW));
         while seen < count {
@@ -88,7 +88,7 @@ impl Pipeline {
         }
     }
 
-    /// The bare worker: for each request an event, confirmed before the request is acknowledged.
+    /// The bare worker publishes an event for each request, and acknowledges the request when the event is confirmed.
     async fn forward(
         &self,
         (channel, consumer): (Channel, lapin::Consumer),
@@ -116,15 +116,15 @@ impl Pipeline {
     }
 }
 
-/// How long the messages of some jobs take, from the first publish.
+/// How long the messages of some jobs take, counted from the first publish.
 pub struct Took {
-    /// To the last event that the client takes.
+    /// The time until the client has taken its last event.
     pub heard: Duration,
-    /// To the last event that the notifier takes, too.
+    /// The time until the notifier has taken its last event as well.
     pub noticed: Duration,
 }
 
-/// How long `count` jobs' messages take where everybody is ready before the first is published.
+/// How long the messages of `count` jobs take. All consumers are ready before the first message is published.
 pub async fn messages(url: String, name: String, count: usize, sizes: Sizes) -> Took {
     let pipeline = Pipeline::new(&url, &name).await;
     let publish = confirming(&pipeline.connections[0]).await;
@@ -153,7 +153,7 @@ pub async fn messages(url: String, name: String, count: usize, sizes: Sizes) -> 
     Took { heard, noticed: noticed.max(heard) }
 }
 
-/// The same on a thread and a single-threaded runtime of its own, which suits lapin better at times.
+/// Measures the same on a thread with a single-threaded runtime of its own, on which lapin is faster at times.
 pub async fn messages_alone(url: String, name: String, count: usize, sizes: Sizes) -> Took {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -162,7 +162,7 @@ pub async fn messages_alone(url: String, name: String, count: usize, sizes: Size
     tokio::task::spawn_blocking(run).await.expect("the bare broker")
 }
 
-/// Two hops through quorum queues, with a commit of one row between them or without.
+/// Two hops through quorum queues, with or without a commit of one row between them.
 pub struct Hops {
     publish: Channel,
     back: mpsc::UnboundedReceiver<Instant>,
@@ -172,7 +172,7 @@ pub struct Hops {
 }
 
 impl Hops {
-    /// `commit` is the database whose table `bare` gets a row for each.
+    /// If there is a database in `commit`, its table `bare` gets a row for each message.
     pub async fn new(url: &str, name: &str, sizes: Sizes, commit: Option<String>) -> Self {
         let mut connections = Vec::new();
         for _ in 0..4 {
@@ -214,7 +214,7 @@ impl Hops {
         Self { publish, back, name: name.to_owned(), request: vec![b'x'; sizes.request], connections }
     }
 
-    /// There and back once.
+    /// Sends one message on both hops, and waits until it has arrived.
     pub async fn one(&mut self) -> Duration {
         let began = Instant::now();
         let queue = format!("{}.a", self.name);

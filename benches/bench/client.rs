@@ -1,4 +1,4 @@
-//! A program that shares over RabbitMQ and listens to the events: one connection to each side.
+//! A client that shares over RabbitMQ and listens to the events, with one connection for each of the two.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -17,23 +17,23 @@ use uuid::Uuid;
 
 use crate::servers::{REQUESTER, Site};
 
-/// Messages published together, and messages held at most.
+/// The number of messages that are published together, and the most messages that are held unacknowledged.
 pub const WINDOW: usize = 200;
-/// Nothing here takes so long.
+/// The benchmark gives up on anything that takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub async fn connect(url: &str) -> Connection {
     Connection::connect(url, ConnectionProperties::default()).await.expect("RabbitMQ answers")
 }
 
-/// A channel that confirms.
+/// Opens a channel on which the broker confirms messages.
 pub async fn confirming(connection: &Connection) -> Channel {
     let channel = connection.create_channel().await.expect("a channel");
     channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
     channel
 }
 
-/// A durable quorum queue.
+/// Declares a durable quorum queue.
 pub async fn quorum_queue(channel: &Channel, name: &str) {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
@@ -57,12 +57,12 @@ pub async fn consume(channel: &Channel, queue: &str) -> lapin::Consumer {
     channel.basic_consume(queue.into(), "".into(), options, none).await.expect("a consumer")
 }
 
-/// Acknowledges everything up to this tag.
+/// Acknowledges all messages up to this tag.
 pub async fn ack_up_to(channel: &Channel, tag: u64) {
     channel.basic_ack(tag, BasicAckOptions { multiple: true }).await.expect("acknowledged");
 }
 
-/// Publishes these persistently and waits for all confirms together.
+/// Publishes these messages as persistent, and waits until all of them are confirmed.
 pub async fn publish_window(channel: &Channel, exchange: &str, key: &str, bodies: &[Vec<u8>]) {
     let mut confirms = Vec::with_capacity(bodies.len());
     for body in bodies {
@@ -77,7 +77,7 @@ pub async fn publish_window(channel: &Channel, exchange: &str, key: &str, bodies
     assert!(confirmed.iter().all(|confirm| matches!(confirm, Confirmation::Ack(None))), "not all confirmed");
 }
 
-/// Deletes what the program declared under a prefix.
+/// Deletes the exchanges and queues that the program declared under a prefix.
 pub async fn delete_topology(url: &str, prefix: &str) {
     let connection = connect(url).await;
     let channel = connection.create_channel().await.expect("a channel");
@@ -92,18 +92,18 @@ pub async fn delete_topology(url: &str, prefix: &str) {
     let _ = connection.close(200, "done".into()).await;
 }
 
-/// A request, with its id.
+/// The id and the body of a request.
 pub struct Request {
     pub id: Uuid,
     pub body: Vec<u8>,
 }
 
-/// Some secrets (the first id and how many) with some users, likewise.
+/// A request that shares some secrets with some users. Both are given by the first id and the number of ids.
 pub fn request(secrets: (i64, i64), users: (i64, i64)) -> Request {
     asked(&share(secrets, users))
 }
 
-/// The request that asks for what HTTP takes.
+/// The message that requests the same as this body of an HTTP request.
 pub fn asked(data: &Value) -> Request {
     let id = Uuid::now_v7();
     let event = json!({
@@ -113,7 +113,7 @@ pub fn asked(data: &Value) -> Request {
     Request { id, body: event.to_string().into_bytes() }
 }
 
-/// The same as HTTP takes it.
+/// The body of an HTTP request for the same.
 pub fn share(secrets: (i64, i64), users: (i64, i64)) -> Value {
     let ids: Vec<i64> = (secrets.0..secrets.0 + secrets.1).collect();
     let recipients: Vec<Value> =
@@ -121,14 +121,14 @@ pub fn share(secrets: (i64, i64), users: (i64, i64)) -> Value {
     json!({"secrets": {"ids": ids}, "recipients": recipients})
 }
 
-/// A job that has ended, and when its event came.
+/// A job that has ended, and the time when its event came.
 pub struct Ended {
     pub id: Uuid,
     pub at: Instant,
     pub body_bytes: usize,
 }
 
-/// Publishes requests and hears of their ends, on a quorum queue of its own.
+/// Publishes requests and receives the events of their ends, on a quorum queue of its own.
 pub struct Client {
     publish: Channel,
     exchange: String,
@@ -153,7 +153,7 @@ impl Client {
         Self { publish, exchange, ended, _connections: [publisher, listener] }
     }
 
-    /// Publishes in windows, each confirmed before the next.
+    /// Publishes all requests in windows. Each window is confirmed before the next one is published.
     pub async fn publish(&self, requests: &[Request]) {
         for window in requests.chunks(WINDOW) {
             let bodies: Vec<Vec<u8>> = window.iter().map(|request| request.body.clone()).collect();
@@ -161,13 +161,13 @@ impl Client {
         }
     }
 
-    /// The next job that has completed.
+    /// Waits for the next job that completes.
     pub async fn next(&mut self) -> Ended {
         let next = tokio::time::timeout(PATIENCE, self.ended.recv()).await;
         next.expect("an event in time").expect("the listener runs: see above if a job failed")
     }
 
-    /// Publishes one and waits for its end; how long both took.
+    /// Publishes one request and waits for its end. Returns how long both took together.
     pub async fn one(&mut self, request: &Request) -> Duration {
         let began = Instant::now();
         self.publish(std::slice::from_ref(request)).await;
@@ -179,7 +179,7 @@ impl Client {
         }
     }
 
-    /// The same while other jobs run: when others ended is added to `others`.
+    /// Does the same while other jobs run. The times at which these end are added to `others`.
     pub async fn one_beside(&mut self, request: &Request, others: &mut HashMap<Uuid, Instant>) -> Duration {
         let began = Instant::now();
         self.publish(std::slice::from_ref(request)).await;
@@ -192,12 +192,12 @@ impl Client {
         }
     }
 
-    /// Jobs of which the end was heard and not yet asked for.
+    /// The jobs whose end has been received and was not returned yet.
     pub fn ended_meanwhile(&mut self) -> Vec<Ended> {
         std::iter::from_fn(|| self.ended.try_recv().ok()).collect()
     }
 
-    /// Publishes all and waits for all ends while it does; when each came, after the start.
+    /// Publishes all requests, and receives their ends meanwhile. Returns the time from the start to each end.
     pub async fn all(&mut self, requests: &[Request]) -> (Duration, HashMap<Uuid, Duration>) {
         let began = Instant::now();
         let Self { publish, exchange, ended, .. } = self;
@@ -224,7 +224,7 @@ impl Client {
     }
 }
 
-/// Hands on every end, and acknowledges what it has in one go.
+/// Hands on each end that is received, and acknowledges all messages that have come together.
 async fn listen(channel: Channel, mut consumer: lapin::Consumer, tell: mpsc::UnboundedSender<Ended>) {
     let mut held = 0;
     while let Some(delivery) = consumer.next().await {

@@ -1,4 +1,4 @@
-//! Two versions of the program side by side: the reports of runs that took turns, line by line.
+//! Compares two versions of the program, line by line, from the reports of runs that took turns.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::figures::{Samples, short};
 
-/// What all runs of one version have for one line.
+/// The figures that all runs of one version have for one line.
 #[derive(Default)]
 struct Line {
     place: usize,
@@ -17,7 +17,7 @@ struct Line {
 
 type Lines = BTreeMap<(String, String), Line>;
 
-/// Reads `NAME-1.json`, `NAME-2.json` … of a folder.
+/// Reads the reports `NAME-1.json`, `NAME-2.json` … in a folder.
 fn read(folder: &Path, name: &str) -> Lines {
     let mut lines = Lines::new();
     for turn in 1.. {
@@ -41,8 +41,8 @@ fn spread(samples: &Samples) -> String {
     format!("{} ({}–{}, {} turns)", short(of.median), short(of.min), short(of.max), of.runs)
 }
 
-/// The table of `before` and `now`. A ratio above 1 says that the program has become better: more a second, or
-/// less of everything else.
+/// Makes the table of `before` and `now`. A ratio above 1 says that the program has become better: it does more in a
+/// second, or needs less of something else.
 pub fn table(folder: &Path) -> String {
     let (before, now) = (read(folder, "before"), read(folder, "now"));
     let mut rows: Vec<(usize, String)> = Vec::new();

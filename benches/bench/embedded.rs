@@ -1,4 +1,4 @@
-//! The embedded default: one process, one SQLite file, asked over HTTP.
+//! Measures the embedded default: one process with one SQLite file, which gets its requests over HTTP.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::program::{Env, Program, run};
 use crate::raw::Pairs;
 use crate::servers::{FIRST_SECRET, FIRST_USER, company};
 
-/// `worker.chunk_pairs` and the pragmas of `src/db/conn.rs`, which both sides use.
+/// The chunk size (`worker.chunk_pairs`) and the pragmas of `src/db`, which both sides use.
 const CHUNK: i64 = 10_000;
 const PRAGMAS: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                        PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384";
@@ -49,7 +49,7 @@ fn env(file: &Path) -> Env {
     ]
 }
 
-/// From the POST until the job says that it has ended (asked every 5 ms).
+/// The time from the POST until the job shows as ended. The job is asked for every 5 ms.
 fn ours(file: &Path, pairs: Pairs) -> Duration {
     let mut program = Program::start(&["up"], &env(file));
     let http = Http::new(&program.logged("the gateway listens", "listen="));
@@ -65,7 +65,7 @@ fn ours(file: &Path, pairs: Pairs) -> Duration {
     took
 }
 
-/// The upsert alone, on the same table of the same kind of file, in key order without a sort.
+/// Measures the upsert alone, on the same table in the same kind of file. Its rows are in key order without a sort.
 fn raw(file: &Path, pairs: Pairs) -> Duration {
     let mut conn = open(file);
     let last = pairs.first_secret + pairs.secrets;
@@ -112,7 +112,7 @@ pub fn embedded(bench: &mut Bench) {
         for (name, samples, measure) in
             [("raw", &mut upsert, raw as fn(&Path, Pairs) -> Duration), ("ours", &mut job, ours)]
         {
-            // Each on a fresh file, so that neither finds pages of the last run.
+            // Each run has a fresh file, so that it finds no pages of the run before.
             let file = folder.path().join(format!("{name}{run}.db"));
             std::fs::copy(&template, &file).expect("a copy");
             std::fs::File::open(&file).and_then(|file| file.sync_all()).expect("written");

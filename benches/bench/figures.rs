@@ -1,12 +1,12 @@
-//! Samples and what is said of them.
+//! Keeps samples, and computes what the report says about them.
 
 use std::time::{Duration, Instant};
 
-/// What was measured several times, in one unit.
+/// The values of something that was measured several times, in one unit.
 #[derive(Debug, Clone, Default)]
 pub struct Samples(Vec<f64>);
 
-/// What is printed of samples.
+/// The figures that are printed for some samples.
 #[derive(Debug, Clone, Copy)]
 pub struct Summary {
     pub runs: usize,
@@ -28,7 +28,7 @@ impl Samples {
         self.0.len()
     }
 
-    /// The value that this part (0 to 1) of the samples does not exceed (nearest rank).
+    /// The value that this part of the samples (0 to 1) does not exceed, by nearest rank.
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn percentile(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();
@@ -37,7 +37,8 @@ impl Samples {
         sorted[rank.clamp(1, sorted.len()) - 1]
     }
 
-    /// A percentile of all samples; the range is that of `blocks` equal parts, in the order of measuring.
+    /// A percentile of all samples. Its range is that of the same percentile in each of `blocks` equal parts of the
+    /// samples, in the order in which they were measured.
     pub fn percentile_of_blocks(&self, part: f64, blocks: usize) -> Summary {
         let each = self.0.len().div_ceil(blocks.max(1)).max(1);
         let of_block = |block: &[f64]| Self(block.to_vec()).percentile(part);
@@ -65,7 +66,7 @@ impl From<f64> for Samples {
     }
 }
 
-/// Numbers for people: three or four digits that count.
+/// Writes a number for people, with three or four significant digits.
 pub fn short(value: f64) -> String {
     match value.abs() {
         size if size >= 1_000.0 => grouped(value),
@@ -88,13 +89,13 @@ fn grouped(value: f64) -> String {
     text
 }
 
-/// A count as a number to calculate with.
+/// A count as a floating-point number.
 #[allow(clippy::cast_precision_loss)] // far below 2^52
 pub fn float(count: usize) -> f64 {
     count as f64
 }
 
-/// So many a second since `began`.
+/// The rate per second of this count since `began`.
 pub fn rate(count: usize, began: Instant) -> f64 {
     float(count) / began.elapsed().as_secs_f64()
 }

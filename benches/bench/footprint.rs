@@ -1,4 +1,4 @@
-//! How large the program is: on disk, in memory, at rest.
+//! Measures how large the program is: on disk, in memory, and what it uses while it is idle.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,9 @@ use crate::servers::{FIRST_SECRET, FIRST_USER, REQUESTER, Site};
 
 const CASE: &str = "footprint";
 const MIB: f64 = 1_048_576.0;
-/// Secrets of the largest job, and ids that have as many digits as any.
+/// The number of secrets of the largest job.
 const MANY: i64 = 100_000;
+/// The first of some ids that have as many digits as an id may have.
 const LONG_IDS: i64 = 9_000_000_000_000_000;
 
 #[allow(clippy::cast_precision_loss)]
@@ -63,7 +64,7 @@ async fn idle(bench: &mut Bench, site: &Site) {
     report.line(CASE, &what, "% of a core", &used).target("< 0.5 % of a core").add();
 }
 
-/// Jobs at the edges of what one may be: what is shared, in how many pairs, and whether it ends well.
+/// Jobs at the limits of what a job may be: what each shares, how many pairs it has, and whether it completes.
 fn edges(full: bool) -> Vec<(&'static str, Value, i64)> {
     let secrets = if full { MANY } else { 2_500 };
     let users = if full { (100, 10_000, 1_000) } else { (200, 2_000, 250) };
@@ -92,7 +93,7 @@ async fn peaks(bench: &mut Bench, site: &Site) {
         line.target("≤ 64 MiB with any one job").add();
         bench.report.note(CASE, format!("after it, {after:.1} MiB are resident"));
     }
-    // Many secrets with long ids, so that a message has as many bytes as it may, each of another secret.
+    // Many secrets with long ids, so that the message has as many bytes as it may have.
     site.sql(&format!(
         "INSERT INTO secrets (id, owner_id, name, url, client_id, method, notes, disabled, search_text, updated_at) \
          SELECT {LONG_IDS} + i, {REQUESTER}, 'long', 'https://a.example', 'ci', 'GET', '', false, 'long', 0 \

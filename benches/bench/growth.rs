@@ -1,4 +1,4 @@
-//! Whether the cost of a pair and of a job stays the same as there are more of them.
+//! Measures whether a pair and a job still cost the same when there are many more of them.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::small::singles;
 
 const CASE: &str = "growth";
 const USERS: i64 = 200;
-/// Pairs of one transaction of the raw upsert, as in our chunks.
+/// The pairs that one transaction of the raw upsert writes, which are as many as in one of our chunks.
 const CHUNK: i64 = 10_000;
 const TARGET: &str = "the ratio stays within ± 15 % from 10k to 10M pairs";
 
 pub async fn growth(bench: &mut Bench) {
-    // Secrets of a job, and how often.
+    // The number of secrets of a job, and how often it is measured.
     let sizes: &[(i64, usize)] =
         if bench.full { &[(50, 5), (500, 5), (5_000, 5), (50_000, 5)] } else { &[(50, 3), (500, 3)] };
     let most = sizes.iter().map(|(secrets, _)| *secrets).max().expect("some");
@@ -25,7 +25,7 @@ pub async fn growth(bench: &mut Bench) {
     site.make_raw();
     let (serve, work) = (site.serve(), site.work());
     let mut client = Client::new(&site).await;
-    // Connections and plans of the worker are made before the smallest job is measured.
+    // The worker opens its connections and makes its plans before the smallest job is measured.
     client.one(&request((FIRST_SECRET, 1), (FIRST_USER, 1))).await;
     let mut jobs = 1;
     for (secrets, runs) in sizes {
@@ -43,7 +43,7 @@ pub async fn growth(bench: &mut Bench) {
         site.check_jobs(jobs);
         let what = format!("one job of {} pairs, empty table", pairs.count());
         if alone.len() > 0 {
-            // One chunk is one transaction, whatever two connections could do with its halves.
+            // One chunk is one transaction, so the raw upsert must not divide it between two connections either.
             let line = bench.report.line(CASE, &what, "grants/s", &ours);
             line.limit("raw upsert, 1 connection, one transaction", &alone).add();
         }
@@ -59,7 +59,7 @@ pub async fn growth(bench: &mut Bench) {
     backlog(bench).await;
 }
 
-/// One run of the raw upsert and one of ours.
+/// Does one run of the raw upsert and one of our program.
 async fn one(site: &Site, client: &mut Client, pairs: Pairs, into: (&mut Samples, &mut Samples), rows: i64) {
     let took = raw::run_beside(&site.url, AS_IT_IS, raw::upsert, pairs, CHUNK).await;
     into.1.add(speed(pairs, took));
@@ -75,7 +75,7 @@ fn line(bench: &mut Bench, what: &str, ours: &Samples, limit: &Samples) {
     line.limit("raw upsert, 2 connections, chunks of 10000", limit).target(TARGET).add();
 }
 
-/// A million pairs into tables that hold five million others on the same secrets. Says how many jobs.
+/// Writes a million pairs into tables that hold five million others on the same secrets. Returns the number of jobs.
 async fn filled(bench: &mut Bench, site: &Site, client: &mut Client) -> usize {
     const OTHERS: i64 = 5_000_000;
     const RUNS: i64 = 5;
@@ -100,13 +100,13 @@ async fn filled(bench: &mut Bench, site: &Site, client: &mut Client) -> usize {
     usize::try_from(RUNS).expect("small")
 }
 
-/// Jobs that wait: how fast the first of them are done, by how many wait behind them.
+/// Measures how fast the first of many waiting jobs are done, depending on how many others wait behind them.
 async fn backlog(bench: &mut Bench) {
     let (measured, some, many) = if bench.full { (2_000, 4_000, 40_000) } else { (500, 1_000, 4_000) };
     let rounds = if bench.full { 5 } else { 1 };
     let (mut few, mut behind) = (Samples::default(), Samples::default());
     for _ in 0..rounds {
-        // In both, the worker is busy with the next ones when the last that is measured ends.
+        // In both cases the worker is busy with the next jobs when the last job that is measured ends.
         for (waiting, samples) in [(some, &mut few), (many, &mut behind)] {
             let site = Site::new(&bench.servers, i64::try_from(waiting).expect("small"));
             let serve = site.serve();

@@ -1,14 +1,14 @@
-//! Asking a gateway or a worker over HTTP, on one connection that is kept.
+//! An HTTP client of a gateway or a worker, which keeps one connection open.
 
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::Agent;
 
-/// Who asks: the requester of every case.
+/// The user who makes the requests, who is the requester in every case.
 const PERSON: &str = "user1";
 
-/// A client of one address.
+/// A client of one server.
 #[derive(Clone)]
 pub struct Http {
     agent: Agent,
@@ -16,7 +16,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// `address` as the log has it: `127.0.0.1:8080` or `Some(127.0.0.1:8080)`.
+    /// A client of the server at `address`, in the form that the log has: `127.0.0.1:8080` or `Some(127.0.0.1:8080)`.
     pub fn new(address: &str) -> Self {
         let address = address.trim_start_matches("Some(").trim_end_matches(')').to_owned();
         let config = Agent::config_builder().http_status_as_error(false);
@@ -36,7 +36,7 @@ impl Http {
         (answer.status().as_u16(), answer.body_mut().read_to_string().expect("a body"))
     }
 
-    /// Shares; the id of the job, which was accepted.
+    /// Sends a request to share, which has to be accepted, and returns the id of its job.
     pub fn share(&self, body: &str) -> String {
         let (status, answer) = self.send("POST", "/api/v1/share-jobs", body.to_owned());
         assert_eq!(status, 202, "{answer}");
@@ -50,7 +50,7 @@ impl Http {
         serde_json::from_str(&answer).expect("JSON")
     }
 
-    /// The sum of a counter over all its labels; `None` where this build does not count it.
+    /// The sum of a counter over all of its labels. `None` if this build does not have the counter.
     pub fn counter(&self, name: &str) -> Option<f64> {
         let (_, text) = self.send("GET", "/metrics", String::new());
         let samples = text

@@ -1,4 +1,4 @@
-//! One large job: all pairs new, and the same again.
+//! Measures one large job, first with pairs that are all new, and then with the same pairs again.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::figures::Samples;
 use crate::raw::{self, AS_IT_IS, CHUNKS, Pairs};
 use crate::servers::{FIRST_SECRET, FIRST_USER, Site};
 
-/// The index is what makes it fast: in small chunks the planner may read the whole table.
+/// Makes the raw query use the index, which is what makes it fast. For small chunks the planner may otherwise read the
+/// whole table.
 const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 fn pairs(full: bool) -> Pairs {
@@ -22,7 +23,7 @@ pub fn speed(pairs: Pairs, took: Duration) -> f64 {
     pairs.count() as f64 / took.as_secs_f64()
 }
 
-/// The samples of the chunk size with the best median.
+/// The samples of the chunk size whose median is the best.
 pub fn best(samples: &[(i64, Samples)]) -> &(i64, Samples) {
     let order = |of: &&(i64, Samples)| of.1.median();
     samples.iter().max_by(|a, b| order(a).total_cmp(&order(b))).expect("one at least")
@@ -38,7 +39,7 @@ pub async fn large(bench: &mut Bench) {
     let mut limits = CHUNKS.map(|chunk| (chunk, Samples::default()));
     let mut cpu = String::new();
     for run in 0..bench.repetitions() {
-        // Nobody is always the first.
+        // The sides take turns in being the first.
         for turn in 0..=limits.len() {
             site.empty("raw, grants");
             if let Some((chunk, samples)) = limits.get_mut((run + turn) % (CHUNKS.len() + 1)) {
@@ -74,12 +75,12 @@ pub async fn repeat(bench: &mut Bench) {
     let pairs = pairs(bench.full);
     again(bench, pairs, pairs.users, "one job of {} grants that are there", "≥ 0.8 of the raw anti-join")
         .await;
-    // Every fifth user, among as many others again who have the secrets.
+    // Every fifth user gets the secrets, between other users who have them already.
     let spread = Pairs { step: 5, ..pairs };
     again(bench, spread, 1_000, "the same of every fifth of 1,000 users who have them", "").await;
 }
 
-/// Shares again what `holders` users have already.
+/// Shares once more what `holders` users have already.
 async fn again(bench: &mut Bench, pairs: Pairs, holders: i64, what: &str, target: &'static str) {
     let site = Site::new(&bench.servers, pairs.secrets);
     site.make_raw();
@@ -99,7 +100,7 @@ async fn again(bench: &mut Bench, pairs: Pairs, holders: i64, what: &str, target
     let secrets: Vec<i64> = (pairs.first_secret..pairs.first_secret + pairs.secrets).collect();
     let users = (0..pairs.users).map(|user| json!({"kind": "user", "id": FIRST_USER + user * pairs.step}));
     let share = json!({"secrets": {"ids": secrets}, "recipients": users.collect::<Vec<_>>()});
-    // What a process does for the first time is no repeat.
+    // The first job of a process is not measured, since the process does much for the first time then.
     client.one(&asked(&share)).await;
     let mut ours = Samples::default();
     let mut limits = [10_000, 50_000].map(|chunk| (chunk, Samples::default()));

@@ -1,4 +1,4 @@
-//! Small jobs while large ones run: beside one, and between ten.
+//! Measures small jobs while large jobs run: beside one of them, and between ten of them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use crate::figures::Samples;
 use crate::servers::{FIRST_SECRET, FIRST_USER, Site};
 use crate::small::{single, sizes};
 
-/// Users of a large job.
+/// The number of users of a large job.
 const USERS: i64 = 200;
 
-/// Publishes and waits until the first of them has begun.
+/// Publishes the large jobs, and waits until the first of them has begun.
 async fn begin(site: &Site, client: &Client, large: &[Request]) {
     client.publish(large).await;
     let end = Instant::now() + Duration::from_secs(60);
@@ -55,7 +55,7 @@ pub async fn loaded(bench: &mut Bench) {
         while over.is_empty() {
             let took = client.one_beside(&single(after + published), &mut over).await;
             published += 1;
-            // The last one was not under load to its end.
+            // The last small job does not count, since the load may have ended before it.
             if over.is_empty() {
                 ours.add_ms(took);
             }

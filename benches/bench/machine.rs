@@ -1,8 +1,8 @@
-//! What the figures were measured on.
+//! Describes the machine on which the figures were measured.
 
 use std::process::Command;
 
-/// What `/proc` and the tools say; a tool that is not there is "unknown".
+/// What `/proc` and some tools say about the machine. A tool that is missing is given as "unknown".
 pub fn facts() -> Vec<(&'static str, String)> {
     let cpu = line("/proc/cpuinfo", "model name");
     let memory = line("/proc/meminfo", "MemTotal");

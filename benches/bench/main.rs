@@ -1,7 +1,7 @@
-//! `./dev bench`: how fast and how large the program is, beside what the servers alone can do.
+//! `./dev bench`: measures how fast and how large the program is, beside what the servers alone can do.
 //!
-//! Runs take turns, counts are checked by SQL, and no number is printed that was not measured in
-//! this run. Nothing is judged here: the text of the target stands beside each figure.
+//! The runs of both sides take turns, and every count is checked by SQL. No number is printed that was not measured in
+//! this run. The benchmark does not judge its figures: the text of the target is printed beside each of them.
 
 #![allow(
     clippy::expect_used,
@@ -59,7 +59,8 @@ struct Args {
 }
 
 impl Args {
-    /// All but the settings' where none is named: those are no target's.
+    /// Whether this case is to run. If no case is named, all run except that of the settings, which no target is
+    /// about.
     fn wants(&self, name: &str) -> bool {
         if self.cases.is_empty() { name != "tune" } else { self.cases.iter().any(|case| case == name) }
     }
@@ -82,7 +83,7 @@ const CASES: [&str; 13] = [
     "tune",
 ];
 
-/// What every case gets.
+/// What every case is given.
 pub struct Bench {
     full: bool,
     servers: Servers,
@@ -90,7 +91,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Runs that take turns.
+    /// The number of runs of each side, which take turns.
     fn repetitions(&self) -> usize {
         if self.full { 5 } else { 3 }
     }
@@ -135,7 +136,7 @@ fn main() {
     if !args.full {
         println!("short mode: fewer repetitions and smaller cases than the targets (--full)");
     }
-    // On this thread, which starts all processes and which they do not outlive.
+    // All processes are started by this thread, because the kernel ends them when the thread ends.
     runtime.block_on(async {
         for name in CASES.iter().filter(|name| args.wants(name)) {
             bench.case(name).await;

@@ -1,4 +1,4 @@
-//! How long a person waits for 202.
+//! Measures how long a person waits for the answer 202 to a request.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ pub async fn post(bench: &mut Bench) {
     let http = Http::new(&serve.logged("the gateway listens", "listen="));
     let body = share((FIRST_SECRET, SECRETS), (FIRST_USER, USERS)).to_string();
     let bytes = body.len();
-    // The first request opens the connection.
+    // The first request is not measured, since it opens the connection.
     http.share(&body);
     let (mut without, mut row) = (Samples::default(), Samples::default());
     for _ in 0..blocks {
@@ -61,7 +61,7 @@ async fn requests(http: &Http, body: &str, count: usize, into: &mut Samples) {
     times.into_iter().for_each(|took| into.add_ms(took));
 }
 
-/// What a commit of so many bytes costs.
+/// Measures what a commit of this many bytes costs.
 async fn bare_rows(site: &Site, body: &str, count: usize, into: &mut Samples) {
     let (url, body) = (site.url.clone(), body.to_owned());
     let run = move || {

@@ -1,4 +1,4 @@
-//! The real program as processes, and what `/proc` says of processes.
+//! Runs the real program as processes, and reads from `/proc` what they use.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,23 +9,23 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-/// The settings of a process, on top of the defaults.
+/// The settings of a process that differ from the defaults.
 pub type Env = Vec<(&'static str, String)>;
 
-/// A running `batchshare`, which logs as it does by default, to a file. Killed with the value, and with the
-/// benchmark.
+/// A running `batchshare`, which logs to a file in the default way. It is killed when this value is dropped, and when
+/// the benchmark ends.
 pub struct Program {
     child: Child,
     log: NamedTempFile,
 }
 
-/// The release build that cargo made with the benchmark.
+/// The release build of the program, which cargo makes together with the benchmark.
 pub const BUILT: &str = env!("CARGO_BIN_EXE_batchshare");
 
-/// The copy of it that is measured: a build meanwhile must not change it from one run to the next.
+/// The copy of it that is measured, so that a build in the meantime does not change the program between two runs.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// Copies the program into a folder that outlives all cases. Says which program that is.
+/// Copies the program into a folder that stays until all cases are done. Returns a description of that program.
 pub fn keep(folder: &Path) -> Vec<(&'static str, String)> {
     let copy = folder.join("batchshare");
     std::fs::copy(BUILT, &copy).expect("a copy of the program");
@@ -37,8 +37,8 @@ pub fn keep(folder: &Path) -> Vec<(&'static str, String)> {
     vec![("program", format!("SHA-256 {digest}…, built {age} s before this run{}", built_elsewhere()))]
 }
 
-/// Two work trees with one target folder take each other's build for their own, and neither cargo's
-/// list of sources nor the program itself tells them apart.
+/// If two work trees share a target folder, cargo may take the build of one for that of the other, and neither its
+/// list of sources nor the program itself shows which it is.
 fn built_elsewhere() -> &'static str {
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     if !here.is_empty() && Path::new(BUILT).starts_with(&here) {
@@ -63,14 +63,15 @@ fn command(program: &Path, args: &[&str], env: &Env) -> Command {
 }
 
 impl Program {
-    /// Starts `batchshare ARGS`. Only from the main thread: the kernel kills it when that thread ends.
+    /// Starts `batchshare ARGS`. It has to be called on the main thread, because the kernel kills the process when the
+    /// thread ends.
     pub fn start(args: &[&str], env: &Env) -> Self {
         let program = path().to_str().expect("UTF-8");
         let all = [&["--pdeathsig", "KILL", program], args].concat();
         Self::spawn(command(Path::new("setpriv"), &all, env))
     }
 
-    /// The same without a helper before it, to measure how long it takes.
+    /// Does the same without the helper in front, so that the start can be measured.
     pub fn start_bare(args: &[&str], env: &Env) -> Self {
         Self::spawn(command(path(), args, env))
     }
@@ -82,12 +83,12 @@ impl Program {
         Self { child, log }
     }
 
-    /// What stands behind `key` in the first line that has `text`, once there is one.
+    /// Waits for a line of the log that has `text`, and returns the value of `key` in it.
     pub fn logged(&mut self, text: &str, key: &str) -> String {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
             let log = self.log();
-            // The last line may not be whole yet.
+            // The last line is left out, since it may not be written completely yet.
             let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
             if let Some(line) = whole.lines().find(|line| line.contains(text)) {
                 let rest = line.split_once(key).map_or("", |(_, rest)| rest);
@@ -107,7 +108,7 @@ impl Program {
         self.child.id()
     }
 
-    /// Its resident memory in MiB: now (`VmRSS:`) or at its peak (`VmHWM:`).
+    /// The resident memory of the process in MiB, now (`VmRSS:`) or at its peak (`VmHWM:`).
     pub fn memory_mib(&self, field: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("its status");
         let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
@@ -115,7 +116,7 @@ impl Program {
         kib / 1_024.0
     }
 
-    /// SIGTERM, and until it has ended.
+    /// Sends SIGTERM and waits until the process has ended.
     pub fn stop(&mut self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
@@ -134,14 +135,14 @@ impl Drop for Program {
     }
 }
 
-/// Runs `batchshare ARGS` to its end; its stdout.
+/// Runs `batchshare ARGS` until it ends, and returns its stdout.
 pub fn run(args: &[&str], env: &Env) -> String {
     let output = command(path(), args, env).output().expect("the program runs");
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Processor seconds of this process alone.
+/// The processor seconds that this process alone has used.
 pub fn own_cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc");
     let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
@@ -150,21 +151,22 @@ pub fn own_cpu_seconds() -> f64 {
     ticks / TICKS
 }
 
-/// A tick is 10 ms on every Linux that we know.
+/// The ticks of a second. A tick is 10 ms on every Linux that we know.
 const TICKS: f64 = 100.0;
 
-/// Processor seconds of a process and of all that it started, also of those that have ended.
+/// The processor seconds of a process and of all processes that it started, those that have ended included.
 pub fn cpu_seconds(pid: u32) -> f64 {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     let mut ticks: HashMap<u32, u64> = HashMap::new();
     for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
         let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        // One that has just ended is counted by its parent.
+        // A process that has just ended is left out, since its parent counts it.
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
         let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
         let fields: Vec<&str> = rest.split(' ').collect();
         let number = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        // Behind the name: state, parent, … and as 12th to 15th the times, two of them its dead children's.
+        // After the name come the state, the parent and others. The 12th to 15th fields are the times, and two of
+        // these are those of children that have ended.
         children.entry(u32::try_from(number(1)).unwrap_or(0)).or_default().push(id);
         ticks.insert(id, (11..15).map(number).sum());
     }

@@ -1,4 +1,4 @@
-//! What PostgreSQL does with the same pairs and nothing of ours: table `raw`, two connections.
+//! Measures PostgreSQL alone: it writes the same pairs into a table `raw` over two connections, without our program.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -7,19 +7,19 @@ use diesel::connection::SimpleConnection as _;
 
 use crate::servers::{FIRST_USER, connect};
 
-/// No settings but the server's own.
+/// No settings other than those of the server.
 pub const AS_IT_IS: &str = "SET application_name = 'bench'";
 
-/// Pairs of one transaction that are tried; the best is the limit.
+/// The numbers of pairs in one transaction that are tried. The best result counts as the limit.
 pub const CHUNKS: [i64; 3] = [5_000, 10_000, 50_000];
 
-/// Which pairs: secrets from an id on, with users from [`FIRST_USER`] on.
+/// The pairs to write: secrets from an id on, with users from [`FIRST_USER`] on.
 #[derive(Clone, Copy)]
 pub struct Pairs {
     pub first_secret: i64,
     pub secrets: i64,
     pub users: i64,
-    /// From one user's id to the next.
+    /// The distance between the ids of two users.
     pub step: i64,
 }
 
@@ -29,10 +29,10 @@ impl Pairs {
     }
 }
 
-/// A statement for these secrets, which is a transaction.
+/// Makes the statement for some secrets. Each statement is a transaction.
 type Statement = fn(Range<i64>, Pairs) -> String;
 
-/// All pairs are new: the upsert.
+/// The statement for pairs that are all new, which is the upsert.
 pub fn upsert(secrets: Range<i64>, of: Pairs) -> String {
     format!(
         "INSERT INTO raw (secret_id, principal_id, permission, view_job, edit_job, granted_at) \
@@ -41,7 +41,7 @@ pub fn upsert(secrets: Range<i64>, of: Pairs) -> String {
     )
 }
 
-/// All pairs are there: looked up first, and only what is missing would be written.
+/// The statement for pairs that are all there. They are looked up first, and only missing ones would be written.
 pub fn anti_join(secrets: Range<i64>, of: Pairs) -> String {
     format!(
         "INSERT INTO raw (secret_id, principal_id, permission, view_job, edit_job, granted_at) \
@@ -66,7 +66,7 @@ fn pairs(secrets: Range<i64>, of: Pairs) -> String {
     )
 }
 
-/// Runs the statements over so many connections on disjoint secrets; how long until all are done.
+/// Runs the statements over this many connections, each for other secrets. Returns the time until all are done.
 fn run(url: &str, on: i64, setup: &str, statement: Statement, pairs: Pairs, chunk: i64) -> Duration {
     let step = (chunk / pairs.users).max(1);
     let at = |part: i64| pairs.first_secret + pairs.secrets * part / on;
@@ -94,7 +94,7 @@ fn run(url: &str, on: i64, setup: &str, statement: Statement, pairs: Pairs, chun
     began.elapsed()
 }
 
-/// Over two connections. Without the main thread, which drives the rest.
+/// Runs the statements over two connections, on threads other than the main thread, which drives the rest.
 pub async fn run_beside(
     url: &str,
     setup: &'static str,
@@ -107,7 +107,7 @@ pub async fn run_beside(
     tokio::task::spawn_blocking(run).await.expect("raw SQL")
 }
 
-/// The upsert of all pairs in one transaction on one connection.
+/// Runs the upsert of all pairs in one transaction on one connection.
 pub async fn run_alone(url: &str, pairs: Pairs) -> Duration {
     let url = url.to_owned();
     let run = move || run(&url, 1, AS_IT_IS, upsert, pairs, pairs.count());

@@ -1,4 +1,4 @@
-//! What was measured, as a table on stdout and as files under `target/bench`.
+//! Reports what was measured, as a table on stdout and as files under `target/bench`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 
 use crate::figures::{Samples, Summary, short};
 
-/// One measured line.
+/// One line of the report.
 struct Figure {
     case: &'static str,
     what: String,
     unit: &'static str,
     ours: Summary,
-    /// What it is compared with, measured in the same run.
+    /// The limit that the figure is compared with. It was measured in the same run.
     limit: Option<(String, Summary)>,
     target: &'static str,
 }
 
-/// Everything of one run.
+/// The report of one run.
 pub struct Report {
     pub full: bool,
     machine: Vec<(&'static str, String)>,
@@ -26,20 +26,20 @@ pub struct Report {
     notes: Vec<(&'static str, String)>,
 }
 
-/// A line to be added: `report.line(CASE, "what", "unit")…` and then `add`.
+/// A line that is built by `report.line(CASE, "what", "unit")…` and added by `add`.
 pub struct Line<'a> {
     report: &'a mut Report,
     figure: Figure,
 }
 
 impl Line<'_> {
-    /// Compared with this.
+    /// Sets the limit that the figure is compared with.
     pub fn limit(mut self, what: &str, samples: &Samples) -> Self {
         self.figure.limit = Some((what.to_owned(), samples.summary()));
         self
     }
 
-    /// The text of the target: nothing is judged by it here.
+    /// Sets the text of the target. It is only printed, and nothing is judged by it.
     pub fn target(mut self, text: &'static str) -> Self {
         self.figure.target = text;
         self
@@ -68,8 +68,8 @@ impl Report {
         Line { report: self, figure }
     }
 
-    /// p50, p99 and the largest of many, compared with those of the limits where there are any. The range is
-    /// that of so many parts of the samples, the runs.
+    /// Adds lines for p50, p99 and the largest of many samples, compared with those of the limits if there are any.
+    /// The range is that of this many equal parts of the samples, which are the runs.
     pub fn latency(
         &mut self,
         case: &'static str,
@@ -95,7 +95,7 @@ impl Report {
         }
     }
 
-    /// Something to know about a case.
+    /// Adds a remark about a case.
     pub fn note(&mut self, case: &'static str, text: String) {
         println!("  {text}");
         self.notes.push((case, text));
@@ -109,7 +109,7 @@ impl Report {
         std::fs::write(folder.join("report.json"), json).expect("report.json");
     }
 
-    /// The whole table again, for the end of stdout.
+    /// The whole table, which is printed once more at the end.
     pub fn table(&self) -> String {
         let header = ["case", "what", "unit", "runs", "median", "range", "limit", "ratio", "target"];
         let mut rows = vec![header.map(str::to_owned)];
@@ -163,7 +163,7 @@ impl Figure {
         self.limit.as_ref().map(|(_, limit)| self.ours.median / limit.median)
     }
 
-    /// For the line that is printed when it was measured.
+    /// The text that is printed as soon as the line was measured.
     fn text(&self) -> String {
         let mut text = format!("{}: {} {}", self.what, spread(&self.ours), self.unit);
         if let Some((what, limit)) = &self.limit {

@@ -1,4 +1,4 @@
-//! More workers.
+//! Measures what more workers bring.
 
 use crate::Bench;
 use crate::client::{Client, Request, request};
@@ -7,11 +7,11 @@ use crate::program::Program;
 use crate::servers::{FIRST_SECRET, FIRST_USER, Site};
 use crate::small::singles;
 
-/// Worker processes.
+/// The numbers of worker processes that are measured.
 const WORKERS: [usize; 3] = [1, 2, 4];
 const USERS: i64 = 200;
 
-/// What one number of workers did.
+/// What was measured with one number of workers.
 #[derive(Default)]
 struct Of {
     large: Samples,

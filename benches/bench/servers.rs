@@ -1,4 +1,4 @@
-//! The servers, and what a case has on them for itself: a database, a prefix, processes.
+//! The servers of the benchmark, and what each case has for itself: a database, a prefix at the broker, processes.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,16 +13,16 @@ use tempfile::TempDir;
 use crate::client;
 use crate::program::{Env, Program, cpu_seconds, own_cpu_seconds, run};
 
-/// Who shares in every case.
+/// The user who shares in every case.
 pub const REQUESTER: i64 = 1;
-/// Users have the ids 1 to this; all but the first are recipients.
+/// The users have the ids from 1 to this. All except the first are recipients.
 const USERS: i64 = 10_100;
-/// Secrets have this id and the following.
+/// The id of the first secret. The others have the ids after it.
 pub const FIRST_SECRET: i64 = 100_001;
 /// The first recipient.
 pub const FIRST_USER: i64 = 2;
 
-/// The company of a case, as SQL that both databases understand but for the series.
+/// The people and secrets of a case, as SQL that both databases understand except for the series of numbers.
 pub fn company(secrets: i64, series: impl Fn(i64, i64) -> String) -> String {
     let (users, ids) = (series(1, USERS), series(FIRST_SECRET, FIRST_SECRET + secrets - 1));
     format!(
@@ -45,7 +45,7 @@ pub struct Servers {
     mq_pid: Option<u32>,
 }
 
-/// Processor seconds of everybody at one moment.
+/// The processor seconds that the program and the servers have used at one time.
 #[derive(Clone, Copy)]
 pub struct Cpu {
     began: Instant,
@@ -78,7 +78,7 @@ impl Servers {
         }
     }
 
-    /// The versions of both, from themselves, and the settings that decide what a commit is worth.
+    /// The versions of both servers, as they give them, and the settings that decide how durable a commit is.
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let mut pg = connect(&self.pg);
         let mut show = |name: &str| text(&mut pg, &format!("SELECT current_setting('{name}') AS t"));
@@ -92,7 +92,7 @@ impl Servers {
     }
 }
 
-/// RabbitMQ tells its version in the first frame; lapin keeps it to itself.
+/// Reads the version of RabbitMQ from its first frame, since lapin does not give it.
 fn rabbitmq_version(url: &str) -> String {
     let place = url.rsplit_once('@').map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
     let mut stream = TcpStream::connect(place).expect("RabbitMQ answers");
@@ -111,7 +111,7 @@ pub fn connect(url: &str) -> PgConnection {
     PgConnection::establish(url).expect("the private PostgreSQL answers")
 }
 
-/// One text, column `t`.
+/// One text, in the column `t`.
 pub fn text(conn: &mut PgConnection, sql: &str) -> String {
     #[derive(diesel::QueryableByName)]
     struct Row {
@@ -121,7 +121,7 @@ pub fn text(conn: &mut PgConnection, sql: &str) -> String {
     diesel::sql_query(sql).get_result::<Row>(conn).expect("a text").t
 }
 
-/// A database, a prefix at the broker and a folder of a case's own; all gone with [`Site::close`].
+/// A database, a prefix at the broker and a folder that belong to one case. [`Site::close`] removes them.
 pub struct Site {
     pub servers: Servers,
     pub url: String,
@@ -132,7 +132,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// With this many secrets of the requester.
+    /// Makes a site whose requester has this many secrets.
     pub fn new(servers: &Servers, secrets: i64) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let name = format!("bench_{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
@@ -185,18 +185,19 @@ impl Site {
         diesel::sql_query(sql).get_result::<Row>(&mut connect(&self.url)).expect("a number").n
     }
 
-    /// The same start for every run: empty tables, and nothing of the last run left to write.
+    /// Gives every run the same start: the tables are empty, and the server has nothing left to write for the run
+    /// before.
     pub fn empty(&self, tables: &str) {
         self.sql(&format!("TRUNCATE {tables}"));
         self.sql("CHECKPOINT");
     }
 
-    /// A table for the raw limit, with the same columns, key and index.
+    /// Makes a table for the raw limit, with the same columns, key and index as the table of grants.
     pub fn make_raw(&self) {
         self.sql("CREATE TABLE raw (LIKE grants INCLUDING ALL)");
     }
 
-    /// Panics unless there are as many jobs as this, each completed, and a notice for each.
+    /// Panics unless there are exactly this many jobs, all completed, and a notice for each.
     pub fn check_jobs(&self, expected: usize) {
         let expected = i64::try_from(expected).expect("a count");
         let jobs = self.number("SELECT count(*) FROM jobs");
@@ -208,14 +209,14 @@ impl Site {
         self.await_notices(expected);
     }
 
-    /// Panics unless the last job granted so many pairs, each to view.
+    /// Panics unless the last job granted exactly this many pairs, all of them to view.
     pub fn check_granted(&self, expected: i64) {
         let granted = self.number("SELECT granted FROM jobs ORDER BY id DESC LIMIT 1");
         let view = self.number("SELECT count(*) FROM grants WHERE permission = 1 AND view_job IS NOT NULL");
         assert_eq!((granted, view), (expected, expected), "pairs of the last job, and grants");
     }
 
-    /// Notices come just after the events.
+    /// Waits until there are this many notices, since they are made just after the events.
     pub fn await_notices(&self, expected: i64) {
         let end = Instant::now() + Duration::from_secs(60);
         let mut conn = connect(&self.url);
@@ -229,7 +230,7 @@ impl Site {
         }
     }
 
-    /// Until nothing waits to be sent.
+    /// Waits until no message waits to be sent.
     pub fn await_outbox(&self) {
         let end = Instant::now() + Duration::from_secs(60);
         while self.number("SELECT count(*) FROM outbox") > 0 {
@@ -238,7 +239,7 @@ impl Site {
         }
     }
 
-    /// Panics unless `table` has as many rows as this.
+    /// Panics unless `table` has exactly this many rows.
     pub fn check_rows(&self, table: &str, expected: i64) {
         let rows = self.number(&format!("SELECT count(*) FROM {table}"));
         assert_eq!(rows, expected, "rows of {table}");
@@ -248,7 +249,7 @@ impl Site {
         self.servers.cpu(programs)
     }
 
-    /// Ends the programs and takes everything away again.
+    /// Ends the programs and removes everything that the site had.
     pub async fn close(self, programs: impl IntoIterator<Item = Program>) {
         programs.into_iter().for_each(drop);
         client::delete_topology(&self.servers.amqp, &self.prefix).await;
@@ -257,14 +258,14 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // Whoever still runs loses its connection: the case is over.
+        // A program that still runs loses its connection, which does no harm, since the case is over.
         let dropped = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         let _ = PgConnection::establish(&self.servers.pg).map(|mut conn| conn.batch_execute(&dropped));
     }
 }
 
 impl Cpu {
-    /// Who used how much since `earlier`.
+    /// The processor seconds that each has used since `earlier`.
     pub fn since(&self, earlier: &Self) -> String {
         let seconds = self.began.duration_since(earlier.began).as_secs_f64();
         let part = |now: f64, before: f64| {

@@ -1,4 +1,4 @@
-//! Many small jobs, and one at a time.
+//! Measures many small jobs at once, and one small job at a time.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use crate::client::{Client, Request, request};
 use crate::figures::{Samples, float, rate};
 use crate::servers::{FIRST_SECRET, FIRST_USER, Site};
 
-/// How many users there are to share with.
+/// The number of users to share with.
 const USERS: i64 = 1_000;
 
-/// A job of one secret and one user; no two numbers have the same pair.
+/// The request of a job with one secret and one user. No two numbers give the same pair.
 pub fn single(number: usize) -> Request {
     let number = i64::try_from(number).expect("small");
     request((FIRST_SECRET + number, 1), (FIRST_USER + number % USERS, 1))
@@ -86,7 +86,7 @@ pub async fn small(bench: &mut Bench) {
     site.close([serve, work]).await;
 }
 
-/// What the bare broker does in jobs a second.
+/// What the bare broker does, in jobs per second.
 #[derive(Default)]
 struct Bare {
     heard: Samples,
@@ -100,7 +100,7 @@ impl Bare {
     }
 }
 
-/// Between two samples, so that what follows an event (acknowledging, the notice) is over.
+/// The pause between two samples, in which the work after an event (the acknowledgement, the notice) ends.
 const PAUSE: Duration = Duration::from_millis(10);
 
 pub async fn idle(bench: &mut Bench) {

@@ -1,4 +1,4 @@
-//! Statements and transactions that a job costs the database.
+//! Counts the statements and transactions that a job costs the database.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ use crate::servers::{FIRST_SECRET, FIRST_USER, Site};
 use crate::small::{single, singles};
 
 const COUNTER: &str = "batchshare_database_statements_total";
-/// PostgreSQL's sessions hand in their counts when they were idle for so long, or sooner.
+/// The sessions of PostgreSQL report their counts when they have been idle for this long, or sooner.
 const HANDED_IN: Duration = Duration::from_secs(11);
-/// For notices and the outbox to be done.
+/// The time in which the notices and the outbox of a job are done.
 const SETTLED: Duration = Duration::from_millis(300);
 
-/// What was counted at one moment.
+/// The counters of the database at one time.
 struct Counts {
     worker: Option<f64>,
     serve: Option<f64>,
@@ -30,7 +30,7 @@ fn counts(site: &Site, work: &Http, serve: &Http) -> Counts {
     Counts {
         worker: work.counter(COUNTER),
         serve: serve.counter(COUNTER),
-        // Each transaction that writes takes a number, and so does this question.
+        // Each transaction that writes takes a number, and this query takes one as well.
         writes: site.number("SELECT pg_current_xact_id()::text::bigint") as f64,
         commits: site.number(commits) as f64,
     }
@@ -42,7 +42,7 @@ pub async fn statements(bench: &mut Bench) {
     let serve = Http::new(&serve_program.logged("the gateway listens", "listen="));
     let work = Http::new(&work_program.logged("the worker's health is told", "listen="));
     let mut client = Client::new(&site).await;
-    // The first job of a process reads more than the others.
+    // The first job of a process is not counted, since it reads more than the others.
     client.one(&single(2_900)).await;
     tokio::time::sleep(SETTLED).await;
     let runs: [(&str, Vec<Vec<Request>>); 3] = [
@@ -65,7 +65,7 @@ pub async fn statements(bench: &mut Bench) {
             tokio::time::sleep(SETTLED).await;
             let took = began.elapsed();
             let after = counts(&site, &work, &serve);
-            // What a process does anyway in that time, and what asking costs, is not the job's.
+            // What the process does in that time without a job, and what this counting costs, is taken off.
             tokio::time::sleep(took).await;
             let idle = counts(&site, &work, &serve);
             let each = float(group.len());
@@ -98,7 +98,7 @@ pub async fn statements(bench: &mut Bench) {
     site.close([serve_program, work_program]).await;
 }
 
-/// Commits and rollbacks, readers too, less those of as long a time without a job.
+/// Commits and rollbacks, those of readers included, less those of a time of the same length without a job.
 async fn commits(bench: &mut Bench, site: &Site, of: (&Http, &Http), client: &mut Client) {
     let now = || counts(site, of.0, of.1).commits;
     tokio::time::sleep(HANDED_IN).await;

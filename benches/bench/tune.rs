@@ -1,4 +1,4 @@
-//! What the settings that were chosen by measurement were chosen from.
+//! Measures the values among which the settings of the worker were chosen.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::raw::Pairs;
 use crate::servers::{FIRST_SECRET, FIRST_USER, Site};
 use crate::small::singles;
 
-/// A setting of the worker and its values; the default is among them.
+/// A setting of the worker and the values that are measured. The default is among them.
 type Setting = (&'static str, &'static [&'static str]);
 
 const OF_LARGE: [Setting; 3] = [
@@ -46,11 +46,11 @@ pub async fn tune(bench: &mut Bench) {
 struct Measured {
     what: &'static str,
     unit: &'static str,
-    /// Grants that there must be at the end.
+    /// The number of grants that there must be at the end.
     rows: i64,
 }
 
-/// Every value in turn, again and again.
+/// Measures every value in turn, in several rounds.
 async fn each(
     bench: &mut Bench,
     site: &mut Site,
@@ -66,7 +66,7 @@ async fn each(
             site.env.push((setting, (*value).to_owned()));
             let (serve, work) = (site.serve(), site.work());
             let mut client = Client::new(site).await;
-            // A process takes its first message of each queue alone, and does more for it: a job with steps.
+            // The first message of each queue costs a process more, so a job with steps comes before the measurement.
             client.one(&request((FIRST_SECRET, 300), (FIRST_USER + 500, 200))).await;
             site.empty("grants");
             let (took, _) = client.all(&jobs()).await;

@@ -1,4 +1,6 @@
-//! The database's clock: the one clock of jobs, leases and retries, since the clocks of processes may be hours apart.
+//! Reads the database's clock.
+//!
+//! All times of jobs, leases and retries are by this clock, since the clocks of the processes may be hours apart.
 
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
@@ -10,6 +12,7 @@ pub(in crate::store) fn now(conn: &mut Conn) -> Result<i64, DbError> {
     Ok(statement("SELECT now_ms() AS now").get_result::<Now>(conn)?.now)
 }
 
+/// The time that a statement returns beside its other columns.
 #[derive(QueryableByName)]
 pub(in crate::store) struct Now {
     #[diesel(sql_type = BigInt)]

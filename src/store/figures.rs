@@ -1,4 +1,4 @@
-//! How things stand, in numbers: for metrics.
+//! Counts jobs, dead letters and messages of the whole installation, for metrics.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -9,18 +9,20 @@ use crate::domain::{DeadReason, DeadState, JobState};
 use crate::store::message::sending::TRIES;
 use crate::store::transact::Store;
 
-/// Numbers of the whole installation.
+/// The numbers of the whole installation at one time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Of each state that there are jobs in.
+    /// The number of jobs in each state that any job is in.
     pub jobs: Vec<(JobState, i64)>,
+    /// The number of dead letters of each reason and state.
     pub dead_letters: Vec<(DeadReason, DeadState, i64)>,
-    /// Messages that wait to be sent, and for how long the oldest has (0 where there is none).
+    /// The number of messages that wait to be sent.
     pub unsent: i64,
+    /// How long the oldest of these messages has waited, in milliseconds. It is 0 if there is none.
     pub unsent_for_ms: i64,
-    /// Those of them that the broker has not taken in many tries.
+    /// The number of those among them that the broker did not take in [`TRIES`] tries.
     pub held: i64,
-    /// How long ago the oldest job that has not ended was asked for (0 where there is none).
+    /// How long ago the oldest job that has not ended was requested, in milliseconds. It is 0 if there is none.
     pub unfinished_for_ms: i64,
 }
 
@@ -51,11 +53,8 @@ struct Age {
 }
 
 impl Store {
-    /// Counts. Each statement reads an index and no rows, but for the outbox and the jobs that have
-    /// not ended.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Counts everything. Each statement reads only an index, except for those about the outbox and about the jobs
+    /// that have not ended, which are few.
     pub async fn figures(&self) -> Result<Figures, DbError> {
         self.db
             .read(|conn| {
@@ -81,7 +80,8 @@ impl Store {
 
 fn jobs(conn: &mut Conn) -> Result<Vec<(JobState, i64)>, DbError> {
     let all = "SELECT state, NULL AS reason, COUNT(*) AS n FROM jobs GROUP BY state";
-    // These show as retrying, which is never stored.
+    // These jobs are shown as retrying. That state is never stored, so they are counted as retrying here and are taken
+    // from the number of the state that is stored.
     let waiting = "SELECT state, NULL AS reason, COUNT(*) AS n FROM jobs j WHERE finished_at IS NULL \
                    AND (attempts > 0 OR EXISTS (SELECT 1 FROM lanes l WHERE l.job = j.id AND l.open AND l.attempts > 0)) \
                    GROUP BY state";
@@ -92,7 +92,7 @@ fn jobs(conn: &mut Conn) -> Result<Vec<(JobState, i64)>, DbError> {
         let state = JobState::from_name(&group.state)
             .ok_or_else(|| DbError::Corrupt(format!("jobs.state is {}", group.state)))?;
         let others: i64 = waiting.iter().filter(|of| of.state == group.state).map(|of| of.n).sum();
-        // Two statements: a job may have moved between them.
+        // A job may have changed its state between the two statements, so the difference may be below zero.
         jobs.push((state, (group.n - others).max(0)));
     }
     Ok(jobs)

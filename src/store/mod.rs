@@ -1,8 +1,14 @@
-//! What is kept: people, secrets, grants, jobs, notices, messages to send.
+//! Keeps people, secrets, grants, jobs, notices and messages to send in the database.
 //!
-//! Only this module and the embedded broker write SQL. What is decided, `domain` decides; the store
-//! reads facts, applies and records, each method in one transaction. It knows no broker: messages
-//! to send are rows of the outbox, handed to the relay after the commit.
+//! Only this module and the embedded broker write SQL. The rules are in `domain`, which decides; the store reads the
+//! facts for a decision, applies it and records it. The store knows no broker: a message to send is a row of the
+//! outbox, which is written with the change that it tells of and handed to the relay after the commit.
+//!
+//! A method of [`Store`] that changes something does so in one transaction, unless it says otherwise. Its error is
+//! that of the database, and then nothing was changed. There are two exceptions: if the answer to the commit was lost
+//! ([`crate::db::DbError::Commit`]), or the call took too long ([`crate::db::DbError::Deadline`]), everything may
+//! have been changed. The caller then acts as if nothing had happened, and the work is written so that a repetition
+//! does no harm. A method has a section `# Errors` only where there is more to say than this.
 
 mod clock;
 mod codes;
@@ -34,7 +40,7 @@ pub use message::desk::{DeadFilter, DeadItem, Discarded, KeptLetter};
 pub use message::letters::DeadLetter;
 pub use message::sending::TRIES as OUTBOX_TRIES;
 pub use notice::Notice;
-pub use outbox::{Letter, OutboxRow};
+pub use outbox::{MessageKind, OutboxRow};
 pub use people::directory::{Person, PrincipalName, RecipientItem, SignIn};
 pub use people::import::{ImportError, Imported, Sealer};
 pub use people::names::{Known, Match, Named};

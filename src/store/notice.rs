@@ -1,4 +1,4 @@
-//! Notices: what a requester is told when a job has ended.
+//! Makes, reads and dismisses notices. A notice tells the requester of a job that the job has ended.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, SmallInt, Text};
@@ -12,7 +12,7 @@ use crate::store::codes::counts;
 use crate::store::schema::{jobs as jobs_table, notices};
 use crate::store::transact::{LOCKS_OF_RECORDS, Store};
 
-/// A notice: the job as it had ended.
+/// A notice, with the job as it was when it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     pub id: i64,
@@ -20,7 +20,7 @@ pub struct Notice {
     pub run: i32,
     pub state: JobState,
     pub reason: Option<FailReason>,
-    /// Of the job; `None` where its request could not be read.
+    /// The number of secrets that the job is about. `None` if its request could not be read, as with the two below.
     pub secrets: Option<i32>,
     pub recipients: Option<i32>,
     pub pairs: Option<u64>,
@@ -32,7 +32,7 @@ pub struct Notice {
 }
 
 #[derive(Queryable)]
-struct Columns {
+struct NoticeColumns {
     id: i64,
     job_id: String,
     run: i32,
@@ -50,10 +50,10 @@ struct Columns {
     dismissed_at: Option<i64>,
 }
 
-impl TryFrom<Columns> for Notice {
+impl TryFrom<NoticeColumns> for Notice {
     type Error = DbError;
 
-    fn try_from(row: Columns) -> Result<Self, DbError> {
+    fn try_from(row: NoticeColumns) -> Result<Self, DbError> {
         let corrupt = |what: &str| DbError::Corrupt(format!("notices.{what} of notice {}", row.id));
         Ok(Self {
             id: row.id,
@@ -73,25 +73,46 @@ impl TryFrom<Columns> for Notice {
 }
 
 #[derive(QueryableByName)]
-struct Ended {
+struct EndedRun {
     #[diesel(sql_type = BigInt)]
     id: i64,
     #[diesel(sql_type = Integer)]
     run: i32,
 }
 
-/// Makes the notices of ended jobs (id and run), where they are still to be made. Safe to repeat; a job that
-/// runs anew, or whose requester is unknown, gets none. A newer run's notice takes the older one's place.
+/// Marks the notices of the jobs in `ended` as made, and returns the jobs whose notice was still to be made.
+///
+/// Two notifiers may have the same jobs at the same time, if an event is delivered twice. The rows are locked in the
+/// order of their keys (`locking`), so that the two never wait for each other in a circle, and only the first finds a
+/// notice due.
+fn take_due_statement(ended: &str, locking: &str) -> String {
+    format!(
+        "UPDATE jobs SET notice_due = false WHERE id IN (SELECT j.id FROM jobs j JOIN ({ended}) AS e \
+         ON j.job_id = e.job_id AND j.run = e.run WHERE j.notice_due ORDER BY j.id {locking}) RETURNING id, run"
+    )
+}
+
+/// Inserts the notices of the jobs whose ids are in the list `keys`, with the counts that their rows have. The
+/// requester has to be a known user ($2), since nobody else could read the notice.
+fn insert_statement(keys: &str) -> String {
+    format!(
+        "INSERT INTO notices (job, run, user_id, state, reason, pairs, granted, upgraded, unchanged, rejected, \
+         rejections_total, created_at) \
+         SELECT j.id, j.run, j.requested_by, j.state, j.reason, j.pairs, j.granted, j.upgraded, j.unchanged, \
+         j.rejected, COALESCE(j.rejections_total, 0), now_ms() \
+         FROM jobs j JOIN principals p ON p.id = j.requested_by WHERE j.id IN ({keys}) AND p.kind = $2 ORDER BY j.id \
+         ON CONFLICT DO NOTHING"
+    )
+}
+
+/// Makes the notices of these jobs, given by id and run, unless they were made before. A job that has been replayed
+/// and is in another run gets no notice for the older run, and a job whose requester is unknown gets none at all. The
+/// notice of a newer run replaces that of the older run.
 pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)]) -> Result<(), DbError> {
     let rows: Vec<Value> = ended.iter().map(|(job, run)| json!([job, run])).collect();
-    // Locked in order: two notifiers at once may have the same jobs (an event that comes again).
-    let sql = format!(
-        "UPDATE jobs SET notice_due = false WHERE id IN (SELECT j.id FROM jobs j JOIN ({}) AS e \
-         ON j.job_id = e.job_id AND j.run = e.run WHERE j.notice_due ORDER BY j.id {}) RETURNING id, run",
-        conn.each_row("$1", &[("job_id", "text"), ("run", "integer")]),
-        conn.for_update(),
-    );
-    let ended: Vec<Ended> = statement(sql).bind::<Text, _>(Value::from(rows).to_string()).load(conn)?;
+    let rows_of_ended = conn.each_row("$1", &[("job_id", "text"), ("run", "integer")]);
+    let sql = take_due_statement(&rows_of_ended, conn.for_update());
+    let ended: Vec<EndedRun> = statement(sql).bind::<Text, _>(Value::from(rows).to_string()).load(conn)?;
     for row in ended.iter().filter(|row| row.run > 1) {
         let older = notices::table.filter(notices::job.eq(row.id)).filter(notices::run.lt(row.run));
         diesel::delete(older).execute(conn)?;
@@ -99,21 +120,13 @@ pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)]) -> Result<(), DbErro
     if ended.is_empty() {
         return Ok(());
     }
-    let sql = format!(
-        "INSERT INTO notices (job, run, user_id, state, reason, pairs, granted, upgraded, unchanged, rejected, \
-         rejections_total, created_at) \
-         SELECT j.id, j.run, j.requested_by, j.state, j.reason, j.pairs, j.granted, j.upgraded, j.unchanged, \
-         j.rejected, COALESCE(j.rejections_total, 0), now_ms() \
-         FROM jobs j JOIN principals p ON p.id = j.requested_by WHERE j.id IN ({}) AND p.kind = $2 ORDER BY j.id \
-         ON CONFLICT DO NOTHING",
-        conn.each_id("$1")
-    );
+    let sql = insert_statement(&conn.each_id("$1"));
     let keys = conn.id_list(ended.iter().map(|row| row.id));
     statement(sql).bind::<Text, _>(keys).bind::<SmallInt, _>(PrincipalKind::User.code()).execute(conn)?;
     Ok(())
 }
 
-/// A person's notices with what is shown of each.
+/// The query of a person's notices, with the columns of [`NoticeColumns`] in their order.
 #[diesel::dsl::auto_type(no_type_alias)]
 fn of(user: i64) -> _ {
     notices::table
@@ -139,11 +152,8 @@ fn of(user: i64) -> _ {
 }
 
 impl Store {
-    /// Makes the notices of jobs that have ended (id and run), where they are not there yet. An event of
-    /// an older run than the row's is ignored.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Makes the notices of jobs that have ended, given by id and run, unless they were made before. The job of an
+    /// event that is of an older run gets no notice.
     pub async fn make_notices(&self, ended: Vec<(JobId, i32)>) -> Result<(), DbError> {
         if ended.is_empty() {
             return Ok(());
@@ -152,11 +162,8 @@ impl Store {
         db.write(move |conn| make(conn, &ended)).await
     }
 
-    /// Notices of a person, newest first; those that were dismissed only where asked for.
-    /// `before` is the cursor that the last page gave.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// A page of a person's notices, newest first: those that were dismissed, or those that were not. `before` is the
+    /// cursor that came with the page before. Returns the cursor of the next page, if there is one.
     pub async fn notices(
         &self,
         user: PrincipalId,
@@ -167,7 +174,8 @@ impl Store {
         self.db
             .read(move |conn| {
                 let query = of(user.get()).into_boxed();
-                // In these words, since the index of the open ones is told by them.
+                // The index of open notices has exactly this condition. PostgreSQL uses it only if it finds the same
+                // words here.
                 let mut query = match dismissed {
                     true => query.filter(notices::dismissed_at.is_not_null()),
                     false => query.filter(notices::dismissed_at.is_null()),
@@ -175,7 +183,8 @@ impl Store {
                 if let Some(before) = before {
                     query = query.filter(notices::id.lt(before));
                 }
-                let mut rows: Vec<Columns> = query.order(notices::id.desc()).limit(limit + 1).load(conn)?;
+                let mut rows: Vec<NoticeColumns> =
+                    query.order(notices::id.desc()).limit(limit + 1).load(conn)?;
                 let more = rows.len() > usize::try_from(limit).unwrap_or(0);
                 rows.truncate(usize::try_from(limit).unwrap_or(0));
                 let next = rows.last().map(|row| row.id).filter(|_| more);
@@ -184,24 +193,18 @@ impl Store {
             .await
     }
 
-    /// The notice that a person has of a job, where it was made.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// The notice that a person has of a job. `None` if there is none.
     pub async fn notice_of(&self, user: PrincipalId, job: JobId) -> Result<Option<Notice>, DbError> {
         self.db
             .read(move |conn| {
                 let mine = of(user.get()).filter(jobs_table::job_id.eq(job.to_string()));
-                let row: Option<Columns> = mine.order(notices::run.desc()).first(conn).optional()?;
+                let row: Option<NoticeColumns> = mine.order(notices::run.desc()).first(conn).optional()?;
                 row.map(Notice::try_from).transpose()
             })
             .await
     }
 
-    /// Dismisses a notice of a person. False where there is no such notice; dismissing twice is true.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Dismisses a notice of a person. True also if it was dismissed before; false if the person has no such notice.
     pub async fn dismiss_notice(&self, user: PrincipalId, id: i64) -> Result<bool, DbError> {
         self.db
             .write(move |conn| {

@@ -1,4 +1,4 @@
-//! The outbox: messages that were committed with the change they tell of, and wait to be sent.
+//! Writes the outbox: a message is committed together with the change that it tells of, and waits there to be sent.
 
 use std::time::Duration;
 
@@ -12,15 +12,18 @@ use crate::store::clock::Now;
 use crate::store::codes::millis;
 use crate::store::schema::outbox;
 
-/// What a message is. The relay knows where each goes.
+/// The kind of a message in the outbox. The relay knows to which exchange each kind goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Letter {
+pub enum MessageKind {
+    /// The request of a job, which makes a worker begin it.
     Request,
+    /// A step, which makes a worker go on with one lane of a job.
     Step,
+    /// An event of a job, for everybody who listens.
     Event(EventKind),
 }
 
-impl Letter {
+impl MessageKind {
     const ALL: [Self; 7] = [
         Self::Request,
         Self::Step,
@@ -31,7 +34,8 @@ impl Letter {
         Self::Event(EventKind::Cancelled),
     ];
 
-    /// The number in `outbox.letter`. Numbers from [`FIRST_TERMINAL`] on are terminal events.
+    /// The number of this kind in the column `outbox.letter`. All numbers from [`FIRST_TERMINAL`] on are terminal
+    /// events.
     pub(in crate::store) fn code(self) -> i16 {
         match self {
             Self::Request => 1,
@@ -47,32 +51,34 @@ impl Letter {
     pub(in crate::store) fn from_code(code: i16) -> Result<Self, DbError> {
         Self::ALL
             .into_iter()
-            .find(|letter| letter.code() == code)
+            .find(|kind| kind.code() == code)
             .ok_or_else(|| DbError::Corrupt(format!("outbox.letter is {code}")))
     }
 }
 
-/// The first number of a terminal event in `outbox.letter`.
+/// The smallest number of a terminal event in the column `outbox.letter`.
 pub(in crate::store) const FIRST_TERMINAL: i16 = 5;
 
 /// A message that waits to be sent.
 #[derive(Debug, Clone)]
 pub struct OutboxRow {
     pub id: i64,
-    pub letter: Letter,
+    pub kind: MessageKind,
     pub message_id: String,
     pub traceparent: String,
     pub body: Vec<u8>,
     /// Milliseconds since 1970.
     pub created_at: i64,
-    /// How often its request was put aside (see [`super::Aside`]).
+    /// How often the request was put aside (see [`super::Aside`]). It is 0 for all other messages.
     pub asides: i32,
 }
 
+/// The values of a new row of the outbox.
 #[derive(Clone, Insertable)]
 #[diesel(table_name = outbox)]
-pub(in crate::store) struct NewLetter {
-    pub(in crate::store) letter: i16,
+pub(in crate::store) struct NewMessage {
+    #[diesel(column_name = letter)]
+    pub(in crate::store) kind: i16,
     pub(in crate::store) message_id: String,
     pub(in crate::store) traceparent: String,
     pub(in crate::store) body: Vec<u8>,
@@ -82,59 +88,66 @@ pub(in crate::store) struct NewLetter {
     pub(in crate::store) leased_until: i64,
 }
 
-/// Bytes of a message that goes to this process's relay directly. Larger ones are not kept in memory twice:
-/// a relay reads them from the table.
+/// The largest body, in bytes, that is handed to the relay of this process. Larger messages would need their memory
+/// twice, so the relay reads them from the table.
 const LARGEST_HANDED_OVER: usize = 64 * 1024;
 
-/// Whether a message of this body goes to this process's relay directly.
+/// Whether a message with this body is handed to the relay of this process.
 pub(in crate::store) fn is_handed_over(body: &[u8]) -> bool {
     body.len() <= LARGEST_HANDED_OVER
 }
 
-/// Inserts messages. Those that are handed over are leased for `lease` by the database's clock (zero: free to
-/// take, as the others are).
+/// Inserts messages and returns their rows. Messages that are handed over to the relay of this process are leased for
+/// `lease`, by the database's clock. The others, and all of them if `lease` is zero, are inserted without a lease, so
+/// that any relay may send them at once.
 pub(in crate::store) fn insert(
     conn: &mut Conn,
-    letters: Vec<NewLetter>,
+    messages: Vec<NewMessage>,
     lease: Duration,
 ) -> Result<Vec<OutboxRow>, DbError> {
-    if letters.is_empty() {
+    if messages.is_empty() {
         return Ok(Vec::new());
     }
     let lease = millis(lease);
     let mut ids = match conn {
-        Conn::Pg(conn) => insert_postgres(conn, &letters, lease)?,
-        Conn::Sqlite(conn) => insert_sqlite(conn, &letters, lease)?,
+        Conn::Pg(conn) => insert_postgres(conn, &messages, lease)?,
+        Conn::Sqlite(conn) => insert_sqlite(conn, &messages, lease)?,
     };
-    // Ids are given in the order of the rows.
+    // Both databases give rising ids in the order in which the rows are inserted, but may return them in another
+    // order.
     ids.sort_unstable();
     ids.into_iter()
-        .zip(letters)
-        .map(|(id, letter)| {
+        .zip(messages)
+        .map(|(id, message)| {
             Ok(OutboxRow {
                 id,
-                letter: Letter::from_code(letter.letter)?,
-                message_id: letter.message_id,
-                traceparent: letter.traceparent,
-                body: letter.body,
-                created_at: letter.created_at,
+                kind: MessageKind::from_code(message.kind)?,
+                message_id: message.message_id,
+                traceparent: message.traceparent,
+                body: message.body,
+                created_at: message.created_at,
                 asides: 0,
             })
         })
         .collect()
 }
 
-/// All in one statement: bodies are bytes, which only PostgreSQL's arrays can hold.
-fn insert_postgres(conn: &mut PgConnection, letters: &[NewLetter], lease: i64) -> Result<Vec<i64>, DbError> {
+/// Inserts all messages by one statement, which is one round trip. They are bound as arrays, because bodies are bytes,
+/// which the JSON lists of other statements cannot hold. The ordinality keeps the rows in the order of the messages.
+fn insert_postgres(
+    conn: &mut PgConnection,
+    messages: &[NewMessage],
+    lease: i64,
+) -> Result<Vec<i64>, DbError> {
     let sql = "INSERT INTO outbox (letter, message_id, traceparent, body, job, lane, created_at, leased_until) \
                SELECT l.letter, l.message_id, l.traceparent, l.body, l.job, l.lane, l.created_at, \
                CASE WHEN l.leased THEN now_ms() + $9 ELSE 0 END \
                FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY \
                AS l (letter, message_id, traceparent, body, job, lane, created_at, leased, place) \
                ORDER BY l.place RETURNING id";
-    let each = letters.iter();
+    let each = messages.iter();
     let rows: Vec<Id> = statement(sql)
-        .bind::<Array<SmallInt>, _>(each.clone().map(|of| of.letter).collect::<Vec<_>>())
+        .bind::<Array<SmallInt>, _>(each.clone().map(|of| of.kind).collect::<Vec<_>>())
         .bind::<Array<Text>, _>(each.clone().map(|of| of.message_id.as_str()).collect::<Vec<_>>())
         .bind::<Array<Text>, _>(each.clone().map(|of| of.traceparent.as_str()).collect::<Vec<_>>())
         .bind::<Array<Binary>, _>(each.clone().map(|of| of.body.as_slice()).collect::<Vec<_>>())
@@ -147,21 +160,21 @@ fn insert_postgres(conn: &mut PgConnection, letters: &[NewLetter], lease: i64) -
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
-/// One by one: there is no way to a server to be saved.
+/// Inserts the messages one by one. SQLite is in this process, so that costs no round trips.
 fn insert_sqlite(
     conn: &mut SqliteConnection,
-    letters: &[NewLetter],
+    messages: &[NewMessage],
     lease: i64,
 ) -> Result<Vec<i64>, DbError> {
     let until = match lease {
         0 => 0,
         lease => statement("SELECT now_ms() AS now").get_result::<Now>(conn)?.now + lease,
     };
-    letters
+    messages
         .iter()
-        .map(|letter| {
-            let leased_until = if is_handed_over(&letter.body) { until } else { 0 };
-            let row = NewLetter { leased_until, ..letter.clone() };
+        .map(|message| {
+            let leased_until = if is_handed_over(&message.body) { until } else { 0 };
+            let row = NewMessage { leased_until, ..message.clone() };
             Ok(diesel::insert_into(outbox::table).values(row).returning(outbox::id).get_result(conn)?)
         })
         .collect()
@@ -173,7 +186,7 @@ struct Id {
     id: i64,
 }
 
-/// Gives messages up that could not be sent: any relay may take them at once.
+/// Ends the lease of messages that could not be sent, so that any relay may take them at once.
 pub(in crate::store) fn release(conn: &mut Conn, ids: Vec<i64>) -> Result<(), DbError> {
     let sql = format!("UPDATE outbox SET leased_until = 0 WHERE id IN ({})", conn.each_id("$1"));
     let list = conn.id_list(ids);

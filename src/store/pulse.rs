@@ -1,7 +1,7 @@
-//! Whether the database takes writes: not what it says, but by writing.
+//! Finds out whether the database takes writes, by writing to it.
 //!
-//! A server may answer every question and keep nothing: its disk is full, or a synchronous standby stands still and
-//! every commit waits for it.
+//! A server that answers queries may still be unable to keep anything: its disk is full, or its synchronous standby
+//! has stopped and every commit waits for it. Only a write shows that.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,21 +12,24 @@ use diesel::sql_types::BigInt;
 
 use crate::db::{Db, DbError, statement};
 
-/// A write of so short a time ago says enough.
+/// If the last write was confirmed within this time, no new one is tried.
 const FRESH: Duration = Duration::from_secs(5);
-/// A write that takes longer is told, before anybody gives up on it.
+/// A write that takes longer than this is logged. Callers usually give up later than that.
 const SLOW: Duration = Duration::from_secs(3);
-/// When something was last written to see whether it can be.
+
+/// The state of the checks of this process.
 #[derive(Default)]
 pub(super) struct Pulse {
-    /// Locked while somebody tries.
+    /// Locked while a check is under way, so that there is only one at a time.
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// When a check last confirmed a write.
     last: RwLock<Option<Instant>>,
-    /// It was told that nothing is written.
+    /// Whether the log says that the database takes no writes. It is said once, and so is the end of it.
     told: AtomicBool,
 }
 
-/// Rows to write to, so that processes do not wait for each other.
+/// The number of rows that processes write to. Each process takes one by its id, so that they seldom wait for each
+/// other.
 const PLACES: u32 = 64;
 
 impl Pulse {
@@ -54,7 +57,7 @@ impl Pulse {
             let result = match tokio::time::timeout(SLOW, &mut write).await {
                 Ok(result) => result,
                 Err(_) => {
-                    // Once, however often it is looked.
+                    // This is logged once, however many checks find it.
                     if !pulse.told.swap(true, Ordering::Relaxed) {
                         tracing::warn!(
                             seconds = SLOW.as_secs(),
@@ -81,7 +84,7 @@ impl Pulse {
         tried.await.unwrap_or(Err(DbError::Panicked))
     }
 
-    /// How long ago the last such write was confirmed; none where there was none yet.
+    /// How long ago a check last confirmed a write. `None` if there was none yet.
     pub(super) fn last_write(&self) -> Option<Duration> {
         let last = *self.last.read().unwrap_or_else(PoisonError::into_inner);
         last.map(|at| at.elapsed())

@@ -1,7 +1,8 @@
-//! Rows that were not folded by today's rule: folded anew, and their tags brought into their normal form.
+//! Folds texts again that an older program wrote by an older rule, and brings their tags into the normal form.
 //!
-//! They are from before this program, or were written by an older one that still ran beside it. `migrate` does
-//! those that it finds, workers what comes later. An index holds these rows only, so that looking for them is cheap.
+//! Folded texts are what a search compares. Rows by the older rule are from before an upgrade, or were written by an
+//! older program that still ran beside the new one. `migrate` folds the rows that it finds, and workers fold those
+//! that come later. An index has only the rows that are left to fold, so looking for them is cheap.
 
 use std::collections::BTreeSet;
 
@@ -14,39 +15,38 @@ use crate::domain::PrincipalKind;
 use crate::domain::text::{group_search_text, normal, person_search_text, secret_search_text};
 use crate::store::transact::Store;
 
-/// Rows of each table in one transaction.
+/// The most rows of each table that one transaction folds.
 const PART: i64 = 1_000;
 
 const STEPS: &[DataStep] = &[DataStep { name: FOLD_TEXTS, part: |conn| part(conn, "") }];
 
-/// Brings the database up to date: migrations, and what only the program can do to the rows. Returns the names of
-/// what was done. Safe to run from several processes at once.
+/// Brings the database up to date: runs the migrations, and then the changes to rows that only the program can make.
+/// Returns the names of the migrations and changes that were done. Several processes may run this at the same time.
 ///
 /// # Errors
-/// Where a part of it fails; what was done before it stays, and the next run goes on from there.
+/// An error of the database in one of the parts. The parts before it stay done, and the next run goes on from there.
 pub async fn migrate(db: &Db) -> Result<Vec<String>, DbError> {
     apply_migrations_and_steps(db, STEPS).await
 }
 
 impl Store {
-    /// Folds rows that an older program wrote, some of them at a time. True: there may be more.
-    ///
-    /// # Errors
-    /// The database's.
+    /// Folds some of the rows that an older program wrote. True if there may be more of them.
     pub async fn fold_stale_texts(&self) -> Result<bool, DbError> {
         if !self.db.read(any).await? {
             return Ok(false);
         }
-        // Rows that somebody is changing are folded the next time.
+        // Rows that another transaction is changing are left for the next call.
         self.db.write(|conn| part(conn, "SKIP LOCKED")).await
     }
 }
 
-/// The condition of the indexes.
+/// The condition for rows that are left to fold. It is that of the indexes, word for word, so that they are used: a
+/// text that was folded by today's rule ends with a tab.
 fn stale(conn: &Conn) -> String {
     format!("rtrim(search_text, {}) = search_text", conn.tab())
 }
 
+/// Whether any row is left to fold.
 fn any(conn: &mut Conn) -> Result<bool, DbError> {
     #[derive(QueryableByName)]
     struct Id {
@@ -98,7 +98,7 @@ struct TagRow {
     tag: String,
 }
 
-/// Folds a part of what is left; false where nothing was.
+/// Folds some of the rows that are left. False if there was none. `locked` says what to do about locked rows.
 fn part(conn: &mut Conn, locked: &str) -> Result<bool, DbError> {
     let principals: Vec<PrincipalRow> = rows(conn, "principals", "id, kind, name, username, email", locked)?;
     let folded = principals.iter().map(|row| {
@@ -120,7 +120,8 @@ fn part(conn: &mut Conn, locked: &str) -> Result<bool, DbError> {
     Ok(!principals.is_empty() || !secrets.is_empty())
 }
 
-/// Rows to fold, locked, in the order in which others lock them.
+/// Locks and reads some rows that are left to fold. They are locked by id, as everywhere, so that two transactions
+/// never wait for each other.
 fn rows<R>(conn: &mut Conn, table: &str, columns: &str, locked: &str) -> Result<Vec<R>, DbError>
 where
     R: QueryableByName<diesel::pg::Pg> + QueryableByName<diesel::sqlite::Sqlite> + 'static,
@@ -133,6 +134,7 @@ where
     })
 }
 
+/// Writes the folded texts of these rows, each given as its id and its text.
 fn set_folded(conn: &mut Conn, table: &str, rows: Vec<Value>) -> Result<(), DbError> {
     if rows.is_empty() {
         return Ok(());
@@ -145,7 +147,7 @@ fn set_folded(conn: &mut Conn, table: &str, rows: Vec<Value>) -> Result<(), DbEr
     Ok(())
 }
 
-/// Tags that are one in their normal form become one.
+/// Brings the tags of these secrets into their normal form. Tags of a secret that are the same then become one.
 fn normalise_tags(conn: &mut Conn, secrets: &[SecretRow]) -> Result<(), DbError> {
     let list = conn.id_list(secrets.iter().map(|row| row.id));
     let sql = format!("SELECT secret_id, tag FROM secret_tags WHERE secret_id IN ({})", conn.each_id("$1"));
@@ -156,7 +158,7 @@ fn normalise_tags(conn: &mut Conn, secrets: &[SecretRow]) -> Result<(), DbError>
     }
     let columns = [("of", "bigint"), ("tag", "text")];
     let old: Vec<Value> = others.iter().map(|row| json!([row.secret_id, row.tag])).collect();
-    // Two of them may have become the same.
+    // Two tags of a secret may have become the same.
     let new: BTreeSet<(i64, String)> =
         others.iter().map(|row| (row.secret_id, normal(&row.tag).into_owned())).collect();
     let sql = format!(

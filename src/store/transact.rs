@@ -1,4 +1,4 @@
-//! The store's handle, and its one way to write: a transaction together with the messages that leave with it.
+//! The handle of the store, and the one way in which it writes: a transaction, with the messages that are sent for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,87 +12,92 @@ use crate::store::pulse::Pulse;
 use crate::store::tx::Tx;
 use crate::telemetry::metrics::{Metrics, Tally};
 
-/// How long the work on a message waits for a lock: a chunk of somebody else's is over by then.
+/// How long the work on a message waits for a lock. A chunk of another worker takes less time than this.
 pub(in crate::store) const LOCKS_OF_WORK: Duration = Duration::from_secs(5);
-/// How long it is waited for a lock to record a failure. Whoever holds it keeps the work from going on as well.
+/// How long recording a failure waits for a lock. This is short, since whoever holds the lock keeps the work itself
+/// from going on, too.
 pub(in crate::store) const LOCKS_OF_RECORDS: Duration = Duration::from_millis(500);
-/// How long many wait for a lock that one of them needs: after that each goes on by itself.
+/// How long a batch of jobs waits for a lock that one of the jobs needs. After that, each job is begun by itself.
 pub(in crate::store) const LOCKS_OF_MANY: Duration = Duration::from_millis(250);
 
-/// A handle on everything that is kept. Cheap to clone.
+/// The handle of everything that is kept in the database. It is cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     pub(in crate::store) db: Db,
+    /// Where messages go after their commit. `None` if this process has no relay.
     relay: Option<Handover>,
     pub(in crate::store) metrics: Metrics,
     pulse: Arc<Pulse>,
 }
 
-/// What this process's relay hears right after a commit.
+/// What the relay of this process is told right after a commit.
 #[derive(Debug)]
 pub enum Committed {
-    /// This row is there and leased to it.
+    /// This message was committed and is leased to the relay.
     Row(OutboxRow),
-    /// A message is in the table that is too large to be handed over.
+    /// A message was committed that is too large to be handed over. The relay has to read it from the table.
     InTable,
 }
 
-/// How rows of the outbox reach this process's relay right after their commit.
+/// The way on which rows of the outbox reach the relay of this process, right after their commit.
 #[derive(Clone)]
 struct Handover {
     sender: mpsc::Sender<Committed>,
+    /// No other relay takes a message within this time, so that it is not sent twice.
     lease: Duration,
 }
 
 impl Store {
-    /// A store whose outgoing messages are free for any relay to take.
+    /// A store of a process without a relay. Any relay may take its messages at once.
     #[must_use]
     pub fn new(db: Db) -> Self {
         Self { db, relay: None, metrics: Metrics::default(), pulse: Arc::default() }
     }
 
-    /// A store whose outgoing messages are leased to this process for `lease` and sent to `relay`.
+    /// A store of a process with a relay. Its messages are leased to this process for `lease` and handed to `relay`.
     #[must_use]
     pub fn with_relay(db: Db, relay: mpsc::Sender<Committed>, lease: Duration) -> Self {
         Self { relay: Some(Handover { sender: relay, lease }), ..Self::new(db) }
     }
 
-    /// The same store, counting what it does in `metrics`.
+    /// The same store, which counts what it does in `metrics`.
     #[must_use]
     pub fn counting(self, metrics: Metrics) -> Self {
         Self { metrics, ..self }
     }
 
-    /// Where this store counts what it does.
+    /// The metrics in which this store counts what it does.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// The connections below, for whoever shares them (the embedded broker, migrations).
+    /// The database connections of the store, for others that share them: the embedded broker and the migrations.
     #[must_use]
     pub fn db(&self) -> &Db {
         &self.db
     }
 
-    /// Whether anything can be written: where this process has not tried in the last five seconds, it does. (What
-    /// else it commits proves little: most of it has nothing to write when nobody shares.) However many ask, one tries
-    /// at a time, and goes on when whoever asked has given up.
+    /// Checks whether anything can be written to the database. A write is tried only if this process has tried none
+    /// in the last five seconds. (Other transactions of this process do not count, since most of them have nothing to
+    /// write while nobody shares.) There is one check at a time, however many ask. It goes on even if its caller
+    /// gives up.
     ///
     /// # Errors
-    /// Why nothing can be written. To be called with a deadline: it takes as long as a call of the database may.
+    /// The reason why nothing can be written. The check may take as long as a call of the database may, so the caller
+    /// needs a deadline of its own.
     pub async fn takes_writes(&self) -> Result<(), DbError> {
         Arc::clone(&self.pulse).check(&self.db).await
     }
 
-    /// How long ago the last such write was confirmed, for a gauge. None: there was none yet.
+    /// How long ago such a check last confirmed a write, for metrics. `None` if there was none yet.
     #[must_use]
     pub fn last_write(&self) -> Option<Duration> {
         self.pulse.last_write()
     }
 
-    /// Runs `work` in one transaction together with the messages that it writes, and hands these
-    /// over after the commit.
+    /// Runs `work` in one transaction, writes the messages that it sends into the outbox, and hands them to the relay
+    /// after the commit. If `work` fails or rolls back, no message is sent.
     pub(in crate::store) async fn transact<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<Flow<T>, DbError> + Send + 'static,
@@ -100,8 +105,8 @@ impl Store {
         self.transact_on(&self.db, work).await
     }
 
-    /// The same for work of which others wait their turn behind it: a lock that somebody holds is waited for no
-    /// longer than this.
+    /// Does what [`Store::transact`] does, but waits for a lock no longer than `locks`, for work that other messages
+    /// wait behind.
     pub(in crate::store) async fn transact_soon<T: Send + 'static>(
         &self,
         locks: Duration,
@@ -110,6 +115,7 @@ impl Store {
         self.transact_on(&self.db.waiting_for_locks(locks), work).await
     }
 
+    /// Does what [`Store::transact`] does, on this database.
     pub(in crate::store) async fn transact_on<T: Send + 'static>(
         &self,
         db: &Db,
@@ -134,14 +140,14 @@ impl Store {
             for row in rows {
                 let id = row.id;
                 if !outbox::is_handed_over(&row.body) {
-                    // A wake-up: where the channel is full, the relay comes to the table by itself.
+                    // This is only a hint: if the channel is full, the relay looks at the table later anyway.
                     let _ = relay.sender.try_send(Committed::InTable);
                 } else if relay.sender.try_send(Committed::Row(row)).is_err() {
                     left.push(id);
                 }
             }
             if !left.is_empty() {
-                // If this fails, their lease runs out by itself.
+                // The relay is too busy to take these, so others may. If this fails, their lease runs out anyway.
                 let _ = self.db.write(move |conn| outbox::release(conn, left)).await;
             }
         }

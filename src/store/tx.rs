@@ -1,4 +1,4 @@
-//! One write transaction and the messages that leave with it.
+//! One write transaction, and the messages that are sent if it commits.
 
 use std::time::Duration;
 
@@ -11,29 +11,26 @@ use crate::store::clock;
 use crate::telemetry::metrics::Tally;
 
 use crate::store::outbox;
-use crate::store::outbox::{Letter, NewLetter, OutboxRow};
+use crate::store::outbox::{MessageKind, NewMessage, OutboxRow};
 
 /// A transaction in progress.
 pub(super) struct Tx<'a> {
     pub(super) conn: &'a mut Conn,
-    /// See [`Tx::now`].
+    /// The time of this transaction, once it is known. See [`Tx::now`].
     now: Option<i64>,
-    letters: Vec<NewLetter>,
-    /// For metrics, once it is committed.
+    messages: Vec<NewMessage>,
+    /// What this transaction does, for metrics. It counts only after the commit.
     pub(super) tally: Tally,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(conn: &'a mut Conn) -> Self {
-        Self { conn, now: None, letters: Vec::new(), tally: Tally::default() }
+        Self { conn, now: None, messages: Vec::new(), tally: Tally::default() }
     }
 
-    /// The one time that everything in this transaction has, in milliseconds since 1970 by the database's clock:
-    /// processes' clocks may be hours apart. Read when it is first asked for, so whoever waits for a lock asks
-    /// after that.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// The time of this transaction, in milliseconds since 1970 by the database's clock. Everything that the
+    /// transaction writes has this one time. It is read by the first call, so callers take their locks first: the
+    /// wait for a lock would otherwise make the time old.
     pub(super) fn now(&mut self) -> Result<i64, DbError> {
         match self.now {
             Some(now) => Ok(now),
@@ -44,12 +41,13 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// The same where a statement that was needed anyway brought the time with it.
+    /// Sets the time of this transaction, if it is not set yet, and returns it. This saves the round trip of
+    /// [`Tx::now`] if a statement that was needed anyway has returned the time.
     pub(super) fn now_is(&mut self, now: i64) -> i64 {
         *self.now.get_or_insert(now)
     }
 
-    /// Sends an event of a job with this transaction.
+    /// Sends an event of a job when this transaction commits. `part` tells events of one kind apart.
     pub(super) fn emit(
         &mut self,
         kind: EventKind,
@@ -59,17 +57,17 @@ impl<'a> Tx<'a> {
         trace: &str,
     ) -> Result<(), DbError> {
         let (message_id, body) = contract::encode_event(kind, snapshot, part, trace, self.now()?);
-        self.send(Letter::Event(kind), message_id, trace, body, job, None);
+        self.send(MessageKind::Event(kind), message_id, trace, body, job, None);
         Ok(())
     }
 
-    /// Wakes a lane with this transaction.
+    /// Sends the step that wakes a lane when this transaction commits.
     pub(super) fn wake(&mut self, job: JobKey, step: &Step, trace: &str) {
         let body = contract::encode_step(step, trace);
-        self.send(Letter::Step, step.message_id(), trace, body, job, Some(step.lane));
+        self.send(MessageKind::Step, step.message_id(), trace, body, job, Some(step.lane));
     }
 
-    /// Publishes a job's request with this transaction. Returns the message's size in bytes.
+    /// Sends the request of a new job when this transaction commits. Returns the size of the message in bytes.
     pub(super) fn request(
         &mut self,
         job: JobKey,
@@ -79,43 +77,45 @@ impl<'a> Tx<'a> {
     ) -> Result<usize, DbError> {
         let body = contract::encode_request(id, request, trace, self.now()?);
         let bytes = body.len();
-        self.send(Letter::Request, id.to_string(), trace, body, job, None);
+        self.send(MessageKind::Request, id.to_string(), trace, body, job, None);
         Ok(bytes)
     }
 
-    /// Publishes a stored body that is of no job, as it is.
-    pub(super) fn body_of_nobody(&mut self, letter: Letter, message_id: String, body: Vec<u8>) {
-        self.send(letter, message_id, &contract::new_traceparent(), body, None, None);
+    /// Sends a stored body that belongs to no job, unchanged, when this transaction commits.
+    pub(super) fn body_of_nobody(&mut self, kind: MessageKind, message_id: String, body: Vec<u8>) {
+        self.send(kind, message_id, &contract::new_traceparent(), body, None, None);
     }
 
+    /// Sends a message when this transaction commits. `job` and `lane` say what the message is about, so that due work
+    /// finds it while it waits in the outbox.
     pub(in crate::store) fn send(
         &mut self,
-        letter: Letter,
+        kind: MessageKind,
         message_id: String,
         trace: &str,
         body: Vec<u8>,
         job: impl Into<Option<JobKey>>,
         lane: Option<i32>,
     ) {
-        self.letters.push(NewLetter {
-            letter: letter.code(),
+        self.messages.push(NewMessage {
+            kind: kind.code(),
             message_id,
             traceparent: trace.to_owned(),
             body,
             job: job.into().map(JobKey::get),
             lane,
-            // Written with the row: see `write_outbox`.
+            // Both times are set when the row is written (see `write_outbox` and `outbox::insert`).
             created_at: 0,
             leased_until: 0,
         });
     }
 
-    /// Writes the collected messages, leased for so long.
+    /// Writes the collected messages into the outbox, leased to this process for `lease`.
     pub(super) fn write_outbox(mut self, lease: Duration) -> Result<(Vec<OutboxRow>, Tally), DbError> {
-        if !self.letters.is_empty() {
+        if !self.messages.is_empty() {
             let now = self.now()?;
-            self.letters.iter_mut().for_each(|letter| letter.created_at = now);
+            self.messages.iter_mut().for_each(|message| message.created_at = now);
         }
-        Ok((outbox::insert(self.conn, self.letters, lease)?, self.tally))
+        Ok((outbox::insert(self.conn, self.messages, lease)?, self.tally))
     }
 }

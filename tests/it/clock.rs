@@ -36,7 +36,7 @@ async fn times_of_a_job_come_from_the_database_whatever_the_processes_clock() {
         panic!("not accepted")
     };
     assert!((from..=now(&world).await).contains(&asked.requested_at));
-    world.take_letters().await;
+    world.take_messages().await;
     let of_gateway = batchshare::contract::JobRequested { job_id: asked.job_id, ..request };
     let together = vec![of_gateway, share([102], &[EVA])];
     let mut ids: Vec<_> = together.iter().map(|job| job.job_id).collect();
@@ -74,7 +74,7 @@ async fn a_duration_is_never_negative_though_the_databases_clock_goes_back() {
                 job.job_id
             ))
             .await;
-        world.take_letters().await;
+        world.take_messages().await;
         let asked = batchshare::contract::JobRequested { job_id: job.job_id, ..asked.clone() };
         match asked.request.recipients.len() {
             1 => drop(world.store.begin(vec![asked.clone()], world.options.clone()).await.expect("begin")),

@@ -6,8 +6,8 @@ use batchshare::contract;
 use batchshare::contract::{JobRequested, Step};
 use batchshare::domain::{DeadReason, DeadState, FailReason, JobId, JobState, Origin};
 use batchshare::store::{
-    Begun, ChunkDone, DeadFilter, DeadItem, DeadLetter, Discarded, LaneFound, Letter, NotReplayed, OutboxRow,
-    Publisher, Recorded, Replayed,
+    Begun, ChunkDone, DeadFilter, DeadItem, DeadLetter, Discarded, LaneFound, MessageKind, NotReplayed,
+    OutboxRow, Publisher, Recorded, Replayed,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -34,22 +34,22 @@ impl World {
     async fn work(&self) -> Vec<String> {
         let mut ended = Vec::new();
         loop {
-            let letters = self.take_letters().await;
-            if letters.is_empty() {
+            let messages = self.take_messages().await;
+            if messages.is_empty() {
                 return ended;
             }
-            for row in letters {
-                match row.letter {
-                    Letter::Request => self.request(&row).await,
-                    Letter::Step => {
+            for row in messages {
+                match row.kind {
+                    MessageKind::Request => self.request(&row).await,
+                    MessageKind::Step => {
                         self.step(&contract::decode_step(&row.body).expect("a step")).await;
                     }
-                    Letter::Event(kind) if kind.is_terminal() => {
+                    MessageKind::Event(kind) if kind.is_terminal() => {
                         let event = contract::decode_event(&row.body).expect("an event");
                         self.store.make_notices(vec![(event.job_id, event.run)]).await.expect("notice");
                         ended.push(row.message_id);
                     }
-                    Letter::Event(_) => {}
+                    MessageKind::Event(_) => {}
                 }
             }
         }
@@ -102,8 +102,8 @@ impl World {
     }
 
     pub async fn steps(&self) -> Vec<Step> {
-        let letters = self.take_letters().await;
-        let steps = letters.iter().filter(|row| row.letter == Letter::Step);
+        let messages = self.take_messages().await;
+        let steps = messages.iter().filter(|row| row.kind == MessageKind::Step);
         steps.map(|row| contract::decode_step(&row.body).expect("a step")).collect()
     }
 }
@@ -227,7 +227,7 @@ on_both_stores! {
         let mut dead = letter(DeadReason::DeliveryLimit, Origin::Request, body_of(&asked));
         world.store.bury(dead.clone()).await.expect("bury");
         assert_eq!(world.job(asked.job_id).await.state, JobState::Queued);
-        let sent = world.take_letters().await.remove(0);
+        let sent = world.take_messages().await.remove(0);
         assert_eq!(sent.message_id, format!("{}/2", asked.job_id));
         (dead.dead_id, dead.message_id) = ("second".to_owned(), Some(sent.message_id));
         world.store.bury(dead).await.expect("bury");
@@ -284,7 +284,7 @@ on_both_stores! {
         let latest = world.dead().await[3].clone();
         assert_eq!((latest.job_id, latest.run), (Some(job), Some(2)));
         assert_eq!(world.replay(latest.id).await, Replayed::Reopened { job, run: 3 });
-        world.take_letters().await;
+        world.take_messages().await;
         let other = share_as(EVA, share([101], &[BRUNO]).request.selection, vec![]);
         assert_eq!(world.begin(&JobRequested { job_id: job, ..other }).await, Begun::Conflict, "not who asked");
         let read = JobRequested { job_id: job, ..share([101], &[BRUNO]) };
@@ -310,7 +310,7 @@ on_both_stores! {
         assert_eq!(world.job(job).await.pairs, Some(1), "it is filled");
         world.time_passes(61).await;
         assert_eq!(world.store.wake_due(false, world.due_options()).await.expect("due work").requests, 1);
-        assert_eq!(world.take_letters().await[0].message_id, format!("{job}/2"));
+        assert_eq!(world.take_messages().await[0].message_id, format!("{job}/2"));
         assert_eq!(failed(vec![]).await.expect("recorded"), Recorded::Exhausted);
         let id = world.dead().await[1].id;
         assert_eq!(world.replay(id).await, Replayed::Reopened { job, run: 3 });
@@ -327,9 +327,9 @@ on_both_stores! {
         world.lose_letters().await;
         world.time_passes(61).await;
         assert_eq!(world.store.wake_due(true, world.due_options()).await.expect("due work").requests, 1);
-        let letters = world.take_letters().await;
+        let messages = world.take_messages().await;
         let expected = (invalid(job), format!("{job}/2"));
-        assert_eq!((letters[0].body.clone(), letters[0].message_id.clone()), expected);
+        assert_eq!((messages[0].body.clone(), messages[0].message_id.clone()), expected);
         // Whoever publishes can name the run: poison of another body says nothing of it.
         let named = |body| {
             let poison = letter(DeadReason::NotJson, Origin::Request, body);
@@ -368,10 +368,10 @@ on_both_stores! {
             let item = world.dead().await.pop().expect("a letter");
             assert_eq!((item.reason, item.bytes), (reason, body.len() as u64));
             assert_eq!(world.replay(item.id).await, Replayed::Sent, "{reason}");
-            let letters = world.take_letters().await;
-            let sent = (letters[0].letter, letters[0].message_id.as_str(), &letters[0].body);
-            assert_eq!(sent, (Letter::Request, "from outside", &body));
-            assert_eq!(letters.len(), 1);
+            let messages = world.take_messages().await;
+            let sent = (messages[0].kind, messages[0].message_id.as_str(), &messages[0].body);
+            assert_eq!(sent, (MessageKind::Request, "from outside", &body));
+            assert_eq!(messages.len(), 1);
         }
         let step = letter(DeadReason::InvalidField, Origin::Step, b"{}".to_vec());
         let event = letter(DeadReason::DeliveryLimit, Origin::Event, b"{}".to_vec());
@@ -380,7 +380,7 @@ on_both_stores! {
         }
         let [.., step, event] = &world.dead().await[..] else { panic!("two letters") };
         assert_eq!(world.replay(step.id).await, Replayed::Sent);
-        assert_eq!(world.take_letters().await[0].letter, Letter::Step);
+        assert_eq!(world.take_messages().await[0].kind, MessageKind::Step);
         assert_eq!(world.replay(event.id).await, Replayed::Refused(NotReplayed::NothingToSend));
         assert_eq!(world.dead().await[11].state, DeadState::Kept);
         assert_eq!(world.job(asked.job_id).await, before);
@@ -454,6 +454,6 @@ on_both_stores! {
 impl World {
     /// Lets what is in the outbox be lost.
     pub async fn lose_letters(&self) {
-        self.take_letters().await;
+        self.take_messages().await;
     }
 }

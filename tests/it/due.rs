@@ -5,7 +5,7 @@ use std::time::Duration;
 use batchshare::contract;
 use batchshare::contract::JobRequested;
 use batchshare::domain::JobId;
-use batchshare::store::{Begun, DueWork, Letter, Publisher, Replayed, Submission};
+use batchshare::store::{Begun, DueWork, MessageKind, Publisher, Replayed, Submission};
 
 use crate::on_both_stores;
 use crate::world::*;
@@ -37,18 +37,18 @@ on_both_stores! {
         let request = submit(&world, 108).await;
         let ended = share([109], &[BRUNO]);
         world.begin(&ended).await;
-        world.take_letters().await;
+        world.take_messages().await;
         world.time_passes(3_700).await;
         world.test.sql(&format!("UPDATE jobs SET requested_by = -1 WHERE job_id IN ('{}', '{broken_row}'); \
             UPDATE jobs SET selection = 'broken' WHERE job_id = '{broken_request}'; \
             DELETE FROM jobs WHERE job_id = '{}'", broken.job_id, gone.job_id)).await;
         let found = world.store.wake_due(false, world.due_options()).await.expect("due work");
         assert_eq!((found.requests, found.notices), (1, 1), "{found:?}");
-        let letters = world.take_letters().await;
-        let of = |letter| letters.iter().filter(move |row| row.letter == letter);
-        let steps: Vec<JobId> = of(Letter::Step).map(|row| contract::decode_step(&row.body).expect("a step").job_id).collect();
+        let messages = world.take_messages().await;
+        let of = |kind| messages.iter().filter(move |row| row.kind == kind);
+        let steps: Vec<JobId> = of(MessageKind::Step).map(|row| contract::decode_step(&row.body).expect("a step").job_id).collect();
         assert_eq!(steps, [good.job_id; 2]);
-        let asked: Vec<JobId> = of(Letter::Request)
+        let asked: Vec<JobId> = of(MessageKind::Request)
             .map(|row| contract::decode_request(&row.body, usize::MAX).expect("a request").job_id).collect();
         assert_eq!(asked, [request]);
     }
@@ -66,7 +66,7 @@ on_both_stores! {
         let id = world.test.number("SELECT MAX(id) FROM dead_letters").await;
         let replayed = world.store.replay_letter(id, Duration::from_secs(30), Publisher::AsItIs).await.expect("replay");
         assert!(matches!(replayed, Replayed::Reopened { run: 2, .. }), "{replayed:?}");
-        world.take_letters().await;
+        world.take_messages().await;
         for passed in [40, 600, 1_200] {
             world.time_passes(passed).await;
             let found = world.store.wake_due(false, world.due_options()).await.expect("due work");
@@ -106,14 +106,14 @@ on_both_stores! {
             large(&world).await;
             submit(&world, 107).await;
         }
-        world.take_letters().await;
+        world.take_messages().await;
         let mut added = DueWork::default();
         for _ in 0..120 {
             world.time_passes(60).await;
             let found = world.store.wake_due(false, world.due_options()).await.expect("due work");
             added.lanes += found.lanes;
             added.requests += found.requests;
-            world.take_letters().await;
+            world.take_messages().await;
         }
         // A lane's lease doubles from 30 s to an hour: nine steps. A request is sent again when it has waited
         // an hour, and twice as long.

@@ -171,7 +171,7 @@ async fn a_notice_of_a_job_that_somebody_holds_keeps_no_other_waiting() {
         let asked = share([secret], &[BRUNO]);
         world.begin(&asked).await;
         first.get_or_insert(asked.job_id);
-        for row in world.take_letters().await {
+        for row in world.take_messages().await {
             deliveries.push(Delivery {
                 tag: 1,
                 redelivered: false,

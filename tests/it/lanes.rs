@@ -4,7 +4,7 @@ use batchshare::contract;
 use batchshare::contract::Step;
 use batchshare::domain::event::EventKind;
 use batchshare::domain::{DeadReason, FailReason, JobState, Origin, Permission, Selection};
-use batchshare::store::{Begun, ChunkDone, DeadLetter, LaneFound, Letter, Recorded};
+use batchshare::store::{Begun, ChunkDone, DeadLetter, LaneFound, MessageKind, Recorded};
 use std::time::Duration;
 
 use crate::dead::letter;
@@ -17,20 +17,20 @@ async fn begun(world: &World) -> (batchshare::contract::JobRequested, Vec<Step>)
     let asked = share(101..=106, &[BRUNO, EVA]);
     assert!(matches!(world.begin(&asked).await, Begun::Started(_)));
     let steps = world
-        .take_letters()
+        .take_messages()
         .await
         .iter()
-        .filter(|row| row.letter == Letter::Step)
+        .filter(|row| row.kind == MessageKind::Step)
         .map(|row| contract::decode_step(&row.body).expect("a step"))
         .collect();
     (asked, steps)
 }
 
 async fn next_step(world: &World) -> Vec<Step> {
-    let letters = world.take_letters().await;
-    letters
+    let messages = world.take_messages().await;
+    messages
         .iter()
-        .filter(|row| row.letter == Letter::Step)
+        .filter(|row| row.kind == MessageKind::Step)
         .map(|row| contract::decode_step(&row.body).expect("a step"))
         .collect()
 }
@@ -251,8 +251,8 @@ on_both_stores! {
         assert_eq!(world.job(asked.job_id).await.state, JobState::Retrying);
         world.time_passes(61).await;
         assert_eq!(world.store.wake_due(false, world.due_options()).await.expect("due work").requests, 1);
-        let letters = world.take_letters().await;
-        let again = contract::decode_request(&letters[0].body, usize::MAX).expect("the request");
+        let messages = world.take_messages().await;
+        let again = contract::decode_request(&messages[0].body, usize::MAX).expect("the request");
         assert_eq!((again.job_id, &again.request), (asked.job_id, &asked.request));
         for _ in 2..=4 {
             fail(Duration::ZERO).await.expect("recorded");
@@ -302,16 +302,16 @@ on_both_stores! {
             request: share([101], &[BRUNO]).request, idempotency_key: None, traceparent: None,
         };
         world.store.submit(submission, world.options.limits, 10).await.expect("submit");
-        assert_eq!(world.take_letters().await.len(), 1);
+        assert_eq!(world.take_messages().await.len(), 1);
         let due = |empty| world.store.wake_due(empty, world.due_options());
         world.time_passes(40).await;
         assert_eq!(due(false).await.expect("due work").requests, 0, "the queue is not empty");
         world.time_passes(61).await;
         assert_eq!(due(true).await.expect("due work").requests, 1, "the queue is empty: it was lost");
-        assert_eq!(world.take_letters().await.len(), 1);
+        assert_eq!(world.take_messages().await.len(), 1);
         world.time_passes(3_700).await;
         assert_eq!(due(false).await.expect("due work").requests, 1, "after an hour it is asked again");
-        assert_eq!(world.take_letters().await.len(), 1);
+        assert_eq!(world.take_messages().await.len(), 1);
         world.time_passes(1_800).await;
         assert_eq!(due(false).await.expect("due work").requests, 0, "but not every minute from then on");
         world.time_passes(1_800).await;
@@ -326,7 +326,7 @@ on_both_stores! {
         world.time_passes(20).await;
         let due = || world.store.wake_due(true, world.due_options());
         assert_eq!(due().await.expect("due work").notices, 0, "the event is still in the outbox");
-        world.take_letters().await;
+        world.take_messages().await;
         assert_eq!(due().await.expect("due work").notices, 1);
         world.store.make_notices(vec![(asked.job_id, 1)]).await.expect("notice");
         let (notices, _) = world.store.notices(principal(ANA), false, None, 10).await.expect("notices");

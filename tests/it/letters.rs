@@ -42,7 +42,7 @@ on_both_stores! {
         assert_eq!(world.store.unsent().await.expect("outbox"), 0);
         assert!(world.dead().await.iter().all(|item| item.state == DeadState::Kept));
         assert_eq!(trusted(refused.id).await, Replayed::Sent);
-        assert_eq!(world.take_letters().await[0].body, body);
+        assert_eq!(world.take_messages().await[0].body, body);
     }
 
     async fn a_letter_of_the_broker_that_explains_no_failure_touches_no_job(kind: Kind) {

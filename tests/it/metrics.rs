@@ -257,7 +257,7 @@ on_both_stores! {
         assert!((50_000..150_000).contains(&age), "{age}");
         world.test.sql("UPDATE jobs SET finished_at = 1 WHERE finished_at IS NULL").await;
         assert_eq!(world.store.figures().await.expect("figures").unfinished_for_ms, 0);
-        world.take_letters().await;
+        world.take_messages().await;
         let empty = world.store.figures().await.expect("figures");
         assert_eq!((empty.unsent, empty.unsent_for_ms), (0, 0));
     }

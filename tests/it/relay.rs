@@ -19,7 +19,7 @@ async fn a_stream_of_new_messages_does_not_keep_the_table_waiting() {
     let world = World::new(Kind::Sqlite).await;
     world.secrets(ANA, [101]).await;
     world.begin(&share([101], &[BRUNO])).await;
-    let event = world.take_letters().await.pop().expect("the terminal event");
+    let event = world.take_messages().await.pop().expect("the terminal event");
     world.begin(&share([101], &[EVA])).await;
     assert_eq!(world.store.unsent().await.expect("outbox"), 1, "free for any relay to take");
 

@@ -11,7 +11,7 @@ use batchshare::domain::{
     Selection, ShareRequest,
 };
 use batchshare::store::{
-    BeginOptions, Begun, ChunkDone, DueOptions, LaneFound, LaneOptions, Letter, OutboxRow, Store,
+    BeginOptions, Begun, ChunkDone, DueOptions, LaneFound, LaneOptions, MessageKind, OutboxRow, Store,
 };
 use batchshare::worker::WorkerOptions;
 use serde_json::Value;
@@ -154,7 +154,7 @@ impl World {
     }
 
     /// Everything in the outbox, as a relay takes it.
-    pub async fn take_letters(&self) -> Vec<OutboxRow> {
+    pub async fn take_messages(&self) -> Vec<OutboxRow> {
         let rows = self.store.take_unsent(1_000, Duration::from_secs(60)).await.expect("outbox");
         self.store.remove_sent(rows.iter().map(|row| row.id).collect()).await.expect("outbox");
         rows
@@ -163,18 +163,18 @@ impl World {
     /// Works on every step until there is none; returns the events that came out, as JSON.
     pub async fn drain(&self) -> Vec<(EventKind, Value)> {
         let mut events = Vec::new();
-        let mut letters: VecDeque<OutboxRow> = self.take_letters().await.into();
-        while let Some(row) = letters.pop_front() {
-            match row.letter {
-                Letter::Step => {
+        let mut messages: VecDeque<OutboxRow> = self.take_messages().await.into();
+        while let Some(row) = messages.pop_front() {
+            match row.kind {
+                MessageKind::Step => {
                     let step = contract::decode_step(&row.body).expect("a step");
                     self.step(&step).await;
-                    letters.extend(self.take_letters().await);
+                    messages.extend(self.take_messages().await);
                 }
-                Letter::Event(kind) => {
+                MessageKind::Event(kind) => {
                     events.push((kind, serde_json::from_slice(&row.body).expect("an event")));
                 }
-                Letter::Request => panic!("a request in the outbox"),
+                MessageKind::Request => panic!("a request in the outbox"),
             }
         }
         events

@@ -1,4 +1,4 @@
-//! What a person has asked for lately, whichever gateway took it.
+//! Sums up what a person has requested lately, whichever gateway took the requests.
 
 use std::time::Duration;
 
@@ -10,24 +10,25 @@ use crate::domain::PrincipalId;
 use crate::store::codes::millis;
 use crate::store::transact::Store;
 
-/// What one person may still ask for.
+/// How much a person may still request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowance {
     pub pairs: u64,
-    /// Of the messages that the requests become.
+    /// The size of the messages that the requests become, together.
     pub bytes: u64,
 }
 
 impl Allowance {
+    /// No limit at all.
     pub const UNLIMITED: Self = Self { pairs: u64::MAX, bytes: u64::MAX };
 }
 
-/// What a person asked for in a while.
+/// How much a person has requested in a period of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asked {
     pub pairs: u64,
     pub bytes: u64,
-    /// How long ago the first of these jobs was asked for; none where there is none.
+    /// How long ago the first of these jobs was requested. `None` if there is no such job.
     pub oldest: Option<Duration>,
 }
 
@@ -42,14 +43,11 @@ struct Row {
 }
 
 impl Store {
-    /// What the person asked for in the last `within`, over HTTP or from the command line: what comes by message in
-    /// somebody's name is not counted against that person.
-    ///
-    /// # Errors
-    /// The database's.
+    /// How much the person has requested within this time, over HTTP or from the command line. Jobs that came by
+    /// message are not counted, since whoever publishes a message can name any person in it.
     pub async fn asked(&self, person: PrincipalId, within: Duration) -> Result<Asked, DbError> {
-        // Newest first by the index that there is, up to the first one that is too old. The texts are not read,
-        // only their lengths.
+        // The inner query finds the newest job that is too old, by the index of a person's jobs, and the outer one
+        // sums up the jobs after it. So only the jobs of that time are read, and of their texts only the lengths.
         const SQL: &str = "SELECT CAST(COALESCE(SUM(pairs), 0) AS BIGINT) AS pairs, \
             CAST(COALESCE(SUM(octet_length(selection) + octet_length(recipients)), 0) AS BIGINT) AS bytes, \
             now_ms() - MIN(requested_at) AS oldest_ms FROM jobs WHERE requested_by = $1 AND asked_here AND id > COALESCE(\

@@ -1,7 +1,8 @@
-//! Requests arrive: one transaction makes or finds the rows of their jobs and begins them.
+//! Begins jobs: one transaction makes or finds the row of each requested job and starts its work.
 //!
-//! What fits one chunk is planned, applied and ended here, each statement for all jobs of the call: one job is a batch
-//! of one. What is larger gets the list of its secrets and its lanes, with a step for each in the outbox.
+//! A job that fits one chunk is planned, applied and ended here. Each statement does this for all such jobs of the
+//! call, so that a single job is a batch of one and there is only one path. A larger job gets the list of its secrets
+//! and its lanes, and the outbox gets one step message for each lane.
 
 use std::collections::HashMap;
 
@@ -12,59 +13,63 @@ use crate::contract::{JobRequested, Step, StoredRequest};
 use crate::db::{Conn, DbError, Flow};
 use crate::domain::event::EventKind;
 use crate::domain::job::Move;
-use crate::domain::plan::{ChunkPlan, Plan, plan};
-use crate::domain::share::pairs_of;
-use crate::domain::{
-    Counts, FailReason, JobId, JobKey, JobSnapshot, JobState, Limits, SecretId, Selection, ShareRequest,
-};
+use crate::domain::plan::ChunkPlan;
+use crate::domain::{Counts, FailReason, JobId, JobKey, JobSnapshot, JobState, Limits, SecretId, Selection};
+use crate::store::job::decide::{Decided, decide_small, decide_with_row};
 use crate::store::job::ending::{Ending, Report};
-use crate::store::job::insert::{Ended, NewJob};
+use crate::store::job::insert::{ExpectedEnd, NewJob};
 use crate::store::job::lanes::LaneOptions;
 use crate::store::job::rejections::Rejected;
 use crate::store::job::row::JobRow;
 use crate::store::job::{ending, insert, lanes, rejections, row, selection, snapshot};
 use crate::store::transact::{LOCKS_OF_MANY, LOCKS_OF_WORK, Store};
 use crate::store::tx::Tx;
-use crate::store::vault::facts::Asked;
-use crate::store::vault::{facts, grants, secrets};
+use crate::store::vault::grants;
 
-/// What begin needs to know of the configuration.
+/// The part of the configuration that beginning a job depends on.
 #[derive(Debug, Clone)]
 pub struct BeginOptions {
     pub limits: Limits,
-    /// Pairs applied in one transaction.
+    /// The most pairs that one transaction applies. A job with more pairs is divided into lanes.
     pub chunk_pairs: u64,
-    /// Lanes of a large job.
+    /// The most lanes that a large job is divided into.
     pub lanes: u32,
     pub lane: LaneOptions,
 }
 
-/// What became of a request.
+/// What became of a request that was delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
-    /// It was small: it has ended.
+    /// The job was queued and fitted one chunk, so it was begun and ended in this transaction. Its terminal event is
+    /// in the outbox.
     Ended(JobSnapshot),
-    /// It is large: its lanes were woken.
+    /// The job was queued and is too large for one chunk. It is running now: its lanes exist, and the outbox has a
+    /// step for each of them. It ends when its last lane ends, or when the attempts of a lane are used up.
     Started(JobSnapshot),
-    /// It had begun or ended before: a second delivery, nothing to do.
+    /// The job was begun earlier, and may have ended since. This is a second delivery of the same request, so nothing
+    /// was done.
     AlreadyBegun,
-    /// It waits for another try, which due work will ask for.
+    /// An earlier attempt failed and the time of the next attempt has not come. Nothing was done: due work sends the
+    /// request again at that time.
     Waiting,
-    /// The job of that id was asked for with other content. It is not touched.
+    /// A job with this id exists, and it was requested with other content. Nothing was done to that job. The caller
+    /// makes a dead letter of the request.
     Conflict,
 }
 
 impl Store {
-    /// Makes or finds the jobs of these requests and begins them, in one transaction. A second delivery does nothing.
-    /// No two of them may touch each other ([`crate::domain::groups`]), so that each ends as it would have by
-    /// itself, in their order.
+    /// Makes or finds the jobs of these requests and begins them, in one transaction. A request that is delivered a
+    /// second time changes nothing. The caller makes sure that the requests are independent of each other
+    /// ([`crate::domain::groups`]), so that each job ends as if the requests had been begun one after the other.
     ///
-    /// The answers are in the order of the requests. Of several, `None` is one whose row somebody else holds: nothing
-    /// was done about it, and it is to be begun by itself. A single one waits for whoever holds its row.
+    /// The answers are in the order of the requests. If there are several requests, an answer of `None` means that
+    /// another transaction holds the row of that job: nothing was done about it, and the caller has to begin it by
+    /// itself. A single request waits for that other transaction instead, so its answer is never `None`.
     ///
     /// # Errors
-    /// Where the database fails, for all of them. Nothing was done, or, if a commit's answer was lost, all of it: the
-    /// next delivery finds out.
+    /// An error of the database concerns all of the requests, since they share one transaction. Usually nothing was
+    /// done. If the answer to the commit was lost, everything was done or nothing, and the next delivery of each
+    /// request finds out which.
     pub async fn begin(
         &self,
         mut asked: Vec<JobRequested>,
@@ -77,10 +82,10 @@ impl Store {
         self.transact_soon(locks, move |tx| begin(tx, &asked, &options).map(Flow::Commit)).await
     }
 
-    /// The same for a single request, which always has an answer.
+    /// Does what [`Store::begin`] does for a single request, which always has an answer.
     ///
     /// # Errors
-    /// As [`Store::begin`].
+    /// The errors are those of [`Store::begin`].
     pub async fn begin_one(&self, asked: JobRequested, options: BeginOptions) -> Result<Begun, DbError> {
         let job = asked.job_id;
         let begun = self.begin(vec![asked], options).await?.pop().flatten();
@@ -93,7 +98,7 @@ fn begin(
     asked: &[JobRequested],
     options: &BeginOptions,
 ) -> Result<Vec<Option<Begun>>, DbError> {
-    let decided = decide_small(tx.conn, asked, options)?;
+    let decided = decide_small(tx.conn, asked, &options.limits, options.chunk_pairs)?;
     let found = find(tx, asked, &decided)?;
     let mut answers: Vec<Option<Begun>> = asked.iter().map(|_| None).collect();
     let mut ready = Vec::with_capacity(asked.len());
@@ -108,7 +113,7 @@ fn begin(
         };
         let (row, decided) = match decided {
             Some(decided) => (row, decided),
-            None => decide_with_row(tx, row, &asked.request, options)?,
+            None => decide_with_row(tx, row, &asked.request, &options.limits, options.chunk_pairs)?,
         };
         match decided {
             Decided::Lanes(secrets) => {
@@ -125,95 +130,23 @@ fn begin(
     Ok(answers)
 }
 
-/// What becomes of a job.
-enum Decided {
-    /// It is small enough: its pairs are applied now.
-    Apply(ChunkPlan),
-    Fail(FailReason),
-    /// It is divided into lanes, over these secrets.
-    Lanes(Vec<SecretId>),
-}
-
-impl Decided {
-    /// How the job will have ended if none of its pairs is there yet, as of most.
-    fn expected(&self) -> Result<Option<Ended>, DbError> {
-        let (counts, rejections_total, step) = match self {
-            Self::Apply(plan) => {
-                let counts = Counts {
-                    granted: plan.pairs_to_apply(),
-                    upgraded: 0,
-                    unchanged: plan.owners.len() as u64,
-                    rejected: plan.rejected(),
-                };
-                (counts, plan.rejections.len(), Move::Finish(counts))
-            }
-            Self::Fail(reason) => (Counts::default(), 0, Move::Fail(*reason)),
-            Self::Lanes(_) => return Ok(None),
-        };
-        let (state, reason) =
-            JobState::Queued.next(step).map_err(|error| DbError::Corrupt(error.to_string()))?;
-        Ok(Some(Ended { state, reason, counts, rejections_total }))
-    }
-}
-
-/// Decides what becomes of the requests that name so few pairs that they fit one chunk. `None` for the others: what
-/// they are about is not looked up before their row is there, since it costs more, and "all" may be resolved already.
-fn decide_small(
-    conn: &mut Conn,
-    asked: &[JobRequested],
-    options: &BeginOptions,
-) -> Result<Vec<Option<Decided>>, DbError> {
-    let small = |job: &&JobRequested| job.request.pairs().is_some_and(|pairs| pairs <= options.chunk_pairs);
-    let about: Vec<Asked<'_>> =
-        asked.iter().filter(small).map(|job| about(&job.request, named(&job.request))).collect();
-    let mut facts = facts::read(conn, &about)?.into_iter();
-    let decide = |job: &JobRequested| {
-        let facts = if small(&job) { facts.next()? } else { return None };
-        if job.request.check_limits(&options.limits, None).is_err() {
-            return Some(Decided::Fail(FailReason::LimitExceeded));
-        }
-        Some(planned(plan(named(&job.request), &job.request.recipients, &facts)))
-    };
-    Ok(asked.iter().map(decide).collect())
-}
-
-fn planned(plan: Plan) -> Decided {
-    match plan {
-        Plan::Apply(chunk) => Decided::Apply(chunk),
-        Plan::RequesterNotValid => Decided::Fail(FailReason::RequesterNotValid),
-    }
-}
-
-fn about<'a>(request: &'a ShareRequest, secrets: &'a [SecretId]) -> Asked<'a> {
-    Asked { requester: request.requested_by, secrets, recipients: &request.recipients }
-}
-
-/// The secrets that a request names. None where it is about all that match.
-fn named(request: &ShareRequest) -> &[SecretId] {
-    match &request.selection {
-        Selection::Ids(ids) => ids,
-        Selection::All(_) => &[],
-    }
-}
-
-/// What a request leads to.
+/// What was found in the table of jobs for a request.
 enum Found {
-    /// The job is to begin now. Its row is locked, or was made here and says already that the job ended as expected.
-    Job {
-        row: JobRow,
-        expected: Option<Ended>,
-    },
+    /// The job is to begin now, and this transaction has its row locked. `expected` is set if this transaction has
+    /// inserted the row as one that has ended already (see [`NewJob::expected_end`]).
+    Job { row: JobRow, expected: Option<ExpectedEnd> },
+    /// The job is not to begin now. This is the answer that says why.
     Nothing(Begun),
-    /// Somebody else holds its row.
+    /// Another transaction holds the row of the job.
     Held,
 }
 
-/// Makes the rows of jobs that are new, and finds and locks the others.
+/// Inserts a row for each job that is new. Finds the rows of the other jobs and locks them.
 fn find(tx: &mut Tx<'_>, asked: &[JobRequested], decided: &[Option<Decided>]) -> Result<Vec<Found>, DbError> {
     let kept: Vec<StoredRequest> = asked.iter().map(|asked| StoredRequest::of(&asked.request)).collect();
     let mut new = Vec::with_capacity(asked.len());
     for ((asked, kept), decided) in asked.iter().zip(&kept).zip(decided) {
-        let ended = decided.as_ref().map_or(Ok(None), Decided::expected)?;
+        let expected_end = decided.as_ref().map_or(Ok(None), Decided::expected)?;
         new.push(NewJob {
             job_id: asked.job_id,
             requested_by: asked.request.requested_by,
@@ -221,12 +154,12 @@ fn find(tx: &mut Tx<'_>, asked: &[JobRequested], decided: &[Option<Decided>]) ->
             idempotency_key: None,
             traceparent: asked.traceparent.as_deref().unwrap_or_default(),
             asked_here: false,
-            ended,
+            expected_end,
         });
     }
     let keys = insert::insert(tx, &new)?;
     let mut others = lock_others(tx, asked, &keys)?;
-    let expected: Vec<Option<Ended>> = new.into_iter().map(|job| job.ended).collect();
+    let expected: Vec<Option<ExpectedEnd>> = new.into_iter().map(|job| job.expected_end).collect();
     let now = tx.now()?;
     let mut found = Vec::with_capacity(asked.len());
     for ((asked, kept), expected) in asked.iter().zip(&kept).zip(expected) {
@@ -239,8 +172,8 @@ fn find(tx: &mut Tx<'_>, asked: &[JobRequested], decided: &[Option<Decided>]) ->
     Ok(found)
 }
 
-/// Locks the jobs that were there already. Of several, those that somebody holds are left out; a single one is waited
-/// for.
+/// Locks the jobs that existed before this call. If several requests were given, the jobs that another transaction
+/// holds are left out of the answer. If there is only one, this waits for its lock.
 fn lock_others(
     tx: &mut Tx<'_>,
     asked: &[JobRequested],
@@ -251,7 +184,7 @@ fn lock_others(
     let rows = match (others.as_slice(), asked) {
         ([], _) => Vec::new(),
         ([job], [_]) => {
-            // It was there a moment ago, and rows of jobs are not deleted while they run.
+            // The insert found this id taken, and rows of jobs are never deleted, so the row must be there.
             let gone = || DbError::Corrupt(format!("job {job} came and went"));
             vec![row::lock_by_id(tx.conn, *job)?.ok_or_else(gone)?]
         }
@@ -260,7 +193,7 @@ fn lock_others(
     Ok(rows.into_iter().map(|row| (row.job_id, row)).collect())
 }
 
-/// Whether a job that was there is to begin now. Its row is locked.
+/// Decides whether a job that existed before is to begin now. The caller has locked its row.
 fn to_begin(
     conn: &mut Conn,
     row: JobRow,
@@ -280,8 +213,8 @@ fn to_begin(
     })
 }
 
-/// The row of a job that is to begin, locked and made where it is missing: what a failure to begin is recorded on.
-/// The answer to give where it is not to begin.
+/// Finds the row of a job that is to begin, or inserts it if it is missing, and locks it. A failure to begin the job
+/// is recorded in this row. If the job is not to begin now, the inner error is the answer that says why.
 pub(in crate::store) fn make_or_find(
     tx: &mut Tx<'_>,
     asked: &JobRequested,
@@ -289,77 +222,24 @@ pub(in crate::store) fn make_or_find(
     match find(tx, std::slice::from_ref(asked), &[None])?.pop() {
         Some(Found::Job { row, .. }) => Ok(Ok(row)),
         Some(Found::Nothing(why)) => Ok(Err(why)),
-        // A single one is waited for.
+        // For a single request `find` waits for the lock, so its row is never held by others here.
         Some(Found::Held) | None => Err(DbError::Corrupt(format!("job {} was not found", asked.job_id))),
     }
 }
 
-/// Decides about a request that is not small by its words: it names many pairs, or it is about all that match.
-fn decide_with_row(
-    tx: &mut Tx<'_>,
-    mut row: JobRow,
-    request: &ShareRequest,
-    options: &BeginOptions,
-) -> Result<(JobRow, Decided), DbError> {
-    if request.check_limits(&options.limits, None).is_err() {
-        return Ok((row, Decided::Fail(FailReason::LimitExceeded)));
-    }
-    if !facts::requester_valid(tx.conn, request.requested_by)? {
-        return Ok((row, Decided::Fail(FailReason::RequesterNotValid)));
-    }
-    let secrets = resolve(tx, &mut row, request, &options.limits)?;
-    if request.check_limits(&options.limits, Some(secrets.len())).is_err() {
-        return Ok((row, Decided::Fail(FailReason::LimitExceeded)));
-    }
-    if secrets.is_empty() {
-        return Ok((row, Decided::Apply(ChunkPlan::default())));
-    }
-    if pairs_of(secrets.len(), request.recipients.len()) > options.chunk_pairs {
-        return Ok((row, Decided::Lanes(secrets)));
-    }
-    let facts = facts::read(tx.conn, &[about(request, &secrets)])?.pop().unwrap_or_default();
-    Ok((row, planned(plan(&secrets, &request.recipients, &facts))))
-}
-
-/// The job's secrets: as named, or what "all" stands for, resolved now if it has not been.
-fn resolve(
-    tx: &mut Tx<'_>,
-    row: &mut JobRow,
-    request: &ShareRequest,
-    limits: &Limits,
-) -> Result<Vec<SecretId>, DbError> {
-    match &request.selection {
-        Selection::Ids(ids) => Ok(ids.clone()),
-        Selection::All(_) if row.has_snapshot => {
-            let total = row.secrets_total.and_then(|total| usize::try_from(total).ok()).unwrap_or(0);
-            selection::read_snapshot(tx.conn, row.key, 0, total)
-        }
-        Selection::All(filter) => {
-            let ids = secrets::shareable_ids(tx.conn, request.requested_by, filter)?;
-            selection::set_totals(tx.conn, row.key, ids.len(), request.recipients.len())?;
-            row.secrets_total = i32::try_from(ids.len()).ok();
-            row.pairs = Some(pairs_of(ids.len(), request.recipients.len()));
-            // Over a limit the job fails, and nobody reads the list.
-            if request.check_limits(limits, Some(ids.len())).is_ok() {
-                selection::write_snapshot(tx.conn, row.key, &ids)?;
-            }
-            Ok(ids)
-        }
-    }
-}
-
-/// A job that ends in this transaction.
+/// A job that is decided and ends in this transaction.
 struct Ready {
     row: JobRow,
+    /// The pairs to apply, or the reason why the job fails.
     outcome: Result<ChunkPlan, FailReason>,
-    /// How its row says already that it ended.
-    expected: Option<Ended>,
+    /// The end that the row was inserted with, if it was (see [`NewJob::expected_end`]).
+    expected: Option<ExpectedEnd>,
 }
 
-/// The lane number under which a job of one chunk keeps its rejections.
+/// A job of one chunk has no lanes. It keeps its rejections under this lane number.
 const NO_LANE: i32 = 0;
 
-/// Applies the plans and ends the jobs. The answers are in their order.
+/// Applies the plans of these jobs and ends the jobs. The answers are in the order of the jobs.
 fn apply_and_end(tx: &mut Tx<'_>, ready: Vec<Ready>) -> Result<Vec<JobSnapshot>, DbError> {
     let plans: Vec<(JobKey, &ChunkPlan)> =
         ready.iter().filter_map(|job| Some((job.row.key, job.outcome.as_ref().ok()?))).collect();
@@ -386,7 +266,8 @@ fn apply_and_end(tx: &mut Tx<'_>, ready: Vec<Ready>) -> Result<Vec<JobSnapshot>,
     ending::end(tx, endings)
 }
 
-/// Starts a large job: its list of secrets, its lanes, and what wakes them.
+/// Starts a large job: writes the list of its secrets and its lanes, and puts the step that wakes each lane into the
+/// outbox.
 fn start_lanes(
     tx: &mut Tx<'_>,
     row: JobRow,
@@ -400,7 +281,8 @@ fn start_lanes(
     }
     let (state, _) = row.state.next(Move::Begin).map_err(|error| DbError::Corrupt(error.to_string()))?;
     let parts = lanes::divide(secrets.len(), options.lanes);
-    // Never before it was asked for: after a failover, the clock is another server's.
+    // A job never starts before it was requested. The clock may say so after a failover, since another server's clock
+    // is then in use.
     let started_at = tx.now()?.max(row.requested_at);
     diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
         .set((

@@ -1,4 +1,4 @@
-//! What a dead letter does to the job that it names, in the transaction that keeps the letter.
+//! Keeps dead letters, and fails the job that a dead letter names if its death means that the job cannot go on.
 
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
@@ -24,11 +24,8 @@ use crate::store::transact::Store;
 use crate::store::tx::Tx;
 
 impl Store {
-    /// Keeps a dead letter and does to its job what its reason says, in one transaction. A letter
-    /// that is there already does nothing. Returns the job, if that failed it.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Keeps a dead letter, and does to its job what the reason of the death demands, in one transaction. Returns the
+    /// job if this failed it. A letter that is kept already changes nothing.
     pub async fn bury(&self, mut letter: DeadLetter) -> Result<Option<JobSnapshot>, DbError> {
         self.transact(move |tx| {
             let effect = effect(&letter);
@@ -48,18 +45,20 @@ impl Store {
     }
 }
 
-/// What a dead letter does to a job.
+/// What a dead letter does to a job. A message that can never be read, whoever tries, is called poison.
 enum Effect {
-    None {
-        job: Option<JobId>,
-    },
-    /// A job that failed as `invalid_request`, where the id is free.
+    /// It does nothing. The letter is kept with the id of its job, if the message names one.
+    None { job: Option<JobId> },
+    /// The message is a request that is poison, but names a job and a requester. If the job's id is free, a job is
+    /// made that has failed as `invalid_request`, so that its requester is told.
     Invalid(JobId, PrincipalId),
-    /// A replayed body that is poison again: the run that waits for that body fails.
+    /// The message is a request that was replayed and is poison again. The run of the job that waits for this body
+    /// fails.
     Unfilled(JobId, i32),
-    /// A request that the broker gave up: its job fails if that run has not begun.
+    /// The broker gave up a request after too many deliveries. Its job fails if it is in this run and has not begun.
     Request(Box<JobRequested>, i32),
-    /// A step that the broker gave up: its job fails if it still stands at that run and turn.
+    /// The broker gave up a step after too many deliveries. Its job fails if the lane is still at the step's run and
+    /// turn.
     Step(Step),
 }
 
@@ -73,7 +72,8 @@ impl Effect {
         }
     }
 
-    /// The run that the message was of, where it tells. Poison is of none before it has failed one.
+    /// The run of the job that the message belongs to, if that is known. Poison belongs to no run before it has failed
+    /// one.
     fn run(&self) -> Option<i32> {
         match self {
             Self::None { .. } | Self::Invalid(..) | Self::Unfilled(..) => None,
@@ -83,6 +83,7 @@ impl Effect {
     }
 }
 
+/// Decides what a dead letter does to a job, from the letter alone.
 fn effect(letter: &DeadLetter) -> Effect {
     use DeadReason as Why;
     let is_poison = match letter.reason {
@@ -91,17 +92,18 @@ fn effect(letter: &DeadLetter) -> Effect {
         Why::PublisherNotAllowed | Why::IdConflict | Why::AttemptsExhausted | Why::DeliveryLimit => false,
         Why::Expired | Why::QueueFull | Why::Rejected | Why::Unexplained => false,
     };
-    // Anybody can name a run: whether it waits for this very body is seen when its row is read.
+    // The id of a message may name a run, but anybody can choose such an id. So `apply` also checks that the job waits
+    // for exactly this body.
     let replayed = letter.message_id.as_deref().and_then(contract::replayed_run);
     if let Some((job, run)) = replayed.filter(|_| is_poison && letter.origin == Origin::Request) {
         return Effect::Unfilled(job, run);
     }
-    // Over its limit a message is not read: it could be hundreds of megabytes.
+    // A message over the size limit is not decoded, since it could have hundreds of megabytes.
     if letter.reason == Why::TooLarge || letter.body.len() > letter.readable_bytes {
         return Effect::None { job: None };
     }
     if letter.reason == Why::DeliveryLimit && letter.origin == Origin::Step {
-        // Steps are ours alone, and their bodies no secret.
+        // Only we send steps. But anybody can guess the body of one, so the broker has to say that it is ours.
         return match contract::decode_step(&letter.body) {
             Ok(step) if letter.is_from_us => Effect::Step(step),
             _ => Effect::None { job: None },
@@ -109,7 +111,7 @@ fn effect(letter: &DeadLetter) -> Effect {
     }
     match contract::decode_request(&letter.body, letter.readable_bytes) {
         Ok(asked) if letter.reason == Why::DeliveryLimit && letter.origin == Origin::Request => {
-            // A message from elsewhere is of the first run: nobody else replays.
+            // Only our replays make later runs, and those name the run. Any other request belongs to the first run.
             let run = replayed.filter(|(job, _)| *job == asked.job_id).map_or(1, |(_, run)| run);
             Effect::Request(Box::new(asked), run)
         }
@@ -121,11 +123,11 @@ fn effect(letter: &DeadLetter) -> Effect {
     }
 }
 
-/// Failed jobs that poison may make in an hour for one person: whoever publishes chooses in whose name, and each is a
-/// notice to that person.
+/// The most failed jobs that poison may make for one person in [`COUNTED_MS`]. Each of them is a notice to that
+/// person, and whoever publishes a message can name any person in it.
 const FAILED_BY_POISON: i64 = 10;
 
-/// The time in which they are counted.
+/// The period in which these failed jobs are counted, in milliseconds: one hour.
 const COUNTED_MS: i64 = 3_600_000;
 
 #[derive(QueryableByName)]
@@ -134,13 +136,15 @@ struct Number {
     n: i64,
 }
 
-/// Waits for others that make failed jobs for the same person, so that together they make no more than they may. The
-/// first lock of its transaction. SQLite has one writer.
+/// Waits until no other transaction makes failed jobs for the same person, so that several of them together stay below
+/// the limit. It is the first lock of its transaction, so that it cannot be part of a circle. SQLite needs none, since
+/// it has only one writer at a time.
 fn one_at_a_time(conn: &mut Conn, person: PrincipalId) -> Result<(), DbError> {
     conn.lock_name("batchshare poison", person.get())
 }
 
-/// Whether poison has made as many failed jobs for that person as it may.
+/// Whether poison has made as many failed jobs for this person as it may. Only poison makes jobs without a digest that
+/// fail as `invalid_request`.
 fn has_enough(conn: &mut Conn, person: PrincipalId, now: i64) -> Result<bool, DbError> {
     let sql = "SELECT COUNT(*) AS n FROM jobs WHERE requested_by = $1 AND finished_at > $2 \
                AND digest IS NULL AND reason = 'invalid_request'";
@@ -151,12 +155,12 @@ fn has_enough(conn: &mut Conn, person: PrincipalId, now: i64) -> Result<bool, Db
     Ok(made.n >= FAILED_BY_POISON)
 }
 
-/// Does to the job what the letter does. The job, if that failed it.
+/// Does to the job what the effect says. Returns the job if this failed it.
 fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option<JobSnapshot>, DbError> {
     match effect {
         Effect::None { .. } => Ok(None),
         Effect::Invalid(job, requester) => {
-            // Only here is the time of any use: most letters cost no question for it.
+            // The time is read only here, since it may cost a round trip and most letters do not need it.
             let now = tx.now()?;
             if has_enough(tx.conn, *requester, now)? {
                 return Ok(None);
@@ -168,20 +172,21 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
                 idempotency_key: None,
                 traceparent: &contract::new_traceparent(),
                 asked_here: false,
-                ended: None,
+                expected_end: None,
             };
             match insert::insert_one(tx, job)? {
                 Some(key) => {
                     let row = row::lock(tx.conn, key)?;
                     fail(tx, row, FailReason::InvalidRequest, &letter.detail)
                 }
-                // A job of that id exists: it is not touched.
+                // A job with this id exists, and poison must not change it.
                 None => Ok(None),
             }
         }
         Effect::Unfilled(job, run) => match row::lock_by_id(tx.conn, *job)? {
             Some(row) if row.waits_for_body() && row.run == *run => {
-                // The same body has the same fate, whoever sent it; any other says nothing of this run.
+                // The job waits for one body. Whoever sent that body again, it is poison again. A letter with another
+                // body says nothing about this run.
                 if request::awaited_body(tx.conn, &row)?.as_deref() != Some(letter.body.as_ref()) {
                     return Ok(None);
                 }
@@ -198,12 +203,12 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
                 idempotency_key: None,
                 traceparent: &asked.traceparent.clone().unwrap_or_else(contract::new_traceparent),
                 asked_here: false,
-                ended: None,
+                expected_end: None,
             };
             let row = match insert::insert_one(tx, job)? {
                 Some(key) => row::lock(tx.conn, key)?,
-                // Of a job that is there we have published the request, or due work will: a stranger's copy says
-                // nothing of it.
+                // The job exists, so its request comes from us, or due work will send it. The death of a copy that
+                // somebody else sent says nothing about it.
                 None if !letter.is_from_us => return Ok(None),
                 None => match row::lock_by_id(tx.conn, asked.job_id)? {
                     Some(row) if row.run == *run => insert::fill(tx.conn, row, &asked.request)?,
@@ -221,7 +226,8 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
             if row.state != JobState::Running {
                 return Ok(None);
             }
-            // Locked first: a chunk that is under way may move the lane on to another turn.
+            // The lanes are locked before they are read, since a chunk that is under way may move the lane on to
+            // another turn.
             lane_rows::lock_all(tx.conn, row.key)?;
             match lane_rows::stand(tx.conn, step)? {
                 Some(_) => fail(tx, row, FailReason::AttemptsExhausted, &letter.detail),
@@ -231,7 +237,7 @@ fn apply(tx: &mut Tx<'_>, effect: &Effect, letter: &DeadLetter) -> Result<Option
     }
 }
 
-/// Fails a locked job; what was granted stays and is counted.
+/// Fails a job that the caller has locked. What it granted so far stays granted and is counted.
 fn fail(
     tx: &mut Tx<'_>,
     mut row: JobRow,

@@ -1,7 +1,7 @@
-//! Due work: the timer of retries, and the net under lost messages.
+//! Due work: sends the messages of attempts whose time has come, and replaces messages that were lost.
 //!
-//! One indexed query a second for each kind of work, safe with many workers: rows are taken with
-//! SKIP LOCKED, and nothing is sent that has a message in the outbox already.
+//! Every worker looks once a second, by one query on an index for each kind of work. Many workers can look at the same
+//! time, because each takes its rows with SKIP LOCKED. No message is sent while the outbox has one that does the same.
 
 use std::time::Duration;
 
@@ -18,26 +18,28 @@ use crate::store::job::row;
 use crate::store::codes::id;
 use crate::store::codes::millis;
 use crate::store::notice as notices;
-use crate::store::outbox::{FIRST_TERMINAL, Letter};
+use crate::store::outbox::{FIRST_TERMINAL, MessageKind};
 use crate::store::transact::Store;
 use crate::store::tx::Tx;
 
-/// Rows taken at a time; what is left is due a second later.
+/// The most rows that one look takes. The next look, a second later, takes the rest.
 const BATCH: i64 = 100;
 
-/// How long a terminal event may be on its way before the notice is made without it.
+/// A notice is usually made when the terminal event of its job arrives. If the job ended longer ago than this, the
+/// notice is made without the event.
 const NOTICE_PATIENCE_MS: i64 = 10_000;
 
-/// What due work needs to know of the configuration.
+/// The part of the configuration that due work depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct DueOptions {
-    /// A lane's lease doubles up to this.
+    /// The lease of a lane is doubled each time it runs out without progress, up to this.
     pub longest_lease: Duration,
-    /// A job not begun is asked for again after so long, even if its queue is not empty.
+    /// The request of a job that has not begun is sent again after this time, even if the queue of requests is not
+    /// empty.
     pub unbegun_patience: Duration,
 }
 
-/// What was found and set going.
+/// How much due work was found: lanes that got a step, requests that were sent again, and jobs that got their notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DueWork {
     pub lanes: usize,
@@ -55,7 +57,7 @@ struct Key {
 struct Unbegun {
     #[diesel(sql_type = BigInt)]
     id: i64,
-    /// Milliseconds.
+    /// How long the job has waited since it was last queued, in milliseconds.
     #[diesel(sql_type = BigInt)]
     waited: i64,
 }
@@ -71,11 +73,8 @@ struct DueLane {
 }
 
 impl Store {
-    /// Whether a job that has not begun is overdue: only then the broker is asked whether its queue
-    /// is empty.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Whether it is time to look at a job that has not begun. The caller asks the broker whether the queue of
+    /// requests is empty only in this case, so that an idle worker does not ask it every second.
     pub async fn any_unbegun_due(&self) -> Result<bool, DbError> {
         self.db
             .read(|conn| {
@@ -86,12 +85,14 @@ impl Store {
             .await
     }
 
-    /// Wakes what is due. `queue_empty`: the broker says that no request waits.
+    /// Sends the messages and makes the notices that are due. `queue_empty` says that the broker has no request
+    /// waiting.
     ///
     /// # Errors
-    /// Where the database fails; what was not woken is found again.
+    /// An error of the database. The three kinds of work have a transaction each, so the other kinds may have been
+    /// done. What was not done stays due, and the next look finds it.
     pub async fn wake_due(&self, queue_empty: bool, options: DueOptions) -> Result<DueWork, DbError> {
-        // Each by itself: what is wrong with one kind is not to hold up the others.
+        // Each kind has its own transaction, so that an error in one of them does not hold up the others.
         let lanes = self.transact(move |tx| wake_lanes(tx, &options).map(Flow::Commit)).await;
         let requests = self.transact(move |tx| ask_again(tx, queue_empty, &options).map(Flow::Commit)).await;
         let notices = self.transact(|tx| make_notices(tx).map(Flow::Commit)).await;
@@ -99,7 +100,8 @@ impl Store {
     }
 }
 
-/// A row that nobody can read is told and left out, so that the others go on.
+/// Logs a row that cannot be read and leaves it out, so that the other rows are not held up. Other errors are
+/// returned.
 fn readable<T>(what: &str, key: JobKey, row: Result<T, DbError>) -> Result<Option<T>, DbError> {
     match row {
         Err(error @ (DbError::Corrupt(_) | DbError::Query(diesel::result::Error::NotFound))) => {
@@ -110,19 +112,27 @@ fn readable<T>(what: &str, key: JobKey, row: Result<T, DbError>) -> Result<Optio
     }
 }
 
-/// Open lanes that nothing was heard of, or whose retry is due, get a step of the present turn.
-fn wake_lanes(tx: &mut Tx<'_>, options: &DueOptions) -> Result<usize, DbError> {
-    // Only a lease that ran out doubles: a retry is on time.
-    let sql = format!(
+/// Takes the lanes that are due. `due_at` is when the lease of a lane runs out, or when its next attempt is due.
+///
+/// If the lease ran out, it is doubled, since a lane that is only slow would otherwise be woken again and again. If an
+/// attempt failed, the lease stays as it is. The inner query leaves out lanes whose step is in the outbox, and, by
+/// `skip_locked`, rows that another worker has taken.
+fn take_lanes_statement(skip_locked: &str) -> String {
+    format!(
         "UPDATE lanes SET due_at = now_ms() + lease_ms, \
          lease_ms = CASE WHEN attempts > 0 OR lease_ms * 2 > $1 THEN lease_ms ELSE lease_ms * 2 END \
          WHERE (job, lane) IN (SELECT job, lane FROM lanes l WHERE open AND due_at <= now_ms() \
            AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.letter = {} AND o.job = l.job AND o.lane = l.lane) \
-           ORDER BY due_at LIMIT $2 {}) \
+           ORDER BY due_at LIMIT $2 {skip_locked}) \
          RETURNING job, lane, turn",
-        Letter::Step.code(),
-        tx.conn.skip_locked(),
-    );
+        MessageKind::Step.code(),
+    )
+}
+
+/// Sends a step for each open lane that made no progress within its lease, or whose next attempt is due. The step has
+/// the lane's present turn.
+fn wake_lanes(tx: &mut Tx<'_>, options: &DueOptions) -> Result<usize, DbError> {
+    let sql = take_lanes_statement(tx.conn.skip_locked());
     let due: Vec<DueLane> = statement(sql)
         .bind::<BigInt, _>(millis(options.longest_lease))
         .bind::<BigInt, _>(BATCH)
@@ -137,10 +147,12 @@ fn wake_lanes(tx: &mut Tx<'_>, options: &DueOptions) -> Result<usize, DbError> {
     Ok(due.len())
 }
 
-/// Jobs that have not begun get their request once more: retries when they are due; others only
-/// when the queue is empty or after a long time, since a backlog is not a loss.
+/// Sends the requests of jobs that have not begun once more. If an attempt has failed, the request is sent as soon as
+/// the next attempt is due. Otherwise it is sent only if the queue is empty or the job has waited for long, since the
+/// request is usually not lost but waits in the queue behind others.
 fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result<usize, DbError> {
-    // How long it has waited counts from when it was last queued, all by one clock.
+    // A job that was replayed has waited since its replay, which is `queued_at`. All times are of the database's
+    // clock.
     let sql = format!(
         "SELECT id, now_ms() - COALESCE(queued_at, requested_at) AS waited FROM jobs WHERE due_at <= now_ms() \
          ORDER BY due_at LIMIT $1 {}",
@@ -178,8 +190,8 @@ fn ask_again(tx: &mut Tx<'_>, queue_empty: bool, options: &DueOptions) -> Result
     Ok(asked)
 }
 
-/// When a job is looked at next, if it has still not begun: when it has waited twice as long, so that a
-/// backlog of hours is not sent again every minute.
+/// Sets the time of the next look at a job that has not begun. We look again after twice the time that the job has
+/// waited so far, so that the requests of a backlog of hours are not sent again every minute.
 fn look_later(conn: &mut Conn, key: JobKey, waited_ms: i64, options: &DueOptions) -> Result<(), DbError> {
     let wait = waited_ms.min(millis(options.longest_lease)).max(2 * insert::FIRST_LOOK_MS);
     let sql = "UPDATE jobs SET due_at = now_ms() + $1 WHERE id = $2 AND due_at IS NOT NULL";
@@ -195,7 +207,8 @@ struct Run {
     run: i32,
 }
 
-/// Ended jobs whose event was lost get their notice all the same.
+/// Makes the notices of jobs that ended a while ago and whose terminal event did not lead to a notice. A job whose
+/// terminal event is still in the outbox is left out, since that event will do it.
 fn make_notices(tx: &mut Tx<'_>) -> Result<usize, DbError> {
     let sql = format!(
         "SELECT job_id, run FROM jobs j WHERE notice_due AND finished_at <= now_ms() - $1 \
@@ -217,9 +230,10 @@ fn make_notices(tx: &mut Tx<'_>) -> Result<usize, DbError> {
     Ok(due.len())
 }
 
-/// Whether a job's request waits in the outbox.
+/// Whether the outbox has a request of this job that is not sent yet.
 fn on_its_way(conn: &mut Conn, key: JobKey) -> Result<bool, DbError> {
     use crate::store::schema::outbox::dsl;
-    let waiting = dsl::outbox.filter(dsl::job.eq(key.get())).filter(dsl::letter.eq(Letter::Request.code()));
+    let waiting =
+        dsl::outbox.filter(dsl::job.eq(key.get())).filter(dsl::letter.eq(MessageKind::Request.code()));
     Ok(waiting.count().get_result::<i64>(conn)? > 0)
 }

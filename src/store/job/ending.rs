@@ -1,4 +1,4 @@
-//! The end of a job: state, sums and terminal event, written once, in the transaction that ends it.
+//! Ends jobs: state, counts and terminal event of a job are written once, together, by the transaction that ends it.
 
 use diesel::prelude::*;
 use diesel::sql_types::Text;
@@ -17,25 +17,30 @@ use crate::telemetry::metrics::Ended;
 
 /// How a job ends.
 pub(in crate::store) struct Ending {
-    /// As it was when it was locked; failures that this transaction counts, and their words, are in it.
+    /// The job's row as it was read under its lock. If this transaction counts a failure, the caller has added the
+    /// failure and its message to the row.
     pub(in crate::store) row: JobRow,
+    /// The move that ends the job: it finishes or it fails.
     pub(in crate::store) step: Move,
+    /// The counts of the whole job, those of its lanes included.
     pub(in crate::store) counts: Counts,
     pub(in crate::store) report: Report,
-    /// It begins in the same transaction.
+    /// Whether the job begins in this transaction, too, so that its time of beginning is set as well.
     pub(in crate::store) begins: bool,
-    /// Its row was inserted as it ends (see [`crate::store::job::insert::NewJob::ended`]).
+    /// Whether the row was inserted in the state in which the job ends, so that it needs no update
+    /// (see [`crate::store::job::insert::NewJob::expected_end`]).
     pub(in crate::store) written: bool,
 }
 
-/// Where the lines are that say what was not shared.
+/// Where the lines of the job's report are, which say what was not shared.
 pub(in crate::store) enum Report {
-    /// Here, all of them.
+    /// The caller has all of the lines in memory.
     Whole(Vec<Rejection>),
-    /// In the table: lanes have written them.
+    /// The lines are in the table of rejections, where the lanes have written them.
     Stored,
 }
 
+/// The fields of one job in the list that is bound to the update, with PostgreSQL's types.
 const COLUMNS: [(&str, &str); 12] = [
     ("id", "bigint"),
     ("state", "text"),
@@ -51,10 +56,23 @@ const COLUMNS: [(&str, &str); 12] = [
     ("finished_at", "bigint"),
 ];
 
-/// Ends jobs that the caller has locked or made, and whose lanes it has closed, in one statement for all. The answers
-/// are in their order.
+/// Writes the ends of the jobs in `rows`, an expression with the columns [`COLUMNS`]. It is one statement for all
+/// jobs, since a statement for each would cost a round trip for each.
+fn end_statement(rows: &str) -> String {
+    format!(
+        "UPDATE jobs SET state = e.state, reason = e.reason, granted = e.granted, upgraded = e.upgraded, \
+         unchanged = e.unchanged, rejected = e.rejected, rejections_total = e.rejections_total, \
+         failures = e.failures, last_error = e.last_error, started_at = e.started_at, \
+         finished_at = e.finished_at, attempts = 0, open_lanes = 0, not_before = NULL, due_at = NULL, \
+         notice_due = true FROM ({rows}) AS e WHERE jobs.id = e.id"
+    )
+}
+
+/// Ends jobs, with one statement for all of them. The caller has locked or inserted their rows and has closed their
+/// lanes. The answers are in the order of the endings.
 ///
-/// An illegal move means that the caller read an old row: the transaction fails and is tried anew.
+/// A move that the state of a job does not allow is an error, since it means that the caller read the row without its
+/// lock. The transaction then fails, and the work is tried again.
 pub(in crate::store) fn end(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec<JobSnapshot>, DbError> {
     let now = tx.now()?;
     let mut rows = Vec::new();
@@ -62,7 +80,8 @@ pub(in crate::store) fn end(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec
     for Ending { row, step, counts, report, begins, written } in endings {
         let (state, reason) = row.state.next(step).map_err(|error| DbError::Corrupt(error.to_string()))?;
         let (lines, total) = first_lines(tx.conn, &row, report)?;
-        // Never before it was asked for or begun: after a failover, the clock is another server's.
+        // A job never ends before it was requested or begun. The clock may say so after a failover, since another
+        // server's clock is then in use.
         let finished_at = now.max(row.requested_at).max(row.started_at.unwrap_or(0));
         let started_at = if begins { Some(finished_at) } else { row.started_at };
         let row = JobRow {
@@ -100,20 +119,13 @@ pub(in crate::store) fn end(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec
         ended.push(snapshot);
     }
     if !rows.is_empty() {
-        let sql = format!(
-            "UPDATE jobs SET state = e.state, reason = e.reason, granted = e.granted, upgraded = e.upgraded, \
-             unchanged = e.unchanged, rejected = e.rejected, rejections_total = e.rejections_total, \
-             failures = e.failures, last_error = e.last_error, started_at = e.started_at, \
-             finished_at = e.finished_at, attempts = 0, open_lanes = 0, not_before = NULL, due_at = NULL, \
-             notice_due = true FROM ({}) AS e WHERE jobs.id = e.id",
-            tx.conn.each_row("$1", &COLUMNS),
-        );
+        let sql = end_statement(&tx.conn.each_row("$1", &COLUMNS));
         statement(sql).bind::<Text, _>(Value::from(rows).to_string()).execute(tx.conn)?;
     }
     Ok(ended)
 }
 
-/// Ends one job that has begun before, or that never will. See [`end`].
+/// Ends one job, as [`end`] does. The job was begun by an earlier transaction, or it fails without ever beginning.
 pub(in crate::store) fn end_one(
     tx: &mut Tx<'_>,
     row: JobRow,
@@ -126,7 +138,7 @@ pub(in crate::store) fn end_one(
     end(tx, vec![ending])?.pop().ok_or(nothing)
 }
 
-/// The first lines of a job's report, and how many there are.
+/// The first lines of a job's report, as many as an event holds, and the number of all of its lines.
 fn first_lines(conn: &mut Conn, row: &JobRow, report: Report) -> Result<(Vec<Rejection>, i64), DbError> {
     match report {
         Report::Whole(mut lines) => {
@@ -143,7 +155,7 @@ fn first_lines(conn: &mut Conn, row: &JobRow, report: Report) -> Result<(Vec<Rej
     }
 }
 
-/// Closes every lane of a job, in the order of locks, and sums them up.
+/// Closes all lanes of a job and returns the counts of the whole job. The caller holds the lock of the job.
 pub(in crate::store) fn close_lanes(conn: &mut Conn, row: &JobRow) -> Result<Counts, DbError> {
     lane_rows::close_all(conn, row.key)?;
     let lanes = lane_rows::totals(conn, &[row.key])?.remove(&row.key).unwrap_or_default();

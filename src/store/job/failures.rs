@@ -1,4 +1,4 @@
-//! Failures that count: recorded where the work stands, until the attempts are used up.
+//! Records failed attempts in the row of the job or lane, and fails the job when its attempts are used up.
 
 use std::time::Duration;
 
@@ -26,30 +26,30 @@ use crate::store::transact::{LOCKS_OF_RECORDS, Store};
 use crate::store::tx::Tx;
 use crate::store::vault::facts;
 
-/// What a recorded failure led to.
+/// What recording a failed attempt led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
-    /// It is tried again after this wait.
+    /// This was attempt number `attempt`, and another one is left. The job shows as retrying until due work sends its
+    /// message again `after` this time.
     Retry { attempt: i32, after: Duration },
-    /// The attempts are used up: the job has failed, and a dead letter says so.
+    /// This was the last attempt. The job has failed as `attempts_exhausted`, and a dead letter keeps the message, so
+    /// that an operator can replay it.
     Exhausted,
-    /// The work is not where it was read: somebody else got on with it, nothing is recorded.
+    /// The job or lane has moved on since we read it: another worker got on with it. Nothing was recorded.
     SomebodyElse,
-    /// The job of that id was asked for with other content: the request is a dead letter.
+    /// A job with this id exists, and it was requested with other content. Nothing was recorded for that job. The
+    /// caller makes a dead letter of the request.
     Conflict,
 }
 
-/// The wait before the next attempt; `None` where there is none.
+/// The wait between this failed attempt and the next one. `None` if it was the last attempt.
 fn wait(attempts: i32, delays: &[Duration]) -> Option<Duration> {
     usize::try_from(attempts - 1).ok().and_then(|index| delays.get(index)).copied()
 }
 
 impl Store {
-    /// Records that a request could not be begun. `body` is kept with the dead letter if this was
-    /// the last attempt.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Records that a job could not be begun. `body` is the body of its request, which the dead letter keeps if this
+    /// was the last attempt.
     pub async fn request_failed(
         &self,
         asked: JobRequested,
@@ -58,7 +58,7 @@ impl Store {
         delays: Vec<Duration>,
     ) -> Result<Recorded, DbError> {
         self.transact_soon(LOCKS_OF_RECORDS, move |tx| {
-            // The row is made where it is missing.
+            // The first attempt may have failed before the row was committed, so the row is inserted if it is missing.
             let row = match begin::make_or_find(tx, &asked)? {
                 Ok(row) => row,
                 Err(Begun::Conflict) => return Ok(Flow::Rollback(Recorded::Conflict)),
@@ -83,11 +83,8 @@ impl Store {
         .await
     }
 
-    /// Records that a chunk of a lane failed, where the lane still stands as it was read. `body` is
-    /// the step's.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Records that a chunk of a lane failed, if the lane still stands where it was read. `body` is the body of the
+    /// step, which the dead letter keeps if this was the last attempt.
     pub async fn lane_failed(
         &self,
         work: LaneWork,
@@ -98,10 +95,7 @@ impl Store {
         self.transact_soon(LOCKS_OF_RECORDS, move |tx| record(tx, &work.stand(), body, error, &delays)).await
     }
 
-    /// Records that the lane of a step could not even be read, as [`Store::lane_failed`] does.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Does what [`Store::lane_failed`] does for a step whose lane could not even be read.
     pub async fn step_failed(
         &self,
         step: Step,
@@ -116,14 +110,11 @@ impl Store {
         .await
     }
 
-    /// Fails a running job whose requester may not share any more. What was granted stays. Does
-    /// nothing where the job has ended or runs anew.
+    /// Fails a running job whose requester may not act any more. What was granted stays granted. Nothing is done if
+    /// the job has ended, or has been replayed since and is in another run.
     ///
-    /// The right is looked at again in the transaction that fails the job. False where it has come
-    /// back since the chunk found it missing: nothing is written, and the chunk is to be tried again.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// The transaction that fails the job looks at the requester once more. The answer is false if the requester may
+    /// act again: nothing was written then, and the caller has to try the chunk again.
     pub async fn requester_lost(&self, work: LaneWork) -> Result<bool, DbError> {
         self.transact_soon(LOCKS_OF_RECORDS, move |tx| {
             let row = row::lock(tx.conn, work.job.key)?;
@@ -141,7 +132,8 @@ impl Store {
     }
 }
 
-/// Ends a job whose attempts are used up, with its dead letter, in one transaction.
+/// Fails a job whose attempts are used up and keeps its dead letter, in the same transaction. The caller has locked
+/// the job.
 fn exhaust(tx: &mut Tx<'_>, mut row: JobRow, mut letter: DeadLetter) -> Result<Recorded, DbError> {
     let counts = ending::close_lanes(tx.conn, &row)?;
     row.failures += 1;
@@ -153,6 +145,13 @@ fn exhaust(tx: &mut Tx<'_>, mut row: JobRow, mut letter: DeadLetter) -> Result<R
     Ok(Recorded::Exhausted)
 }
 
+/// Counts a failed attempt of a lane and sets the time of the next one, only if the lane still stands where it was
+/// read. The condition is in the update itself, so that a failure is never counted against another worker's progress.
+const RECORD_LANE: &str = "UPDATE lanes SET attempts = attempts + 1, failures = failures + 1, last_error = $1, \
+    not_before = now_ms() + $2, due_at = now_ms() + $3 \
+    WHERE job = $4 AND lane = $5 AND turn = $6 AND position = $7 AND attempts = $8 AND open";
+
+/// Records a failed attempt of a lane, if the lane still stands where it was read.
 fn record(
     tx: &mut Tx<'_>,
     stand: &LaneStand,
@@ -164,10 +163,7 @@ fn record(
     let Some(after) = wait(attempt, delays) else {
         return lane_exhausted(tx, stand, error, body);
     };
-    let sql = "UPDATE lanes SET attempts = attempts + 1, failures = failures + 1, last_error = $1, \
-               not_before = now_ms() + $2, due_at = now_ms() + $3 \
-               WHERE job = $4 AND lane = $5 AND turn = $6 AND position = $7 AND attempts = $8 AND open";
-    let recorded = statement(sql)
+    let recorded = statement(RECORD_LANE)
         .bind::<Text, _>(error)
         .bind::<BigInt, _>(millis(after))
         .bind::<BigInt, _>(millis(after))
@@ -182,13 +178,14 @@ fn record(
     Ok(Flow::Commit(done))
 }
 
+/// Fails the job of a lane whose attempts are used up, if the lane still stands where it was read.
 fn lane_exhausted(
     tx: &mut Tx<'_>,
     stand: &LaneStand,
     error: String,
     body: Vec<u8>,
 ) -> Result<Flow<Recorded>, DbError> {
-    // Order of locks: the job, then its lanes.
+    // The job is locked before its lanes, as everywhere.
     let row = row::lock(tx.conn, stand.job)?;
     if row.run != stand.run || row.state.is_terminal() || !lane_rows::still_stands(tx.conn, stand)? {
         return Ok(Flow::Rollback(Recorded::SomebodyElse));
@@ -197,9 +194,10 @@ fn lane_exhausted(
     exhaust(tx, row, letter).map(Flow::Commit)
 }
 
+/// The dead letter of a job whose attempts are used up.
 fn exhausted(row: &JobRow, error: String, origin: Origin, body: Vec<u8>) -> DeadLetter {
     DeadLetter {
-        // One a run: a second record of the same end is the same letter.
+        // A run has only one such letter: if the same end is recorded twice, the second letter is ignored.
         dead_id: format!("exhausted/{}/{}", row.job_id, row.run),
         reason: DeadReason::AttemptsExhausted,
         detail: error,
@@ -212,7 +210,7 @@ fn exhausted(row: &JobRow, error: String, origin: Origin, body: Vec<u8>) -> Dead
         headers: Default::default(),
         readable_bytes: body.len(),
         body: body.into(),
-        // When it is kept: see `exhaust`.
+        // `exhaust` sets this to the time of its transaction.
         received_at: 0,
     }
 }

@@ -1,4 +1,4 @@
-//! How a job's row is made: with its request, or filled with the request that it waited for.
+//! Makes the rows of jobs: inserts them, and adds the request to a row that was waiting for it.
 
 use std::collections::HashMap;
 
@@ -14,34 +14,38 @@ use crate::store::job::row;
 use crate::store::job::row::JobRow;
 use crate::store::tx::Tx;
 
-/// When due work first looks after a job that has not begun.
+/// Milliseconds after which due work first looks at a job that has not begun.
 pub(in crate::store) const FIRST_LOOK_MS: i64 = 30_000;
 
-/// What a new row is made of.
+/// The values of a new row in the table of jobs.
 pub(in crate::store) struct NewJob<'a> {
     pub(in crate::store) job_id: JobId,
     pub(in crate::store) requested_by: PrincipalId,
-    /// The request, and how its row keeps it; none for a job that an invalid message made.
+    /// The request, and the form in which the row keeps it. `None` for a job whose message could not be read: such a
+    /// job is made only to tell its requester that it failed.
     pub(in crate::store) request: Option<(&'a ShareRequest, &'a StoredRequest)>,
     pub(in crate::store) idempotency_key: Option<&'a str>,
     pub(in crate::store) traceparent: &'a str,
-    /// It was asked for over HTTP or from the command line: such jobs count against a person's own limit.
+    /// Whether the job was requested over HTTP or from the command line. Only such jobs count against the limits of
+    /// the person, since anybody who may publish can name any person in a message.
     pub(in crate::store) asked_here: bool,
-    /// How it will have ended by the end of this transaction, if all goes as is expected. Most small jobs end in the
-    /// transaction that makes them, and a row that is written once costs half of one that is written and changed
-    /// (docs/performance.md). Where it comes out otherwise, `ending` changes the row like any other.
-    pub(in crate::store) ended: Option<Ended>,
+    /// How the job ends in this transaction, if everything goes as expected. The row is then inserted in that state.
+    /// Most small jobs end in the transaction that makes them, and writing a row once costs half as much as writing it
+    /// and changing it (docs/performance.md). If the job ends in another way after all, `ending` updates the row as it
+    /// does for every other job.
+    pub(in crate::store) expected_end: Option<ExpectedEnd>,
 }
 
-/// The part of a row that says how its job ended.
+/// The part of a row that says how the job ended, as it is expected before the grants are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Ended {
+pub(in crate::store) struct ExpectedEnd {
     pub(in crate::store) state: JobState,
     pub(in crate::store) reason: Option<FailReason>,
     pub(in crate::store) counts: Counts,
     pub(in crate::store) rejections_total: usize,
 }
 
+/// The fields of one job in the list that is bound to the insert, with PostgreSQL's types.
 const COLUMNS: [(&str, &str); 18] = [
     ("job_id", "text"),
     ("requested_by", "bigint"),
@@ -63,15 +67,35 @@ const COLUMNS: [(&str, &str); 18] = [
     ("ended", "integer"),
 ];
 
-/// Inserts jobs where neither their id nor their key is taken, asked for at this transaction's time. Returns the
-/// keys of those that are new.
+/// Inserts the jobs in `rows`, an expression with the columns [`COLUMNS`].
+///
+/// The rows are inserted in the order of their ids: two workers that got the same jobs then wait for each other's
+/// rows in the same order, and never in a circle. ON CONFLICT leaves the jobs alone that exist already. `ended` is 1
+/// for a row that is inserted as ended: it has its times and its notice to make, and no next look of due work.
+fn insert_statement(rows: &str) -> String {
+    format!(
+        "INSERT INTO jobs (job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
+         secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
+         asked_here, run, has_snapshot, open_lanes, upgraded, attempts, failures, \
+         requested_at, started_at, finished_at, due_at, notice_due) \
+         SELECT job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
+         secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
+         asked_here = 1, 1, false, 0, 0, 0, 0, \
+         now_ms(), CASE ended WHEN 1 THEN now_ms() END, CASE ended WHEN 1 THEN now_ms() END, \
+         CASE ended WHEN 0 THEN now_ms() + {FIRST_LOOK_MS} END, ended = 1 \
+         FROM ({rows}) AS n WHERE true ORDER BY job_id ON CONFLICT DO NOTHING RETURNING id, job_id, requested_at"
+    )
+}
+
+/// Inserts these jobs, except those whose id or idempotency key is taken. Each counts as requested at the time of this
+/// transaction. Returns the keys of the jobs that were inserted.
 pub(in crate::store) fn insert(
     tx: &mut Tx<'_>,
     jobs: &[NewJob<'_>],
 ) -> Result<HashMap<JobId, JobKey>, DbError> {
     let values = |job: &NewJob<'_>| {
         let (request, kept) = job.request.unzip();
-        let counts = job.ended.map_or_else(Counts::default, |ended| ended.counts);
+        let counts = job.expected_end.map_or_else(Counts::default, |end| end.counts);
         json!([
             job.job_id,
             job.requested_by,
@@ -83,31 +107,18 @@ pub(in crate::store) fn insert(
             request.and_then(ShareRequest::secrets_named),
             request.map(|request| request.recipients.len()),
             request.and_then(ShareRequest::pairs).map(stored),
-            job.ended.map_or(JobState::Queued, |ended| ended.state).as_str(),
-            job.ended.and_then(|ended| ended.reason).map(FailReason::as_str),
+            job.expected_end.map_or(JobState::Queued, |end| end.state).as_str(),
+            job.expected_end.and_then(|end| end.reason).map(FailReason::as_str),
             counts.granted,
             counts.unchanged,
             counts.rejected,
-            job.ended.map(|ended| ended.rejections_total),
+            job.expected_end.map(|end| end.rejections_total),
             i32::from(job.asked_here),
-            i32::from(job.ended.is_some()),
+            i32::from(job.expected_end.is_some()),
         ])
     };
     let rows: Value = jobs.iter().map(values).collect();
-    // In one order, so that two workers that got the same jobs do not wait for each other in a circle.
-    let sql = format!(
-        "INSERT INTO jobs (job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
-         secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
-         asked_here, run, has_snapshot, open_lanes, upgraded, attempts, failures, \
-         requested_at, started_at, finished_at, due_at, notice_due) \
-         SELECT job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
-         secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
-         asked_here = 1, 1, false, 0, 0, 0, 0, \
-         now_ms(), CASE ended WHEN 1 THEN now_ms() END, CASE ended WHEN 1 THEN now_ms() END, \
-         CASE ended WHEN 0 THEN now_ms() + {FIRST_LOOK_MS} END, ended = 1 \
-         FROM ({}) AS n WHERE true ORDER BY job_id ON CONFLICT DO NOTHING RETURNING id, job_id, requested_at",
-        tx.conn.each_row("$1", &COLUMNS),
-    );
+    let sql = insert_statement(&tx.conn.each_row("$1", &COLUMNS));
     let new: Vec<Inserted> = statement(sql).bind::<Text, _>(rows.to_string()).load(tx.conn)?;
     if let Some(row) = new.first() {
         tx.now_is(row.requested_at);
@@ -116,7 +127,7 @@ pub(in crate::store) fn insert(
     new.into_iter().map(|row| Ok((row.job_id.parse().map_err(|()| corrupt())?, id(row.id)?))).collect()
 }
 
-/// Inserts one job. `None` where its id or its key is taken.
+/// Inserts one job. `None` if its id or its idempotency key is taken.
 pub(in crate::store) fn insert_one(tx: &mut Tx<'_>, job: NewJob<'_>) -> Result<Option<JobKey>, DbError> {
     Ok(insert(tx, &[job])?.into_values().next())
 }
@@ -131,8 +142,8 @@ struct Inserted {
     requested_at: i64,
 }
 
-/// Gives a job that waits for its body the request that has come. Any other job is left alone, as is one
-/// that somebody else asked for.
+/// Adds the request to the row of a job that waits for its body (see [`JobRow::waits_for_body`]). Any other job is
+/// left as it is, and so is a job that another person requested.
 pub(in crate::store) fn fill(
     conn: &mut Conn,
     row: JobRow,

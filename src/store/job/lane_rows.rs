@@ -1,4 +1,4 @@
-//! The rows of a job's lanes: sums, locks, where one stands, and opening them for another run.
+//! Reads and changes the rows of a job's lanes: sums them up, locks them, closes them, and opens them for another run.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,21 +14,22 @@ use crate::store::codes::id;
 use crate::store::codes::millis;
 use crate::store::schema::{jobs as jobs_table, lanes};
 
-/// The lanes of a job summed up.
+/// The sum of all lanes of a job.
 #[derive(Debug, Clone, Default)]
 pub(in crate::store) struct Totals {
     pub(in crate::store) counts: Counts,
     pub(in crate::store) failures: i32,
-    /// The most consecutive failures of an open lane, its last error and its next attempt.
+    /// The most consecutive failures that an open lane has. `last_error` and `not_before`, the time of the next
+    /// attempt, are those of the same lane.
     pub(in crate::store) attempts: i32,
     pub(in crate::store) last_error: Option<String>,
     pub(in crate::store) not_before: Option<i64>,
 }
 
-/// Sums up the lanes of jobs. Jobs without lanes are left out.
+/// Sums up the lanes of each of these jobs. A job that has no lanes is left out of the answer.
 pub(in crate::store) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashMap<JobKey, Totals>, DbError> {
-    type Columns = (i64, bool, (i64, i64, i64, i64), i32, i32, Option<String>, Option<i64>);
-    let rows: Vec<Columns> = lanes::table
+    type LaneColumns = (i64, bool, (i64, i64, i64, i64), i32, i32, Option<String>, Option<i64>);
+    let rows: Vec<LaneColumns> = lanes::table
         .filter(lanes::job.eq_any(jobs.iter().map(|job| job.get()).collect::<Vec<_>>()))
         .order((lanes::job, lanes::lane))
         .select((
@@ -55,7 +56,7 @@ pub(in crate::store) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashM
     Ok(all)
 }
 
-/// Locks all lanes of a job, by number. The caller holds the job's lock.
+/// Locks all lanes of a job, by number. The caller holds the lock of the job.
 pub(in crate::store) fn lock_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
     if conn.locks_rows() {
         let sql = "SELECT lane FROM lanes WHERE job = $1 ORDER BY lane FOR UPDATE";
@@ -64,14 +65,15 @@ pub(in crate::store) fn lock_all(conn: &mut Conn, job: JobKey) -> Result<(), DbE
     Ok(())
 }
 
-/// Locks all lanes of a job and closes them. The caller holds the job's lock.
+/// Locks all lanes of a job and closes them, so that no step finds work any more. The caller holds the lock of the
+/// job.
 pub(in crate::store) fn close_all(conn: &mut Conn, job: JobKey) -> Result<(), DbError> {
     lock_all(conn, job)?;
     diesel::update(lanes::table.filter(lanes::job.eq(job.get()))).set(lanes::open.eq(false)).execute(conn)?;
     Ok(())
 }
 
-/// Where a lane stood when it was read: what a failure is recorded on.
+/// The place where a lane stood when it was read. A failure is recorded only if the lane still stands there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct LaneStand {
     pub(in crate::store) job: JobKey,
@@ -82,7 +84,7 @@ pub(in crate::store) struct LaneStand {
     pub(in crate::store) attempts: i32,
 }
 
-/// Where the lane of a step stands; `None` where the step is of another run or turn.
+/// The place where the lane of a step stands. `None` if the lane has ended, or if the step is of another run or turn.
 pub(in crate::store) fn stand(conn: &mut Conn, step: &Step) -> Result<Option<LaneStand>, DbError> {
     let row: Option<(i64, i32, i32)> = lanes::table
         .inner_join(jobs_table::table.on(jobs_table::id.eq(lanes::job)))
@@ -99,8 +101,8 @@ pub(in crate::store) fn stand(conn: &mut Conn, step: &Step) -> Result<Option<Lan
     Ok(Some(LaneStand { job: id(job)?, run, lane, turn, position, attempts }))
 }
 
-/// Whether a lane is still as it was read; it stays so until the transaction ends. The caller holds
-/// the job's lock.
+/// Whether a lane still stands where it was read. It stays there until the transaction ends, since its row is locked.
+/// The caller holds the lock of the job.
 pub(in crate::store) fn still_stands(conn: &mut Conn, stand: &LaneStand) -> Result<bool, DbError> {
     lock_all(conn, stand.job)?;
     let same = lanes::table
@@ -113,32 +115,37 @@ pub(in crate::store) fn still_stands(conn: &mut Conn, stand: &LaneStand) -> Resu
     Ok(same.count().get_result::<i64>(conn)? == 1)
 }
 
-/// A lane of a job that is reopened.
+/// A lane of a job that was reopened.
 #[derive(QueryableByName)]
 pub(in crate::store) struct Reopened {
     #[diesel(sql_type = Integer)]
     pub(in crate::store) lane: i32,
-    /// One more than its last: whoever still holds a step or a reading of the older run finds nothing.
+    /// The turn of the new run, which is one more than the last turn of the older run. A worker that still holds a
+    /// step of the older run finds that the lane is in another turn, and does nothing.
     #[diesel(sql_type = Integer)]
     pub(in crate::store) turn: i32,
-    /// It had not come to its end.
+    /// Whether the older run had not come to the end of the lane, so that the lane has work to do.
     #[diesel(sql_type = Bool)]
     pub(in crate::store) open: bool,
 }
 
-/// Makes the lanes of a job ready for another run, by number: positions and counts stay, failures are
-/// the new run's. Those that had not come to their end are open again. The job is locked.
+/// Opens the lanes that had not come to their end. The turn of every lane grows, so that a step of the older run finds
+/// nothing to do.
+const REOPEN_LANES: &str = "UPDATE lanes SET open = position < end_position, turn = turn + 1, attempts = 0, failures = 0, \
+    not_before = NULL, last_error = NULL, lease_ms = $1, due_at = now_ms() + $2 \
+    WHERE job = $3 RETURNING lane, turn, open";
+
+/// Makes the lanes of a job ready for another run, and returns them by number. Lanes that had not come to their end
+/// are open again. Positions and counts stay as they are, since what was granted stays granted. Failures are counted
+/// anew, since they belong to a run. The caller holds the lock of the job.
 pub(in crate::store) fn reopen_all(
     conn: &mut Conn,
     job: JobKey,
     lease: Duration,
 ) -> Result<Vec<Reopened>, DbError> {
     lock_all(conn, job)?;
-    let sql = "UPDATE lanes SET open = position < end_position, turn = turn + 1, attempts = 0, failures = 0, \
-               not_before = NULL, last_error = NULL, lease_ms = $1, due_at = now_ms() + $2 \
-               WHERE job = $3 RETURNING lane, turn, open";
     let lease = millis(lease);
-    let mut lanes: Vec<Reopened> = statement(sql)
+    let mut lanes: Vec<Reopened> = statement(REOPEN_LANES)
         .bind::<BigInt, _>(lease)
         .bind::<BigInt, _>(lease)
         .bind::<BigInt, _>(job.get())

@@ -1,6 +1,8 @@
-//! Lanes: the independent parts of a large job, and one chunk of one of them.
+//! Works on the lanes of a large job: a lane is a part of its secrets that is worked on independently of the others.
 //!
-//! The order of locks is the same everywhere: job, lanes by number, grants by key.
+//! A worker that takes a step of a lane applies one chunk after the other for a slice of time, each in one
+//! transaction, and then sends the next step. The order of locks is the same everywhere: the job, its lanes by
+//! number, grants by key.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -34,12 +36,13 @@ use crate::store::tx::Tx;
 use crate::store::vault::facts::Asked;
 use crate::store::vault::{facts, grants};
 
-/// What lanes need to know of the configuration.
+/// The part of the configuration that working on lanes depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct LaneOptions {
-    /// Pairs of one chunk; a chunk has one secret at least.
+    /// The most pairs that one chunk applies. A chunk has at least one secret, even if its recipients are more than
+    /// this.
     pub chunk_pairs: u64,
-    /// How long nothing may be heard of a lane before due work wakes it.
+    /// If a lane makes no progress for this long, its step is taken for lost, and due work sends it again.
     pub lease: Duration,
 }
 
@@ -49,20 +52,21 @@ impl LaneOptions {
     }
 }
 
-/// The least time between two progress events of one lane: "a few a second per job at most".
+/// The least time between two progress events of one lane. The contract promises at most a few a second for a job.
 const PROGRESS_EVERY_MS: i64 = 500;
 
-/// Divides positions 0 to `secrets` into at most `lanes` parts of about the same size.
+/// Divides the positions from 0 up to `secrets` into at most `lanes` parts of about the same size.
 pub(in crate::store) fn divide(secrets: usize, lanes: u32) -> Vec<Range<usize>> {
     let lanes = (lanes as usize).clamp(1, secrets.max(1));
     (0..lanes).map(|lane| secrets * lane / lanes..secrets * (lane + 1) / lanes).collect()
 }
 
-/// Positions fit: a job has 100,000 secrets at most.
+/// A position as the database keeps it. It always fits, since a job has at most 100,000 secrets.
 fn position(of: usize) -> i32 {
     i32::try_from(of).unwrap_or(i32::MAX)
 }
 
+/// Inserts the row of a new lane, which works on the positions `part` of the job's list of secrets.
 pub(in crate::store) fn insert(
     conn: &mut Conn,
     job: JobKey,
@@ -93,7 +97,8 @@ pub(in crate::store) fn insert(
     Ok(())
 }
 
-/// A lane that is to be worked on, as it was read.
+/// A lane to work on, with everything that its next chunk needs. The values are those that were read or written last:
+/// [`Store::chunk`] does nothing if the lane's row has changed since.
 #[derive(Debug, Clone)]
 pub struct LaneWork {
     pub(in crate::store) job: JobRow,
@@ -105,31 +110,37 @@ pub struct LaneWork {
     attempts: i32,
     progress_at: i64,
     chunk_secrets: usize,
-    /// Most pairs so far were there already: a guess about the next ones.
+    /// Whether most pairs of the lane so far had been granted before. The next chunk guesses that this goes on, and
+    /// takes the way that is faster then.
     repeats: bool,
 }
 
-/// What a step found.
+/// What a step message found when it was delivered.
 #[derive(Debug, Clone)]
 pub enum LaneFound {
+    /// The lane is open and waits for exactly this step, so there is a chunk to work on.
     Work(Box<LaneWork>),
-    /// A step of another run or turn, of a lane that has ended, or one that came too early.
+    /// There is nothing to do for this step: the job runs no more or is in another run, the lane has ended or is in
+    /// another turn, or the lane waits for the time of its next attempt. The step can be acknowledged: if the lane has
+    /// work left, another step wakes it, or due work does.
     Stale,
 }
 
 /// What became of a chunk.
 #[derive(Debug, Clone)]
 pub enum ChunkDone {
-    /// The lane goes on from there; `stepped` where the next step is on its way.
-    Moved {
-        next: Box<LaneWork>,
-        stepped: bool,
-    },
+    /// The chunk was applied, and the lane has more to do, from the position in `next`. If `stepped`, the outbox has
+    /// the lane's next step, and whoever takes that step goes on. Otherwise the caller goes on with `next`.
+    Moved { next: Box<LaneWork>, stepped: bool },
+    /// The chunk was applied, and it was the last one of this lane. Other lanes of the job still have work to do.
     LaneEnded,
+    /// The chunk was applied, and it was the last one of the last open lane, so the job has ended. Its terminal event
+    /// is in the outbox.
     JobEnded(JobSnapshot),
-    /// The lane is not where it was read: somebody else is on it.
+    /// The lane's position has changed since we read it: another worker is working on it. Nothing was done.
     SomebodyElse,
-    /// Nothing was done: the job is to be failed.
+    /// The requester may not act any more, so nothing was done. The caller has to fail the job
+    /// ([`Store::requester_lost`]).
     RequesterNotValid,
 }
 
@@ -156,7 +167,7 @@ struct LaneRow {
 }
 
 impl LaneWork {
-    /// The job that the lane is part of.
+    /// The id of the job that the lane is part of.
     #[must_use]
     pub fn job_id(&self) -> crate::domain::JobId {
         self.job.job_id
@@ -179,20 +190,19 @@ impl LaneWork {
 }
 
 impl Store {
-    /// Reads what a step is about.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Reads the lane that a step wakes.
     pub async fn lane(&self, step: Step, options: LaneOptions) -> Result<LaneFound, DbError> {
         self.db.read(move |conn| find(conn, &step, &options)).await
     }
 
-    /// Works on one chunk: moves the lane on, checks rights, applies, counts, and ends the lane or
-    /// the job where this was the last, all in one transaction. `last` says that the slice is over:
-    /// the next step goes out with it.
+    /// Works on one chunk in one transaction: moves the lane on, checks what the requester may share, applies the
+    /// grants and counts them. If this was the last chunk of the lane or of the job, it ends the lane or the job.
+    ///
+    /// `last` says that the caller's slice of time is over. The transaction then sends the next step of the lane.
     ///
     /// # Errors
-    /// Where the database fails; see [`Store::begin`].
+    /// An error of the database. Nothing of the chunk was done, unless the answer to the commit was lost: then a
+    /// repeated call finds that the lane's position has changed, and a new delivery of the step reads the lane again.
     pub async fn chunk(
         &self,
         work: LaneWork,
@@ -203,16 +213,20 @@ impl Store {
     }
 }
 
+/// Reads a lane with the recipients of its job. The step carries no time, so the database's clock decides whether the
+/// lane's next attempt is still to come (`early`). `repeats` says that most pairs of the lane so far were there
+/// already.
+const FIND_LANE: &str = "SELECT l.turn, l.position, l.end_position, l.open, l.attempts, l.progress_at, \
+    COALESCE(l.not_before, 0) > now_ms() AS early, \
+    l.unchanged > l.granted + l.upgraded + l.rejected AS repeats, j.recipients \
+    FROM lanes l JOIN jobs j ON j.id = l.job WHERE l.job = $1 AND l.lane = $2";
+
 fn find(conn: &mut Conn, step: &Step, options: &LaneOptions) -> Result<LaneFound, DbError> {
     let Some(job) = row::find(conn, step.job_id)? else { return Ok(LaneFound::Stale) };
     if job.run != step.run || job.state != JobState::Running {
         return Ok(LaneFound::Stale);
     }
-    let sql = "SELECT l.turn, l.position, l.end_position, l.open, l.attempts, l.progress_at, \
-               COALESCE(l.not_before, 0) > now_ms() AS early, \
-               l.unchanged > l.granted + l.upgraded + l.rejected AS repeats, j.recipients \
-               FROM lanes l JOIN jobs j ON j.id = l.job WHERE l.job = $1 AND l.lane = $2";
-    let row: Option<LaneRow> = statement(sql)
+    let row: Option<LaneRow> = statement(FIND_LANE)
         .bind::<BigInt, _>(job.key.get())
         .bind::<Integer, _>(step.lane)
         .get_result(conn)
@@ -247,8 +261,8 @@ fn run_chunk(
     let from = work.position;
     let to = from.saturating_add(work.chunk_secrets).min(work.end);
     let ends_lane = to == work.end;
-    // Who may end the job locks it before the lane; other chunks never touch the job's row, so two
-    // lanes do not wait for each other.
+    // The last chunk of a lane may end the job, so it locks the job before it locks the lane. All other chunks leave
+    // the job's row alone, so that the lanes of a job do not wait for each other.
     let locked = if ends_lane { Some(row::lock(tx.conn, work.job.key)?) } else { None };
     let stepped = last && !ends_lane;
     let Some(now) = move_on(tx.conn, &work, to, ends_lane, stepped, options)? else {
@@ -289,7 +303,16 @@ fn run_chunk(
     Ok(Flow::Commit(ChunkDone::Moved { next: Box::new(work), stepped }))
 }
 
-/// Moves the lane on, only from where it was read, and says when. `None` where it is not there any more.
+/// Moves a lane on and gives it a new lease, only if it is still at the turn and position that were read. The
+/// condition is in the update itself, so that of two workers with the same chunk only one applies it. A chunk that
+/// comes this far ends the lane's series of failed attempts.
+const MOVE_LANE: &str = "UPDATE lanes SET position = $1, open = $2, turn = turn + $3, attempts = 0, not_before = NULL, \
+    lease_ms = $4, due_at = now_ms() + $5 \
+    WHERE job = $6 AND lane = $7 AND turn = $8 AND position = $9 AND open \
+    RETURNING now_ms() AS now";
+
+/// Moves the lane on to the position `to`, and returns the database's time. `None` if the lane is not at the turn and
+/// position that were read: another worker has moved it on.
 fn move_on(
     conn: &mut Conn,
     work: &LaneWork,
@@ -298,11 +321,7 @@ fn move_on(
     stepped: bool,
     options: &LaneOptions,
 ) -> Result<Option<i64>, DbError> {
-    let sql = "UPDATE lanes SET position = $1, open = $2, turn = turn + $3, attempts = 0, not_before = NULL, \
-               lease_ms = $4, due_at = now_ms() + $5 \
-               WHERE job = $6 AND lane = $7 AND turn = $8 AND position = $9 AND open \
-               RETURNING now_ms() AS now";
-    let moved: Option<Now> = statement(sql)
+    let moved: Option<Now> = statement(MOVE_LANE)
         .bind::<Integer, _>(position(to))
         .bind::<Bool, _>(!ends)
         .bind::<Integer, _>(i32::from(stepped))
@@ -317,6 +336,7 @@ fn move_on(
     Ok(moved.map(|moved| moved.now))
 }
 
+/// Adds the counts of a chunk to the row of its lane.
 fn add_counts(conn: &mut Conn, work: &LaneWork, done: Counts) -> Result<(), DbError> {
     let sql = "UPDATE lanes SET granted = granted + $1, upgraded = upgraded + $2, unchanged = unchanged + $3, \
                rejected = rejected + $4, progress_at = $5 WHERE job = $6 AND lane = $7";
@@ -332,7 +352,7 @@ fn add_counts(conn: &mut Conn, work: &LaneWork, done: Counts) -> Result<(), DbEr
     Ok(())
 }
 
-/// Takes one from the job's open lanes; who takes the last one ends the job. The job is locked.
+/// Counts one open lane less for the job, and ends the job if no lane is left open. The caller has locked the job.
 fn end_lane(tx: &mut Tx<'_>, job: JobRow) -> Result<ChunkDone, DbError> {
     let open: i32 = diesel::update(jobs_table::table.filter(jobs_table::id.eq(job.key.get())))
         .set(jobs_table::open_lanes.eq(jobs_table::open_lanes - 1))

@@ -1,9 +1,13 @@
-//! The protocol of a job: how it is asked for, begun, worked on in lanes, ended, retried and replayed.
+//! The protocol of a job: how a job is requested, begun, worked on in lanes, ended, retried and replayed.
+//!
+//! Everybody takes locks in the same order, so that no two transactions wait for each other: first the row of the job,
+//! then the rows of its lanes by number, then the rows of grants by key.
 
 pub(super) mod aside;
 pub(super) mod asked;
 pub(super) mod begin;
 pub(super) mod death;
+pub(super) mod decide;
 pub(super) mod due;
 pub(super) mod ending;
 pub(super) mod failures;

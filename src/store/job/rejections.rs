@@ -1,4 +1,4 @@
-//! Why pairs were not shared: kept per lane, merged on reading.
+//! Keeps the reasons why pairs were not shared. Each lane writes lines of its own, and reading merges them.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, SmallInt, Text};
@@ -12,17 +12,20 @@ use crate::store::codes::id;
 use crate::store::job::row;
 use crate::store::transact::Store;
 
+/// The value of `job_rejections.side` for a line about a secret.
 const SECRET: i16 = 1;
+/// The value of `job_rejections.side` for a line about a recipient.
 const RECIPIENT: i16 = 2;
 
-/// What a part of a job rejected.
+/// The rejections of one lane of a job.
 pub(in crate::store) struct Rejected<'a> {
     pub(in crate::store) job: JobKey,
     pub(in crate::store) lane: i32,
     pub(in crate::store) lines: &'a [Rejection],
 }
 
-/// Adds to the lines of jobs and lanes. The first reason stays; pairs add up.
+/// Adds these rejections to the lines of their lanes. If a lane has a line about the same subject, the number of its
+/// pairs grows and its first reason stays.
 pub(in crate::store) fn add(conn: &mut Conn, rejected: &[Rejected<'_>]) -> Result<(), DbError> {
     let line = |part: &Rejected<'_>, of: &Rejection| {
         let (side, kind, subject) = match of.subject {
@@ -85,20 +88,23 @@ impl Line {
     }
 }
 
-/// Lines of a job from `offset` on: secrets by id, then recipients by (kind, id).
+/// Reads lines of a report. Several lanes may have a line about the same recipient, and the report has one line for
+/// it: the pairs of all lanes, and the reason of the lane with the lowest number, so that the report is the same
+/// whichever lane was first.
+const LINES_OF_REPORT: &str = "SELECT side, kind, subject, CAST(SUM(pairs) AS BIGINT) AS pairs, \
+    (SELECT f.reason FROM job_rejections f WHERE f.job = r.job AND f.side = r.side AND f.kind = r.kind \
+    AND f.subject = r.subject ORDER BY f.lane LIMIT 1) AS reason \
+    FROM job_rejections r WHERE job = $1 GROUP BY job, side, kind, subject \
+    ORDER BY side, kind, subject LIMIT $2 OFFSET $3";
+
+/// Lines of a job's report from `offset` on: first the secrets by id, then the recipients by kind and id.
 pub(in crate::store) fn read(
     conn: &mut Conn,
     job: JobKey,
     offset: i64,
     limit: i64,
 ) -> Result<Vec<Rejection>, DbError> {
-    // Both lanes may have met the same recipient: the lower lane's reason is told.
-    let sql = "SELECT side, kind, subject, CAST(SUM(pairs) AS BIGINT) AS pairs, \
-               (SELECT f.reason FROM job_rejections f WHERE f.job = r.job AND f.side = r.side AND f.kind = r.kind \
-                AND f.subject = r.subject ORDER BY f.lane LIMIT 1) AS reason \
-               FROM job_rejections r WHERE job = $1 GROUP BY job, side, kind, subject \
-               ORDER BY side, kind, subject LIMIT $2 OFFSET $3";
-    let lines: Vec<Line> = statement(sql)
+    let lines: Vec<Line> = statement(LINES_OF_REPORT)
         .bind::<BigInt, _>(job.get())
         .bind::<BigInt, _>(limit)
         .bind::<BigInt, _>(offset)
@@ -106,7 +112,7 @@ pub(in crate::store) fn read(
     lines.into_iter().map(Line::into_rejection).collect()
 }
 
-/// How many lines the report of a job has.
+/// The number of lines in the report of a job.
 pub(in crate::store) fn total(conn: &mut Conn, job: JobKey) -> Result<i64, DbError> {
     #[derive(QueryableByName)]
     struct Total {
@@ -119,10 +125,7 @@ pub(in crate::store) fn total(conn: &mut Conn, job: JobKey) -> Result<i64, DbErr
 }
 
 impl Store {
-    /// Lines of a job's report from `offset` on; empty where there is no such job.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Lines of a job's report from `offset` on. The list is empty if there is no such job.
     pub async fn rejections(&self, job: JobId, offset: i64, limit: i64) -> Result<Vec<Rejection>, DbError> {
         self.db
             .read(move |conn| match row::find(conn, job)? {

@@ -1,8 +1,8 @@
-//! Replay: the one thing that reopens a failed job, and only an operator does it.
+//! Replays dead letters. Only a replay opens a failed job again, and only an operator can replay.
 //!
-//! One transaction takes the letter (so that two replays at once are one), reopens its job as the next
-//! run and puts what wakes it into the outbox. What the older run left behind finds another run or
-//! turn and does nothing.
+//! One transaction settles the letter, moves its job to the next run, and puts the messages that wake the job into
+//! the outbox. Because a letter is settled only once, two replays at the same time are one. Messages that are left
+//! over from the older run find the job in another run or turn, and do nothing.
 
 use std::time::Duration;
 
@@ -23,33 +23,33 @@ use crate::store::job::row::JobRow;
 use crate::store::job::selection;
 use crate::store::message::desk;
 use crate::store::message::desk::KeptLetter;
-use crate::store::outbox::Letter;
+use crate::store::outbox::MessageKind;
 use crate::store::transact::Store;
 use crate::store::tx::Tx;
 
-/// What the operator says of whoever published a letter.
+/// What the operator says about the publisher of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Publisher {
-    /// Nothing: what was refused for its publisher stays refused.
+    /// The operator says nothing, so a message that was refused because of its publisher stays refused.
     AsItIs,
-    /// The operator has looked at it, and answers for it.
+    /// The operator has looked at the message and trusts it, although its publisher is not allowed to publish.
     Trusted,
 }
 
 /// What became of a replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replayed {
-    /// Its job goes on as this run, where it stopped.
+    /// The job of the letter had failed and is in this run now. It goes on where it stopped, and is queued or running.
     Reopened { job: JobId, run: i32 },
-    /// Its message is on its way again.
+    /// No job waits for the message, and it is in the outbox again as it came. Whoever takes it decides about it anew.
     Sent,
-    /// There is no such letter.
+    /// There is no such letter. Nothing was changed.
     Absent,
-    /// Nothing was changed.
+    /// The letter cannot be replayed, for this reason. Nothing was changed.
     Refused(NotReplayed),
 }
 
-/// Why a letter is not replayed. `Display` says it to the operator.
+/// Why a letter is not replayed. `Display` is written for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotReplayed {
     #[error("it is {0} already")]
@@ -71,11 +71,12 @@ fn because(reason: &Option<FailReason>) -> String {
 }
 
 impl Store {
-    /// Replays a kept dead letter: what is sent is the body that came, byte for byte. A reopened lane is due work
-    /// after `lease`, like a new one.
+    /// Replays a kept dead letter. If its message is sent, it is sent with the body that came, byte for byte. A lane
+    /// that is opened again has this `lease`, like a new one.
     ///
     /// # Errors
-    /// Where the database fails; nothing was changed then, or all of it: the letter's state tells.
+    /// An error of the database. Usually nothing was changed. If the answer to the commit was lost, everything was
+    /// done or nothing: the state of the letter tells which.
     pub async fn replay_letter(
         &self,
         id: i64,
@@ -86,7 +87,7 @@ impl Store {
             let Some(letter) = desk::read(tx.conn, id)? else {
                 return Ok(Flow::Rollback(Replayed::Absent));
             };
-            // Order of locks: the job, then everything else.
+            // The job is locked before everything else, as everywhere.
             let row = match letter.item.job_id {
                 Some(job) => row::lock_by_id(tx.conn, job)?,
                 None => None,
@@ -97,7 +98,8 @@ impl Store {
                 return Ok(Flow::Rollback(desk::state(tx.conn, id)?.map_or(Replayed::Absent, refused)));
             }
             let replayed = match (letter.item.reason, row) {
-                // We would send it as ours: what was refused stays so until somebody answers for it.
+                // The message would go out as one of ours, and nobody would check its publisher again. So it stays
+                // refused until the operator trusts it.
                 (DeadReason::PublisherNotAllowed, _) if publisher != Publisher::Trusted => {
                     Replayed::Refused(NotReplayed::PublisherNotAllowed)
                 }
@@ -121,7 +123,8 @@ impl Store {
     }
 }
 
-/// Whether the letter made the job, or failed its latest run for want of a request.
+/// Whether the job failed because the request in this letter could not be read. Either the letter made the job, or the
+/// job's latest run waited for this letter's body.
 fn made(letter: &KeptLetter, row: &JobRow) -> bool {
     row.state == JobState::Failed
         && row.reason == Some(FailReason::InvalidRequest)
@@ -129,7 +132,8 @@ fn made(letter: &KeptLetter, row: &JobRow) -> bool {
         && letter.item.run == Some(row.run)
 }
 
-/// Reopens a job whose attempts are used up.
+/// Opens a job again whose attempts are used up, so that it goes on where it stopped: its open lanes get a step each.
+/// A job that never began gets its request once more.
 fn go_on(tx: &mut Tx<'_>, row: &JobRow, letter: KeptLetter, lease: Duration) -> Result<Replayed, DbError> {
     let job = row.job_id;
     if row.state != JobState::Failed || row.reason != Some(FailReason::AttemptsExhausted) {
@@ -152,14 +156,16 @@ fn go_on(tx: &mut Tx<'_>, row: &JobRow, letter: KeptLetter, lease: Duration) -> 
     if lanes.is_empty() {
         match selection::stored_request(tx.conn, &row)? {
             Some(request) => request::request_again(tx, &row, &request)?,
-            // Recording a failure fills the row, so this is for rows of other hands.
+            // Recording a failure writes the request into the row. A row without one was made by something else, and
+            // the letter has the only copy of its request.
             None => request::body_again(tx, &row, letter.body),
         }
     }
     Ok(Replayed::Reopened { job, run: row.run })
 }
 
-/// Moves a locked, failed job to its next run. Lanes keep what was done; the row's sums go.
+/// Moves a failed job, which the caller has locked, to its next run. The lanes keep the counts of what was done. The
+/// counts in the job's row are cleared, since they are the sum of its lanes, which is written when the job ends.
 fn reopen(conn: &mut Conn, row: &JobRow, open_lanes: usize) -> Result<JobRow, DbError> {
     use crate::store::schema::jobs::dsl;
     let begun = open_lanes > 0;
@@ -179,18 +185,18 @@ fn reopen(conn: &mut Conn, row: &JobRow, open_lanes: usize) -> Result<JobRow, Db
             (dsl::not_before.eq(None::<i64>), dsl::due_at.eq(due_at), dsl::queued_at.eq(now)),
             dsl::started_at.eq(row.started_at.filter(|_| begun)),
             dsl::finished_at.eq(None::<i64>),
-            // The notice of the older run may be there; that of this run takes its place.
+            // The notice of the older run need not be made any more: the notice of this run will replace it.
             dsl::notice_due.eq(false),
         ))
         .execute(conn)?;
     row::lock(conn, row.key)
 }
 
-/// Publishes a letter that no job waits for, as it came.
+/// Puts the message of a letter that no job waits for into the outbox, as it came.
 fn send(tx: &mut Tx<'_>, letter: KeptLetter) -> Replayed {
     let kind = match letter.item.origin {
-        Origin::Request => Letter::Request,
-        Origin::Step => Letter::Step,
+        Origin::Request => MessageKind::Request,
+        Origin::Step => MessageKind::Step,
         Origin::Event | Origin::Unknown => return Replayed::Refused(NotReplayed::NothingToSend),
     };
     let message_id = letter.item.message_id.unwrap_or(letter.dead_id);

@@ -1,4 +1,4 @@
-//! Publishing the request of a job that has not begun once more.
+//! Sends the request of a job that has not begun once more.
 
 use diesel::prelude::*;
 
@@ -7,11 +7,11 @@ use crate::db::{Conn, DbError};
 use crate::domain::{DeadState, ShareRequest};
 use crate::store::job::row::JobRow;
 use crate::store::job::selection::stored_request;
-use crate::store::outbox::Letter;
+use crate::store::outbox::MessageKind;
 use crate::store::tx::Tx;
 
-/// Puts the request of a job that has not begun into the outbox once more: the one that its row keeps,
-/// or the replayed body that it waits for. False where there is neither.
+/// Puts the request of a job that has not begun into the outbox once more. It is the request that the row keeps, or,
+/// for a job that waits for its body, the body of the dead letter that was replayed. False if there is neither.
 pub(in crate::store) fn ask_again(tx: &mut Tx<'_>, row: &JobRow) -> Result<bool, DbError> {
     if let Some(request) = stored_request(tx.conn, row)? {
         request_again(tx, row, &request)?;
@@ -22,7 +22,7 @@ pub(in crate::store) fn ask_again(tx: &mut Tx<'_>, row: &JobRow) -> Result<bool,
     Ok(true)
 }
 
-/// The replayed body that a job waits for.
+/// The body of the dead letter whose replay queued this job: the job waits for that body to be delivered.
 pub(in crate::store) fn awaited_body(conn: &mut Conn, row: &JobRow) -> Result<Option<Vec<u8>>, DbError> {
     use crate::store::schema::dead_letters::dsl;
     Ok(dsl::dead_letters
@@ -35,7 +35,7 @@ pub(in crate::store) fn awaited_body(conn: &mut Conn, row: &JobRow) -> Result<Op
         .optional()?)
 }
 
-/// Publishes the request of a job that has not begun once more, with this transaction.
+/// Puts this request of a job that has not begun into the outbox once more.
 pub(in crate::store) fn request_again(
     tx: &mut Tx<'_>,
     row: &JobRow,
@@ -46,8 +46,8 @@ pub(in crate::store) fn request_again(
     Ok(())
 }
 
-/// Publishes a stored body as the request of a job that has not begun.
+/// Puts a stored body into the outbox, unchanged, as the request of a job that has not begun.
 pub(in crate::store) fn body_again(tx: &mut Tx<'_>, row: &JobRow, body: Vec<u8>) {
     let message_id = contract::request_message_id(row.job_id, row.run);
-    tx.send(Letter::Request, message_id, &row.traceparent, body, row.key, None);
+    tx.send(MessageKind::Request, message_id, &row.traceparent, body, row.key, None);
 }

@@ -1,4 +1,4 @@
-//! Jobs: their rows, how they are made, locked and read.
+//! Reads and locks rows of the table of jobs.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
@@ -13,7 +13,7 @@ use crate::store::codes::id;
 use crate::store::schema::jobs;
 use crate::store::tx::Tx;
 
-/// A job's row without the request.
+/// A job's row, without the texts of its request.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct JobRow {
     pub(in crate::store) key: JobKey,
@@ -40,7 +40,8 @@ pub(in crate::store) struct JobRow {
 }
 
 impl JobRow {
-    /// The row of a new job of a message, as it was inserted at `now`.
+    /// The row of a new job that came by message, as it was just inserted at the time `now`. It is built here because
+    /// reading it back would cost a round trip.
     pub(in crate::store) fn queued(key: JobKey, asked: &JobRequested, digest: &str, now: i64) -> Self {
         let request = &asked.request;
         Self {
@@ -68,15 +69,18 @@ impl JobRow {
         }
     }
 
-    /// A replay made it queued without a request: the body that is on its way fills it.
+    /// Whether the job waits for the body of its request. An operator has replayed the dead letter of a request that
+    /// could not be read, so the job is queued without a request. When that message is delivered, and can be read this
+    /// time, its request is added to the row.
     pub(in crate::store) fn waits_for_body(&self) -> bool {
         self.state == JobState::Queued && self.digest.is_none()
     }
 }
 
+/// The columns that make a [`JobRow`], as the database returns them.
 #[derive(Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = jobs)]
-pub(in crate::store) struct Columns {
+pub(in crate::store) struct JobColumns {
     pub(in crate::store) id: i64,
     job_id: String,
     run: i32,
@@ -103,17 +107,18 @@ pub(in crate::store) struct Columns {
     finished_at: Option<i64>,
 }
 
-impl Columns {
-    /// For statements of ours that lock what they read.
+impl JobColumns {
+    /// The names of these columns, for statements that lock what they read, which Diesel cannot write for both
+    /// databases.
     pub(in crate::store) const NAMES: &'static str = "id, job_id, run, state, reason, requested_by, digest, traceparent, \
         secrets_total, recipients_total, pairs, has_snapshot, granted, upgraded, unchanged, rejected, \
         rejections_total, attempts, failures, not_before, last_error, requested_at, started_at, finished_at";
 }
 
-impl TryFrom<Columns> for JobRow {
+impl TryFrom<JobColumns> for JobRow {
     type Error = DbError;
 
-    fn try_from(row: Columns) -> Result<Self, DbError> {
+    fn try_from(row: JobColumns) -> Result<Self, DbError> {
         let corrupt = |what: &str| DbError::Corrupt(format!("jobs.{what} of job {}", row.job_id));
         Ok(Self {
             key: id(row.id)?,
@@ -145,18 +150,19 @@ impl TryFrom<Columns> for JobRow {
     }
 }
 
-/// The job of that id.
+/// Reads the job with this id, without a lock. `None` if there is no such job.
 pub(in crate::store) fn find(conn: &mut Conn, job: JobId) -> Result<Option<JobRow>, DbError> {
-    let row: Option<Columns> = jobs::table
+    let row: Option<JobColumns> = jobs::table
         .filter(jobs::job_id.eq(job.to_string()))
-        .select(Columns::as_select())
+        .select(JobColumns::as_select())
         .first(conn)
         .optional()?;
     row.map(JobRow::try_from).transpose()
 }
 
-/// Locks the job's row until the transaction ends and reads it: the first lock of those who end a
-/// job (order everywhere: job, lanes by number, grants by key).
+/// Locks the job's row until the transaction ends, and reads it. Whoever ends a job takes this lock first (the order
+/// is the same everywhere: the job, its lanes by number, grants by key). On SQLite there is only one writer at a
+/// time, so the transaction itself is the lock.
 pub(in crate::store) fn lock(conn: &mut Conn, key: JobKey) -> Result<JobRow, DbError> {
     if conn.locks_rows() {
         statement("SELECT id FROM jobs WHERE id = $1 FOR UPDATE")
@@ -166,19 +172,20 @@ pub(in crate::store) fn lock(conn: &mut Conn, key: JobKey) -> Result<JobRow, DbE
     read(conn, key)
 }
 
-/// Reads a job's row.
+/// Reads a job's row without a lock.
 pub(in crate::store) fn read(conn: &mut Conn, key: JobKey) -> Result<JobRow, DbError> {
-    let row: Columns = jobs::table.filter(jobs::id.eq(key.get())).select(Columns::as_select()).first(conn)?;
+    let row: JobColumns =
+        jobs::table.filter(jobs::id.eq(key.get())).select(JobColumns::as_select()).first(conn)?;
     row.try_into()
 }
 
-/// Locks and reads the job of that id, whatever its state.
+/// Locks the job with this id and reads it, whatever its state is. `None` if there is no such job.
 pub(in crate::store) fn lock_by_id(conn: &mut Conn, job: JobId) -> Result<Option<JobRow>, DbError> {
     Ok(lock_where(conn, [job], conn.for_update())?.pop().map(|(_, row)| row))
 }
 
-/// Locks and reads the jobs of these ids, in the order of their keys, but for those that somebody else holds. It
-/// waits for nobody, and so it tells the transaction's time, too.
+/// Locks and reads the jobs with these ids, in the order of their keys. Jobs that another transaction holds are left
+/// out. Because this waits for no lock, the time that it reads can serve as the transaction's time ([`Tx::now`]).
 pub(in crate::store) fn lock_free(
     tx: &mut Tx<'_>,
     jobs: impl IntoIterator<Item = JobId>,
@@ -190,6 +197,8 @@ pub(in crate::store) fn lock_free(
     Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
+/// Locks and reads the jobs with these ids, in the order of their keys. `locking` is the end of the statement that
+/// says whether to wait for a lock. Each row comes with the database's time.
 fn lock_where(
     conn: &mut Conn,
     jobs: impl IntoIterator<Item = JobId>,
@@ -198,10 +207,10 @@ fn lock_where(
     let ids: Vec<serde_json::Value> = jobs.into_iter().map(|job| serde_json::json!([job])).collect();
     let sql = format!(
         "SELECT {}, now_ms() AS now FROM jobs WHERE job_id IN (SELECT n.job_id FROM ({}) AS n) ORDER BY id {locking}",
-        Columns::NAMES,
+        JobColumns::NAMES,
         conn.each_row("$1", &[("job_id", "text")]),
     );
-    let rows: Vec<(Columns, Now)> =
+    let rows: Vec<(JobColumns, Now)> =
         statement(sql).bind::<Text, _>(serde_json::Value::from(ids).to_string()).load(conn)?;
     rows.into_iter().map(|(row, now)| Ok((now.now, row.try_into()?))).collect()
 }

@@ -1,4 +1,4 @@
-//! What a job is about: its request as the row keeps it, and the list of its secrets.
+//! Keeps what a job is about: its request, and the list of its secrets as it was when the job was made or begun.
 
 use diesel::prelude::*;
 
@@ -10,10 +10,10 @@ use crate::store::codes::stored;
 use crate::store::job::row::JobRow;
 use crate::store::schema::{job_secrets, jobs};
 
-/// Ids in one segment of a job's snapshot.
+/// The number of ids in one segment of a job's list. A chunk reads only the segments that it needs.
 pub(in crate::store) const SEGMENT: usize = 1_000;
 
-/// Writes how large a job is, once that is known.
+/// Writes the number of a job's secrets and pairs, once it is known.
 pub(in crate::store) fn set_totals(
     conn: &mut Conn,
     job: JobKey,
@@ -29,7 +29,7 @@ pub(in crate::store) fn set_totals(
     Ok(())
 }
 
-/// Writes the snapshot of a job's secrets.
+/// Writes the list of a job's secrets.
 pub(in crate::store) fn write_snapshot(
     conn: &mut Conn,
     job: JobKey,
@@ -50,7 +50,7 @@ pub(in crate::store) fn write_snapshot(
     Ok(())
 }
 
-/// The secrets of the snapshot from position `from` up to `to`.
+/// The secrets in a job's list from position `from` up to position `to`, which is not included.
 pub(in crate::store) fn read_snapshot(
     conn: &mut Conn,
     job: JobKey,
@@ -75,7 +75,7 @@ pub(in crate::store) fn read_snapshot(
     part.map(<[_]>::to_vec).ok_or_else(|| DbError::Corrupt(format!("job_secrets of job {job} ends early")))
 }
 
-/// The request that a row keeps; `None` for a job that an invalid message made.
+/// The request that a job's row keeps. `None` for a job whose message could not be read.
 pub(in crate::store) fn stored_request(
     conn: &mut Conn,
     row: &JobRow,

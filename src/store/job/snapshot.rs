@@ -1,4 +1,4 @@
-//! A job as it is shown: its row, with what its lanes have done so far.
+//! Puts together a job as people see it: its row, and what its lanes have done so far.
 
 use crate::db::{Conn, DbError};
 use crate::domain::event::{REJECTIONS_IN_EVENT, Retry};
@@ -6,7 +6,7 @@ use crate::domain::{JobSnapshot, JobState};
 use crate::store::job::row::JobRow;
 use crate::store::job::{lane_rows, rejections};
 
-/// The job as it is shown, with the first rejections.
+/// The job as people see it, with the first lines of its report.
 pub(in crate::store) fn snapshot(conn: &mut Conn, row: &JobRow) -> Result<JobSnapshot, DbError> {
     let lanes = lane_rows::totals(conn, &[row.key])?.remove(&row.key);
     let total = rejections_total(conn, row)?;
@@ -15,11 +15,15 @@ pub(in crate::store) fn snapshot(conn: &mut Conn, row: &JobRow) -> Result<JobSna
     Ok(JobSnapshot { rejections, ..shown(row, lanes, total) })
 }
 
-/// Lines of the report: kept with an ended job, counted while it runs.
+/// The number of lines in the job's report. The row of an ended job has it; while the job runs, the lines are counted.
 pub(in crate::store) fn rejections_total(conn: &mut Conn, row: &JobRow) -> Result<i64, DbError> {
     row.rejections_total.map_or_else(|| rejections::total(conn, row.key), Ok)
 }
 
+/// The job as people see it, without the lines of its report. `lanes` is the sum of its lanes, if it has any.
+///
+/// A job is shown as retrying while it, or one of its open lanes, waits for another attempt. That state is never
+/// stored.
 pub(in crate::store) fn shown(
     row: &JobRow,
     lanes: Option<lane_rows::Totals>,
@@ -43,7 +47,7 @@ pub(in crate::store) fn shown(
         secrets: row.secrets_total.and_then(|total| u64::try_from(total).ok()),
         recipients: row.recipients_total.and_then(|total| u64::try_from(total).ok()),
         pairs: row.pairs,
-        // An ended job has its sum in its row; until then the lanes have the counts.
+        // When a job ends, its row gets the sum of its lanes. Until then the lanes have their counts.
         counts: if ended { row.counts } else { row.counts + lanes.counts },
         rejections: Vec::new(),
         rejections_total: u64::try_from(rejections_total).unwrap_or(0),

@@ -1,4 +1,4 @@
-//! How a job is asked for over HTTP or from the command line: a row and a message, in one transaction.
+//! Takes requests that come over HTTP or from the command line: one transaction writes the job's row and its message.
 
 use diesel::prelude::*;
 
@@ -11,7 +11,7 @@ use crate::store::job::asked::Allowance;
 use crate::store::job::insert;
 use crate::store::job::insert::NewJob;
 use crate::store::job::row;
-use crate::store::job::row::{Columns, JobRow};
+use crate::store::job::row::{JobColumns, JobRow};
 use crate::store::job::selection;
 use crate::store::job::snapshot;
 use crate::store::schema::jobs as table;
@@ -22,39 +22,39 @@ use crate::store::vault::secrets;
 #[derive(Debug, Clone)]
 pub struct Submission {
     pub request: ShareRequest,
-    /// Makes a repeat harmless: unique per person, kept with the job.
+    /// A key that the client chose, unique for the person. A request that is sent again with the same key finds the
+    /// first job and makes no second one.
     pub idempotency_key: Option<String>,
-    /// W3C trace; a new one where there is none.
+    /// The W3C trace context of the caller. If there is none, a new trace is begun.
     pub traceparent: Option<String>,
 }
 
-/// What became of a submission.
+/// What became of a submission. Except for [`Submitted::Accepted`], the transaction was rolled back and no job was
+/// made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Submitted {
-    /// The job is there and its request is on its way.
+    /// The job was made, and its request is in the outbox. The job is queued until a worker takes that message.
     Accepted(JobSnapshot),
-    /// The same was asked with the same key before: that job, as it is now.
+    /// The person sent the same request with the same key before. This is the job of that request, as it is now.
     Repeated(JobSnapshot),
-    /// The key was used for something else.
+    /// The person used the same key before, for a request with other content.
     KeyConflict,
-    /// The person has asked here for that many jobs that have not ended.
-    TooManyUnfinished {
-        limit: i64,
-    },
-    /// "All" matches nothing.
+    /// The person has `limit` jobs that were requested over HTTP or from the command line and have not ended.
+    TooManyUnfinished { limit: i64 },
+    /// The request is about all secrets that match its filter, and no secret that the person may share matches.
     NothingMatches,
+    /// The request, or the message that it becomes, is larger than the configuration allows.
     OverLimit(OverLimit),
-    /// The person may not ask for so many `pairs` or `bytes` any more.
-    OverAllowance {
-        what: &'static str,
-    },
+    /// The request needs more `pairs` or `bytes` than the person has left for now (see [`Allowance`]).
+    OverAllowance { what: &'static str },
 }
 
 impl Store {
     /// Makes a job and puts its request into the outbox, in one transaction.
     ///
     /// # Errors
-    /// Where the database fails; nothing was made then.
+    /// An error of the database. No job was made, unless the answer to the commit was lost: with an idempotency key
+    /// the caller can send the same request again, and then finds the job or makes it.
     pub async fn submit(
         &self,
         submission: Submission,
@@ -66,11 +66,11 @@ impl Store {
             .map(|(done, _)| done)
     }
 
-    /// The same for somebody who may not ask for everything. Also says how many bytes it has become, 0 where
-    /// nothing was made.
+    /// Does what [`Store::submit`] does for a person who has only this allowance left. Also returns the size of the
+    /// request's message in bytes, or 0 if no job was made.
     ///
     /// # Errors
-    /// As [`Store::submit`].
+    /// The errors are those of [`Store::submit`].
     pub async fn submit_within(
         &self,
         allowance: Allowance,
@@ -95,9 +95,10 @@ impl Store {
                 idempotency_key: key,
                 traceparent: &trace,
                 asked_here: true,
-                ended: None,
+                expected_end: None,
             };
-            // The row first: a repeat in flight waits here for the first one's commit.
+            // The row is inserted first, because the same request may be sent twice at the same time: the second one
+            // then waits here until the first one has committed, and finds its job.
             let Some(key) = insert::insert_one(tx, job)? else {
                 return repeated(tx.conn, &request, key).map(nothing);
             };
@@ -117,7 +118,7 @@ impl Store {
             }
             let bytes = tx.request(key, job_id, &request, &trace)?;
             if bytes > limits.message_bytes {
-                // The worker would not read it.
+                // A worker does not read messages that are larger than this.
                 let (count, limit) = (bytes as u64, limits.message_bytes as u64);
                 return Ok(nothing(Submitted::OverLimit(OverLimit { what: "bytes", count, limit })));
             }
@@ -134,12 +135,12 @@ impl Store {
     }
 }
 
-/// What to answer to a submission whose key (or id) is taken.
+/// The answer to a submission whose idempotency key (or generated id) is taken.
 fn repeated(conn: &mut Conn, request: &ShareRequest, key: Option<&str>) -> Result<Submitted, DbError> {
-    let row: Option<Columns> = table::table
+    let row: Option<JobColumns> = table::table
         .filter(table::requested_by.eq(request.requested_by.get()))
         .filter(table::idempotency_key.eq(key))
-        .select(Columns::as_select())
+        .select(JobColumns::as_select())
         .first(conn)
         .optional()?;
     let row = JobRow::try_from(row.ok_or_else(|| DbError::Corrupt("a new job's id is taken".to_owned()))?)?;
@@ -150,8 +151,9 @@ fn repeated(conn: &mut Conn, request: &ShareRequest, key: Option<&str>) -> Resul
     }
 }
 
-/// What came by message is not counted: whoever publishes chooses in whose name, and is not to keep that person from
-/// asking.
+/// Counts the person's jobs that have not ended and were requested over HTTP or from the command line. Jobs that came
+/// by message are not counted: whoever publishes a message can name any person in it, and must not be able to keep
+/// that person from making requests.
 fn unfinished(conn: &mut Conn, person: crate::domain::PrincipalId) -> Result<i64, DbError> {
     let mine = table::table
         .filter(table::requested_by.eq(person.get()))

@@ -1,4 +1,7 @@
-//! How far the last check of each queue's dead-lettering came (see worker/checks.rs).
+//! Keeps the state of the checks of dead-lettering.
+//!
+//! A check is a message that we send to a queue and reject there, to see whether the broker brings it to the dead
+//! queue (see worker/checks.rs).
 
 use std::time::Duration;
 
@@ -10,15 +13,27 @@ use crate::db::{Conn, DbError, statement};
 use crate::store::codes::millis;
 use crate::store::transact::Store;
 
-/// A check that is nowhere is asked for again after this: the queue was emptied by hand.
+/// If a check was not even taken from its queue within this time, somebody has emptied the queue, and a new one is
+/// sent.
 const LOST: Duration = Duration::from_secs(600);
 
-/// Where checks stand.
+/// Notes a new check for a queue if it is time for one, which the condition decides: $3 after a check that came back,
+/// $4 after one that was taken and did not come back, $5 after one that was not even taken. The condition is in the
+/// statement itself, so that of several workers only one finds that it is time.
+const ASK: &str = "INSERT INTO broker_checks (queue, id, asked_at) VALUES ($1, $2, now_ms()) \
+    ON CONFLICT (queue) DO UPDATE SET id = excluded.id, asked_at = excluded.asked_at, \
+    taken_at = NULL, seen_at = NULL \
+    WHERE broker_checks.asked_at <= excluded.asked_at - CASE \
+    WHEN broker_checks.seen_at IS NOT NULL THEN CAST($3 AS bigint) \
+    WHEN broker_checks.taken_at IS NOT NULL THEN CAST($4 AS bigint) \
+    ELSE CAST($5 AS bigint) END";
+
+/// The queues whose checks did not come back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CheckState {
-    /// Suffixes of queues whose check was rejected a while ago and did not come out of the dead queue.
+    /// Suffixes of the queues whose check was rejected a while ago and has not come out of the dead queue.
     pub late: Vec<String>,
-    /// Suffixes of queues that are known to be stuck.
+    /// Suffixes of the queues that are known to be stuck: their dead letters do not come.
     pub stuck: Vec<String>,
 }
 
@@ -31,59 +46,37 @@ struct Row {
 }
 
 impl Store {
-    /// Notes that a check with this id is sent, if it is time for one: `every` after the last that came back, and four
-    /// times as long after one that did not. One worker of all gets `true`.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Notes that a check with this id is sent to the queue, if it is time for one. It is time `every` after the last
+    /// check if that one came back, and after four times as long if it did not. True means that the caller sends the
+    /// check. Only one of all workers gets that answer.
     pub async fn ask_check(&self, queue: &'static str, id: String, every: Duration) -> Result<bool, DbError> {
         let every = millis(every);
         self.db()
             .write(move |conn| {
-                let asked = statement(
-                    "INSERT INTO broker_checks (queue, id, asked_at) VALUES ($1, $2, now_ms()) \
-                     ON CONFLICT (queue) DO UPDATE SET id = excluded.id, asked_at = excluded.asked_at, \
-                     taken_at = NULL, seen_at = NULL \
-                     WHERE broker_checks.asked_at <= excluded.asked_at - CASE \
-                     WHEN broker_checks.seen_at IS NOT NULL THEN CAST($3 AS bigint) \
-                     WHEN broker_checks.taken_at IS NOT NULL THEN CAST($4 AS bigint) \
-                     ELSE CAST($5 AS bigint) END",
-                );
-                let asked = asked.bind::<Text, _>(queue).bind::<Text, _>(id).bind::<BigInt, _>(every);
+                let asked =
+                    statement(ASK).bind::<Text, _>(queue).bind::<Text, _>(id).bind::<BigInt, _>(every);
                 let asked = asked.bind::<BigInt, _>(every * 4).bind::<BigInt, _>(millis(LOST).max(every * 4));
                 Ok(asked.execute(conn)? > 0)
             })
             .await
     }
 
-    /// A check could not be sent: it is time for the next one at once.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Notes that a check could not be sent, so that it is time for the next one at once.
     pub async fn forget_check(&self, id: String) -> Result<(), DbError> {
         self.note(id, "UPDATE broker_checks SET asked_at = 0 WHERE id = $1").await
     }
 
-    /// A check was taken from its queue and rejected.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Notes that a check was taken from its queue and rejected.
     pub async fn check_taken(&self, id: String) -> Result<(), DbError> {
         self.note(id, "UPDATE broker_checks SET taken_at = now_ms() WHERE id = $1 AND taken_at IS NULL").await
     }
 
-    /// A check came out of the dead queue. One that nobody asked for is nobody's.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Notes that a check came out of the dead queue. A check with an unknown id changes nothing.
     pub async fn check_seen(&self, id: String) -> Result<(), DbError> {
         self.note(id, "UPDATE broker_checks SET seen_at = now_ms(), stuck_since = NULL WHERE id = $1").await
     }
 
-    /// A queue's dead letters do not come.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Notes that the queue is stuck, unless its check has come back meanwhile.
     pub async fn check_stuck(&self, queue: String) -> Result<(), DbError> {
         let sql = "UPDATE broker_checks SET stuck_since = COALESCE(stuck_since, now_ms()) \
                    WHERE queue = $1 AND seen_at IS NULL";
@@ -95,10 +88,7 @@ impl Store {
         self.db().write(noted).await
     }
 
-    /// Where checks stand; one is late that long after it was rejected.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Reads the state of the checks. A check counts as late if it was rejected longer ago than `patience`.
     pub async fn checks(&self, patience: Duration) -> Result<CheckState, DbError> {
         let patience = millis(patience);
         let read = move |conn: &mut Conn| -> Result<Vec<Row>, DbError> {

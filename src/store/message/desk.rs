@@ -1,6 +1,8 @@
-//! The operator's desk for dead letters: look at them, and put aside what is not worth a replay.
-//! No letter is deleted here: one that was dealt with stays, with its state and the time. Of one that was discarded the
-//! body goes, which may be large and may hold a secret, and what tells which body it was stays.
+//! Lets an operator look at dead letters, and discard those that are not worth a replay.
+//!
+//! No letter is deleted. A letter that was replayed or discarded stays in the table, with its state and the time. The
+//! body of a discarded letter is freed, since it may be large and may hold a secret. Its digest and length stay, so
+//! that one can still tell which body it was.
 
 use diesel::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -19,61 +21,64 @@ use crate::store::transact::Store;
 pub struct DeadItem {
     pub id: i64,
     pub reason: DeadReason,
-    /// What is wrong, in words. Comes from outside in part: not safe to print as it is.
+    /// What was wrong, in words. Parts of it come from outside, so it must be made safe before it is printed.
     pub detail: String,
     pub job_id: Option<JobId>,
-    /// The job's run that it ended, or that it was a step of.
+    /// The run of the job that this letter ended, or whose step it was.
     pub run: Option<i32>,
-    /// Comes from outside: not safe to print as it is.
+    /// The sender chose this id, so it must be made safe before it is printed.
     pub message_id: Option<String>,
     pub origin: Origin,
-    /// Of the body, as it came: of a freed one, too.
+    /// The size of the body as it came. It stays after the body was freed.
     pub bytes: u64,
     /// Milliseconds since 1970, as is `state_at`.
     pub received_at: i64,
     pub state: DeadState,
-    /// When it was replayed or discarded.
+    /// When the letter was replayed or discarded. `None` while it is kept.
     pub state_at: Option<i64>,
 }
 
-/// A dead letter with what it consists of. None of it is safe to print as it is.
+/// A dead letter with its headers and its body. They come from outside, so they must be made safe before they are
+/// printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptLetter {
     pub item: DeadItem,
-    /// Who published it, as the broker said.
+    /// The user who published the message, as the broker says. `None` if the broker does not say.
     pub user_id: Option<String>,
     pub headers: Vec<(String, String)>,
-    /// Empty where it was freed.
+    /// The body as it came. It is empty if it was freed.
     pub body: Vec<u8>,
-    /// The SHA-256 of the body that a discard freed, in lower-case hex; `None` where the body is here.
+    /// The SHA-256 of a body that was freed, in lower-case hex. `None` if the body is here.
     pub freed: Option<String>,
     pub(in crate::store) dead_id: String,
 }
 
-/// Which dead letters; all where nothing is set.
+/// Selects dead letters. A part that is not set selects all of them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DeadFilter {
     pub reason: Option<DeadReason>,
     pub state: Option<DeadState>,
 }
 
-/// What became of a discard.
+/// What became of the attempt to discard a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Discarded {
+    /// The letter was kept and is discarded now.
     Done,
     /// There is no such letter.
     Absent,
-    /// It was replayed or discarded before.
+    /// The letter was replayed or discarded before, and stays in that state.
     Settled(DeadState),
 }
 
 diesel::define_sql_function! {
-    /// Bytes of a body, without reading it.
+    /// The number of bytes of a body, which the database knows without reading the body.
     fn length(body: diesel::sql_types::Binary) -> diesel::sql_types::Integer;
 }
 
+/// The columns that make a [`DeadItem`], as the database returns them.
 #[derive(Queryable)]
-struct Columns {
+struct DeadColumns {
     id: i64,
     reason: String,
     detail: String,
@@ -88,7 +93,7 @@ struct Columns {
     state_at: Option<i64>,
 }
 
-/// The columns of [`Columns`], in its order.
+/// The columns of [`DeadColumns`], in the order of its fields.
 macro_rules! columns {
     () => {
         (
@@ -108,10 +113,10 @@ macro_rules! columns {
     };
 }
 
-impl TryFrom<Columns> for DeadItem {
+impl TryFrom<DeadColumns> for DeadItem {
     type Error = DbError;
 
-    fn try_from(row: Columns) -> Result<Self, DbError> {
+    fn try_from(row: DeadColumns) -> Result<Self, DbError> {
         let corrupt = |what: &str| DbError::Corrupt(format!("dead_letters.{what} of letter {}", row.id));
         Ok(Self {
             id: row.id,
@@ -129,9 +134,9 @@ impl TryFrom<Columns> for DeadItem {
     }
 }
 
-/// A letter with its body.
+/// Reads a letter with its headers and its body. `None` if there is no such letter.
 pub(in crate::store) fn read(conn: &mut Conn, id: i64) -> Result<Option<KeptLetter>, DbError> {
-    type Row = (Columns, Option<String>, String, Vec<u8>, Option<String>, String);
+    type Row = (DeadColumns, Option<String>, String, Vec<u8>, Option<String>, String);
     let row: Option<Row> = dead_letters::table
         .filter(dead_letters::id.eq(id))
         .select((
@@ -145,7 +150,7 @@ pub(in crate::store) fn read(conn: &mut Conn, id: i64) -> Result<Option<KeptLett
         .first(conn)
         .optional()?;
     let Some((columns, user_id, headers, body, freed, dead_id)) = row else { return Ok(None) };
-    // Written by us as an object of texts.
+    // `letters::insert` writes the headers as a JSON object of texts.
     let headers: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&headers)
         .map_err(|_| DbError::Corrupt(format!("dead_letters.headers of letter {id}")))?;
     let headers = headers
@@ -158,7 +163,8 @@ pub(in crate::store) fn read(conn: &mut Conn, id: i64) -> Result<Option<KeptLett
     Ok(Some(KeptLetter { item: columns.try_into()?, user_id, headers, body, freed, dead_id }))
 }
 
-/// Settles a kept letter, whose body stays. False where it is not kept (any more).
+/// Moves a kept letter to this state, in which it stays for ever, and leaves its body as it is. False if the letter
+/// is not kept, or not any more.
 pub(in crate::store) fn settle(
     conn: &mut Conn,
     id: i64,
@@ -174,12 +180,12 @@ pub(in crate::store) fn settle(
     Ok(settled == 1)
 }
 
-/// Settles a kept letter as discarded and frees its body, in one statement. False where it is not kept (any more).
+/// Discards a kept letter and frees its body, in one update. False if the letter is not kept, or not any more.
 fn discard(conn: &mut Conn, id: i64, now: i64) -> Result<bool, DbError> {
     let kept = dead_letters::table
         .filter(dead_letters::id.eq(id))
         .filter(dead_letters::state.eq(DeadState::Kept.as_str()));
-    // Nobody changes the body of a kept letter: what is read here is what the update frees.
+    // The body of a kept letter never changes, so the update frees the body that is read here.
     let body: Option<Vec<u8>> = kept.select(dead_letters::body).first(conn).optional()?;
     let Some(body) = body else { return Ok(false) };
     let digest = hex(&Sha256::digest(&body));
@@ -195,7 +201,7 @@ fn discard(conn: &mut Conn, id: i64, now: i64) -> Result<bool, DbError> {
     Ok(settled == 1)
 }
 
-/// The state of a letter; `None` where there is no such letter.
+/// The state of a letter. `None` if there is no such letter.
 pub(in crate::store) fn state(conn: &mut Conn, id: i64) -> Result<Option<DeadState>, DbError> {
     let name: Option<String> = dead_letters::table
         .filter(dead_letters::id.eq(id))
@@ -210,10 +216,8 @@ pub(in crate::store) fn state(conn: &mut Conn, id: i64) -> Result<Option<DeadSta
 }
 
 impl Store {
-    /// Dead letters, newest first, without their bodies. `before` is the cursor that the last page gave.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// A page of dead letters, newest first, without their bodies. `before` is the cursor that came with the page
+    /// before. Returns the cursor of the next page, if there is one.
     pub async fn dead_letters(
         &self,
         filter: DeadFilter,
@@ -232,8 +236,8 @@ impl Store {
                 if let Some(before) = before {
                     query = query.filter(dead_letters::id.lt(before));
                 }
-                // One more than asked tells whether there is a next page.
-                let mut rows: Vec<Columns> =
+                // One row more than the page needs shows whether there is a next page.
+                let mut rows: Vec<DeadColumns> =
                     query.order(dead_letters::id.desc()).limit(limit + 1).load(conn)?;
                 let more = rows.len() > usize::try_from(limit).unwrap_or(0);
                 rows.truncate(usize::try_from(limit).unwrap_or(0));
@@ -243,18 +247,12 @@ impl Store {
             .await
     }
 
-    /// A dead letter with headers and body.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// A dead letter with its headers and its body. `None` if there is no such letter.
     pub async fn dead_letter(&self, id: i64) -> Result<Option<KeptLetter>, DbError> {
         self.db.read(move |conn| read(conn, id)).await
     }
 
-    /// The ids of the letters that are kept now, oldest first; of one reason, or all.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// The ids of the letters that are kept now, oldest first. Without a reason, the letters of all reasons.
     pub async fn kept_letters(&self, reason: Option<DeadReason>) -> Result<Vec<i64>, DbError> {
         self.db
             .read(move |conn| {
@@ -270,10 +268,8 @@ impl Store {
             .await
     }
 
-    /// Puts a kept letter aside for good. It stays in the table with all but its body, of which digest and length stay.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Discards a kept letter, so that it can never be replayed. The letter stays in the table. Only the body is
+    /// freed, and its digest and length stay.
     pub async fn discard_letter(&self, id: i64) -> Result<Discarded, DbError> {
         self.db
             .write(move |conn| {

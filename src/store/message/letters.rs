@@ -1,4 +1,4 @@
-//! Dead letters: messages that could not be handled, kept with their reason.
+//! Keeps dead letters: messages that could not be handled, each with the reason.
 
 use bytes::Bytes;
 use diesel::prelude::*;
@@ -13,31 +13,31 @@ use crate::store::tx::Tx;
 /// A message that could not be handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The same for the same death: a second delivery of it is ignored.
+    /// The id of this death. If the same death is delivered a second time, it has the same id and is ignored.
     pub dead_id: String,
     pub reason: DeadReason,
-    /// What is wrong, in words; never a value of the message.
+    /// What is wrong, in words. It never holds a value of the message, which may be secret.
     pub detail: String,
     pub job_id: Option<JobId>,
-    /// The job's run that it ended, or that it was a step of.
+    /// The run of the job that this letter ended, or whose step it was.
     pub run: Option<i32>,
     pub message_id: Option<String>,
-    /// Who published it, as the broker said.
+    /// The user who published the message, as the broker says. `None` if the broker does not say.
     pub user_id: Option<String>,
-    /// The broker says that this installation published it.
+    /// Whether the broker says that this installation published the message.
     pub is_from_us: bool,
     pub origin: Origin,
-    /// What its sender set, and the broker: an object of texts.
+    /// The headers that the sender and the broker set, as an object whose values are texts.
     pub headers: Map<String, Value>,
-    /// Cheap to clone.
+    /// The body as it came. It may be large, and is cheap to clone.
     pub body: Bytes,
-    /// A larger body is not read: decoding costs memory.
+    /// A body with more bytes than this is not decoded, since decoding needs several times its memory.
     pub readable_bytes: usize,
     /// Milliseconds since 1970.
     pub received_at: i64,
 }
 
-/// Inserts or ignores. False where the letter is there already.
+/// Inserts a dead letter. False if a letter with this id is there already, which then stays as it is.
 pub(in crate::store) fn insert(tx: &mut Tx<'_>, letter: &DeadLetter) -> Result<bool, DbError> {
     let cleaned = |(name, value): (&String, &Value)| {
         let value = value.as_str().map_or_else(|| value.to_string(), clean);
@@ -67,16 +67,13 @@ pub(in crate::store) fn insert(tx: &mut Tx<'_>, letter: &DeadLetter) -> Result<b
     Ok(inserted == 1)
 }
 
-/// Properties come from outside: PostgreSQL keeps no NUL in a text.
+/// Replaces each NUL character of a text that comes from outside, since PostgreSQL cannot keep one.
 pub(in crate::store) fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
 impl Store {
-    /// Keeps a dead letter and nothing else, for one whose effect cannot be had.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Keeps a dead letter without doing anything to its job, for a letter whose effect on the job fails each time.
     pub async fn keep_letter(&self, letter: DeadLetter) -> Result<(), DbError> {
         self.transact(move |tx| insert(tx, &letter).map(|_| Flow::Commit(()))).await
     }

@@ -1,4 +1,4 @@
-//! Messages as rows: the outbox as the relay sees it, and the dead letters.
+//! Keeps messages as rows: the outbox as the relay sees it, dead letters, and the checks of dead-lettering.
 
 pub(super) mod checks;
 pub(super) mod desk;

@@ -1,4 +1,4 @@
-//! What a relay does with the outbox: takes messages that wait, and removes them when the broker has confirmed them.
+//! Gives a relay the messages of the outbox that wait to be sent, and removes those that the broker has confirmed.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use diesel::sql_types::{BigInt, Integer, Text};
 
 use crate::db::{DbError, statement};
 use crate::store::codes::millis;
-use crate::store::outbox::{Letter, OutboxRow, release};
+use crate::store::outbox::{MessageKind, OutboxRow, release};
 use crate::store::schema::outbox;
 use crate::store::transact::Store;
 
-/// Tries after which a message is kept aside: what the broker answers is then about the message, or about
-/// something that an operator has to change.
+/// The number of tries after which a message is held back for longer. What the broker does not take so often is not
+/// taken because of the message itself, or because of something that an operator has to change.
 pub const TRIES: i32 = 10;
 
 #[derive(QueryableByName)]
@@ -30,11 +30,13 @@ struct Tried {
     tries: i32,
 }
 
+/// The columns that make an [`OutboxRow`], as the database returns them.
 #[derive(QueryableByName)]
 #[diesel(table_name = outbox)]
-struct Columns {
+struct OutboxColumns {
     id: i64,
-    letter: i16,
+    #[diesel(column_name = letter)]
+    kind: i16,
     message_id: String,
     traceparent: String,
     body: Vec<u8>,
@@ -42,24 +44,30 @@ struct Columns {
     asides: i32,
 }
 
-impl TryFrom<Columns> for OutboxRow {
+impl TryFrom<OutboxColumns> for OutboxRow {
     type Error = DbError;
 
-    fn try_from(row: Columns) -> Result<Self, DbError> {
-        let Columns { id, letter, message_id, traceparent, body, created_at, asides } = row;
-        Ok(Self { id, letter: Letter::from_code(letter)?, message_id, traceparent, body, created_at, asides })
+    fn try_from(row: OutboxColumns) -> Result<Self, DbError> {
+        let OutboxColumns { id, kind, message_id, traceparent, body, created_at, asides } = row;
+        Ok(Self {
+            id,
+            kind: MessageKind::from_code(kind)?,
+            message_id,
+            traceparent,
+            body,
+            created_at,
+            asides,
+        })
     }
 }
 
-/// Bytes of messages that a relay reads from the table at once: its memory is not to grow with what waits.
+/// The most bytes of messages that a relay reads at once, so that its memory does not grow with the outbox.
 const BYTES_TAKEN: i64 = 4 * 1024 * 1024;
 
 impl Store {
-    /// Takes up to `limit` messages whose lease has run out, oldest first, and leases them anew. One at
-    /// least, if there is any, and no more than [`BYTES_TAKEN`] of them.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// Takes up to `limit` messages that nobody has a lease on, oldest first, and leases them to the caller. Their
+    /// bodies together have at most [`BYTES_TAKEN`] bytes, except that the first message is taken whatever its size
+    /// is.
     pub async fn take_unsent(&self, limit: usize, lease: Duration) -> Result<Vec<OutboxRow>, DbError> {
         let lease = millis(lease);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -86,7 +94,7 @@ impl Store {
                      RETURNING id, letter, message_id, traceparent, body, created_at, asides",
                     conn.each_id("$1")
                 );
-                let rows: Vec<Columns> =
+                let rows: Vec<OutboxColumns> =
                     statement(sql).bind::<Text, _>(ids).bind::<BigInt, _>(lease).load(conn)?;
                 let mut rows: Vec<OutboxRow> =
                     rows.into_iter().map(OutboxRow::try_from).collect::<Result<_, _>>()?;
@@ -99,7 +107,7 @@ impl Store {
     /// Removes messages that the broker has confirmed.
     ///
     /// # Errors
-    /// Where the database fails; the messages are sent once more then, with the same ids.
+    /// An error of the database. The messages are then sent a second time, with the same ids.
     pub async fn remove_sent(&self, ids: Vec<i64>) -> Result<(), DbError> {
         if ids.is_empty() {
             return Ok(());
@@ -114,10 +122,10 @@ impl Store {
             .await
     }
 
-    /// Gives messages up that could not be sent: any relay may take them at once.
+    /// Ends the lease of messages that could not be sent, so that any relay may take them at once.
     ///
     /// # Errors
-    /// Where the database fails; their lease runs out by itself.
+    /// An error of the database. The caller need not try again, since the lease runs out anyway.
     pub async fn release_unsent(&self, ids: Vec<i64>) -> Result<(), DbError> {
         if ids.is_empty() {
             return Ok(());
@@ -125,11 +133,12 @@ impl Store {
         self.db.write(move |conn| release(conn, ids)).await
     }
 
-    /// Counts one more try of messages that the broker did not take though it answered, and keeps each for another
-    /// time: until its lease runs out, and after [`TRIES`] of them for `hold`. Returns how often each was tried.
+    /// Counts one more try of messages that the broker refused to take. Each is sent again when its lease runs out,
+    /// or, after [`TRIES`] tries, when `hold` has passed. Returns the number of tries of each message by its id.
     ///
     /// # Errors
-    /// Where the database fails; their leases run out by themselves.
+    /// An error of the database. The try is not counted then, and the messages are sent again when their leases run
+    /// out.
     pub async fn not_taken(&self, ids: Vec<i64>, hold: Duration) -> Result<Vec<(i64, i32)>, DbError> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -150,11 +159,12 @@ impl Store {
             .await
     }
 
-    /// Frees what relays were about to send. To be called when the only process that has a relay starts: whoever
-    /// leased a message then is gone. What was put aside keeps its time.
+    /// Ends the leases of all messages, so that they are sent at once. The only process with a relay calls this when
+    /// it starts, since whoever leased a message before is gone. Requests that were put aside still wait for their
+    /// time.
     ///
     /// # Errors
-    /// Where the database fails; the leases run out by themselves.
+    /// An error of the database. The caller need not try again, since the leases run out anyway.
     pub async fn recover_unsent(&self) -> Result<(), DbError> {
         self.db
             .write(|conn| {
@@ -165,10 +175,7 @@ impl Store {
             .await
     }
 
-    /// How many messages wait to be sent.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// The number of messages in the outbox.
     pub async fn unsent(&self) -> Result<i64, DbError> {
         self.db.read(|conn| Ok(outbox::table.count().get_result(conn)?)).await
     }

@@ -1,4 +1,4 @@
-//! People and groups: who signs in, who can be shared with.
+//! Looks up people and groups: who can sign in, and who can be shared with.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::store::schema::principals;
 use crate::store::search::found;
 use crate::store::transact::Store;
 
-/// Somebody who can sign in.
+/// A person who can sign in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
     pub id: PrincipalId,
@@ -22,34 +22,36 @@ pub struct Person {
     pub name: String,
 }
 
-/// What a username is worth.
+/// What a username leads to when somebody signs in with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignIn {
+    /// The user can sign in.
     Person(Person),
+    /// There is no user with this username.
     Unknown,
-    /// There is such a user, who is not active or has no account.
+    /// There is such a user, but the user is not active or has no account.
     Refused(RejectReason),
 }
 
-/// Somebody, or a group, that a search for recipients found.
+/// A user or a group that a search for recipients found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipientItem {
     pub kind: PrincipalKind,
     pub id: PrincipalId,
     pub name: String,
-    /// Users only, like the e-mail.
+    /// Only users have a username and an e-mail address.
     pub username: Option<String>,
     pub email: Option<String>,
-    /// Why it cannot be shared with; `None` where it can.
+    /// The reason why nothing can be shared with it. `None` if it can be shared with.
     pub reason: Option<RejectReason>,
 }
 
-/// A name, of what kind of principal it is, and what tells it from others of that name.
+/// The name of a principal, its kind, and what tells it from others with the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrincipalName {
     pub kind: PrincipalKind,
     pub name: String,
-    /// Users only, like the e-mail.
+    /// Only users have a username and an e-mail address.
     pub username: Option<String>,
     pub email: Option<String>,
 }
@@ -74,10 +76,7 @@ struct Row {
 }
 
 impl Store {
-    /// Whether somebody of this username (exactly) can sign in.
-    ///
-    /// # Errors
-    /// The database's.
+    /// Whether the user with exactly this username can sign in.
     pub async fn sign_in(&self, username: String) -> Result<SignIn, DbError> {
         self.db
             .read(move |conn| {
@@ -97,12 +96,10 @@ impl Store {
             .await
     }
 
-    /// Users, user groups and personal groups that the person may know of and whose name, username
-    /// or e-mail has every word of the search, or whose id it is, as [`crate::domain::text`] compares them. What is
-    /// called exactly so comes first, then what begins so.
-    ///
-    /// # Errors
-    /// The database's.
+    /// The users and groups that the person may know of and that the search finds: each word is in the name, the
+    /// username or the e-mail address, or is the id, as [`crate::domain::text`] compares them. Those whose name,
+    /// username, e-mail address or id is exactly the search come first, then those whose name begins with it, then
+    /// the others.
     pub async fn recipients(
         &self,
         user: PrincipalId,
@@ -118,7 +115,8 @@ impl Store {
                     _ => 0,
                 };
                 let collate = conn.collation();
-                // search_text has a line each for name, username and e-mail.
+                // `search_text` has a line for each of name, username and e-mail address. So a text that is found
+                // with a line break on both sides is exactly one of them.
                 let sql = format!(
                     "SELECT p.id, p.kind, p.name, p.active, p.username, p.email, p.has_account \
                      FROM principals p WHERE {found} AND {visible} \
@@ -140,10 +138,8 @@ impl Store {
             .await
     }
 
-    /// People who can sign in, by id, for the chooser of the demo mode.
-    ///
-    /// # Errors
-    /// The database's.
+    /// A page of the people who can sign in, in the order of their ids, which are greater than `after`. The demo mode
+    /// lets its user choose among them.
     pub async fn people(&self, after: i64, limit: i64) -> Result<Vec<Person>, DbError> {
         self.db
             .read(move |conn| {
@@ -168,10 +164,7 @@ impl Store {
             .await
     }
 
-    /// The names of those of these principals that the person may know of.
-    ///
-    /// # Errors
-    /// The database's.
+    /// The names of these principals. Principals that the person may not know of are left out.
     pub async fn principal_names_seen_by(
         &self,
         user: PrincipalId,
@@ -203,7 +196,7 @@ impl Store {
 impl TryFrom<Row> for RecipientItem {
     type Error = DbError;
 
-    /// The row is one that the reader may see. Whether it can be shared with, `domain` says.
+    /// The reader may know of every principal that is read here. Whether it can be shared with is decided in `domain`.
     fn try_from(row: Row) -> Result<Self, DbError> {
         let id = PrincipalId::try_from(row.id).map_err(DbError::Corrupt)?;
         let kind = PrincipalKind::from_code(row.kind)

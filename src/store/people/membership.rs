@@ -1,9 +1,13 @@
-//! Who may act, and through whom: the one place that says what an account and a membership mean.
+//! Writes the rules of people in SQL: who may act, through which groups, and who may know of whom.
+//!
+//! No other file has these rules.
 
-/// A subquery with the principals through which a user has access: the user, and every active group
-/// that has the user as a member. Groups are resolved when access is checked, never copied.
+/// A subquery with the principals through which a user has access: the user, and every active group that the user is
+/// a member of. The members of a group are looked up each time that access is checked, so that a change of the group
+/// takes effect at once.
 ///
-/// `user` is a placeholder like `$1`, or a column. Owning a personal group gives nothing.
+/// `user` is a placeholder like `$1`, or a column. The owner of a personal group has no access through it, unless the
+/// owner is also a member.
 pub(in crate::store) fn acting_as(user: &str) -> String {
     format!(
         "SELECT CAST({user} AS BIGINT) AS principal_id UNION ALL \
@@ -12,8 +16,8 @@ pub(in crate::store) fn acting_as(user: &str) -> String {
     )
 }
 
-/// A condition on the principal `p`: the user may know of it. Everybody sees users and user groups;
-/// a personal group is seen by its owner, and by its members where it says so.
+/// A condition on the principal `p`: the user may know of it. Everybody may know of users and user groups. Its owner
+/// may know of a personal group, and so may its members if the group says so.
 pub(in crate::store) fn visible_to(user: &str) -> String {
     format!(
         "(p.kind <> 3 OR p.owner_id = {user} OR (p.visible_to_members AND EXISTS \
@@ -21,7 +25,8 @@ pub(in crate::store) fn visible_to(user: &str) -> String {
     )
 }
 
-/// A condition on the principal of this alias: a person who may act, which is a user who is active and has an account.
+/// A condition on the principal with this alias: it is a person who may act, which is a user who is active and has an
+/// account.
 pub(in crate::store) fn may_act(principal: &str) -> String {
     format!("({principal}.kind = 1 AND {principal}.active AND {principal}.has_account)")
 }

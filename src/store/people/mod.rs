@@ -1,4 +1,4 @@
-//! People and groups: who signs in, who can be shared with, what membership means, and how they are imported.
+//! Keeps people and groups: who can sign in, who can be shared with, what membership means, and how they are imported.
 
 pub(super) mod directory;
 pub(super) mod import;

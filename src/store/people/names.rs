@@ -1,5 +1,7 @@
-//! Names: finding principals by them, and telling ids by them. For the operator's command line, who
-//! sees everything; what a person may see is the gateway's business.
+//! Finds principals by their names, and the names of ids, for the command line.
+//!
+//! An operator sees everything, so these methods do not check what a person may know of. The gateway uses the methods
+//! of `directory` and `vault`, which do.
 
 use std::collections::HashMap;
 
@@ -13,33 +15,33 @@ use crate::store::people::membership::visible_to;
 use crate::store::search::found;
 use crate::store::transact::Store;
 
-/// A principal that a name stands for.
+/// A principal that was found by a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     pub id: PrincipalId,
     pub name: String,
-    /// Users only.
+    /// Only users have a username and an e-mail address.
     pub username: Option<String>,
     pub email: Option<String>,
 }
 
-/// What somebody or something is called.
+/// The name of a principal or a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     pub name: String,
-    /// Users only, like the e-mail.
+    /// Only users have a username and an e-mail address.
     pub username: Option<String>,
     pub email: Option<String>,
 }
 
 impl Known {
-    /// By a name alone.
+    /// A name without a username and an e-mail address.
     #[must_use]
     pub fn called(name: &str) -> Self {
         Self { name: name.to_owned(), username: None, email: None }
     }
 
-    /// The name with the username behind it, where there is one.
+    /// The name, followed by the username if there is one.
     #[must_use]
     pub fn label(&self) -> String {
         match &self.username {
@@ -49,12 +51,12 @@ impl Known {
     }
 }
 
-/// How a name is looked for.
+/// How a given text is compared with names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Match {
-    /// The whole name, username or e-mail address, without case and accents.
+    /// The text is the whole name, username or e-mail address. Case and accents do not count.
     Whole,
-    /// As a search finds it: each word in one of them.
+    /// Each word of the text is in the name, username or e-mail address, as in a search.
     Words,
 }
 
@@ -79,11 +81,8 @@ struct NameRow {
 }
 
 impl Store {
-    /// Principals of one kind by name, in the order of their ids, but for the one with exactly this username,
-    /// who is first. Personal groups only where `seen_by` may see them.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// The principals of one kind that a text finds, in the order of their ids, except that the user with exactly this
+    /// username is first. Personal groups are found only if the person `seen_by` may know of them.
     pub async fn principals_named(
         &self,
         kind: PrincipalKind,
@@ -96,7 +95,8 @@ impl Store {
         let text = text.to_owned();
         self.db
             .read(move |conn| {
-                // search_text has a line for each of name, username and e-mail address.
+                // `search_text` has a line for each of name, username and e-mail address. So a text that is found
+                // with a line break on both sides is exactly one of them.
                 let (find, line) = (conn.find(), conn.line_break());
                 let (condition, wanted) = match matching {
                     Match::Whole => {
@@ -130,10 +130,7 @@ impl Store {
             .await
     }
 
-    /// The names of these principals, with what tells those of one name apart; whoever does not exist is left out.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// The names of these principals, with what tells two of the same name apart. Ids of no principal are left out.
     pub async fn principal_names(
         &self,
         ids: impl IntoIterator<Item = PrincipalId>,
@@ -157,10 +154,7 @@ impl Store {
             .await
     }
 
-    /// The names of these secrets; what does not exist is left out.
-    ///
-    /// # Errors
-    /// Where the database fails.
+    /// The names of these secrets. Ids of no secret are left out.
     pub async fn secret_names(
         &self,
         ids: impl IntoIterator<Item = SecretId>,

@@ -1,17 +1,20 @@
-//! What a person may do with a secret: the one rule, in SQL, read from either side.
+//! Writes the rule of what a person may do with a secret in SQL, for one secret and for all secrets of a person.
 //!
-//! The owner may do everything, for ever. Everybody else may do the most that is granted to them or to an active group
-//! that they are a member of. Levels are numbers, so that the database can take the greatest: 0 nothing, 1 view, 2 edit,
-//! 3 owner; 1 and 2 are those of `grants.permission`.
+//! The owner of a secret may do everything with it, whatever is granted. Everybody else has the highest permission
+//! that is granted to them or to an active group that they are a member of. A level is a number, so that the database
+//! can take the greatest: 0 is nothing, 1 is view, 2 is edit, 3 is owner. The levels 1 and 2 are the values of
+//! `grants.permission`.
 
 use crate::db::DbError;
 use crate::domain::Reach;
 use crate::store::people::membership::acting_as;
 
-/// From the secret's side: the level of `user` on the secret `s`, by a few look-ups by key, however many grants it has.
+/// An expression for the level of `user` on the secret `s`. It costs a look-up by key for each principal through which
+/// the user acts, however many grants the secret has.
 ///
-/// `user` is a placeholder like `$1`, or a column. `acting` names what has the principals through which the user acts
-/// (a subquery in brackets, or a name from WITH). CROSS JOIN keeps SQLite's planner from reading all grants first.
+/// `user` is a placeholder like `$1`, or a column. `acting` has the principals through which the user acts
+/// ([`acting_as`]): it is a subquery in brackets, or a name from WITH. SQLite joins in the order of the text at a
+/// CROSS JOIN, so that it does not read all grants of the secret first.
 pub(in crate::store) fn level_on_secret(user: &str, acting: &str) -> String {
     format!(
         "CAST(CASE WHEN s.owner_id = {user} THEN 3 ELSE COALESCE((SELECT MAX(g.permission) FROM {acting} me \
@@ -19,10 +22,11 @@ pub(in crate::store) fn level_on_secret(user: &str, acting: &str) -> String {
     )
 }
 
-/// From the person's side, for WITH: `reach` has every secret on which `user` has a level above 0 (`secret_id`,
-/// `level`). Only those behind the id `after`, where there is one.
+/// Subqueries for a WITH: `reach` has every secret on which `user` has a level above 0, with the columns `secret_id`
+/// and `level`. If there is an `after`, only secrets with a greater id.
 pub(in crate::store) fn all_in_reach(user: &str, after: Option<i64>) -> String {
-    // A number, and no parameter: SQLite counts those by where they stand first.
+    // The number is part of the text and not bound. It stands in the statement before the other placeholders, and
+    // SQLite numbers these in the order in which it meets them.
     let behind = |id: &str| after.map_or_else(String::new, |after| format!("AND {id} > {after}"));
     format!(
         "acting AS ({acting}), reach AS (SELECT secret_id, MAX(level) AS level FROM (\
@@ -35,7 +39,7 @@ pub(in crate::store) fn all_in_reach(user: &str, after: Option<i64>) -> String {
     )
 }
 
-/// A level as what it means; `None` where the person may not even know of the secret.
+/// The meaning of a level. `None` if the person may not even know of the secret.
 pub(in crate::store) fn reach(level: i64) -> Result<Option<Reach>, DbError> {
     match level {
         0 => Ok(None),
@@ -46,7 +50,7 @@ pub(in crate::store) fn reach(level: i64) -> Result<Option<Reach>, DbError> {
     }
 }
 
-/// The same of a row that is there only because the person has a way to the secret.
+/// The meaning of a level that is above 0, because its row was found only through the person's access.
 pub(in crate::store) fn some_reach(level: i64) -> Result<Reach, DbError> {
     reach(level)?.ok_or_else(|| DbError::Corrupt("grants.permission is 0".to_owned()))
 }

@@ -1,4 +1,4 @@
-//! What a plan needs to know, read inside the transaction that applies it.
+//! Reads the facts that a plan is made from, inside the transaction that applies the plan.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, SmallInt, Text};
@@ -66,14 +66,15 @@ struct Acts {
     may_act: bool,
 }
 
-/// Whether the person exists and may act.
+/// Whether the requester exists and is a person who may act.
 pub(in crate::store) fn requester_valid(conn: &mut Conn, requester: PrincipalId) -> Result<bool, DbError> {
     let sql = format!("SELECT {} AS may_act FROM principals p WHERE p.id = $1", may_act("p"));
     let row: Option<Acts> = statement(sql).bind::<BigInt, _>(requester.get()).get_result(conn).optional()?;
     Ok(row.is_some_and(|row| row.may_act))
 }
 
-/// Reads the facts of one request: its ids go to the database as lists.
+/// Reads the facts of one request. Its ids go to the database as two lists, which are shorter than rows if there are
+/// many ids.
 fn read_one(
     conn: &mut Conn,
     requester: PrincipalId,
@@ -110,14 +111,15 @@ fn read_one(
     Ok(facts)
 }
 
-/// Somebody's request, to read the facts of.
+/// The part of a request that its facts are about.
 pub(in crate::store) struct Asked<'a> {
     pub(in crate::store) requester: PrincipalId,
     pub(in crate::store) secrets: &'a [SecretId],
     pub(in crate::store) recipients: &'a [Recipient],
 }
 
-/// Reads everything that the plans of these requests need, in two statements. The answers are in their order.
+/// Reads everything that the plans of these requests need. The number of statements does not grow with the requests.
+/// The answers are in the order of the requests.
 pub(in crate::store) fn read(conn: &mut Conn, asked: &[Asked<'_>]) -> Result<Vec<Facts>, DbError> {
     match asked {
         [] => Ok(Vec::new()),
@@ -126,7 +128,8 @@ pub(in crate::store) fn read(conn: &mut Conn, asked: &[Asked<'_>]) -> Result<Vec
     }
 }
 
-/// Reads the facts of many requests: their ids go to the database as rows that say whose they are.
+/// Reads the facts of many small requests by two statements. Their ids go to the database as rows, each with the
+/// place of its request in the list and with the requester.
 fn read_many(conn: &mut Conn, asked: &[Asked<'_>]) -> Result<Vec<Facts>, DbError> {
     let mut secrets = Vec::new();
     let mut people = Vec::new();
@@ -162,7 +165,7 @@ fn read_many(conn: &mut Conn, asked: &[Asked<'_>]) -> Result<Vec<Facts>, DbError
     Ok(facts)
 }
 
-/// Whose row it is, by the place of the request.
+/// The place, in the list of requests, of the request that a row belongs to.
 #[derive(QueryableByName)]
 struct Place {
     #[diesel(sql_type = BigInt)]
@@ -179,12 +182,12 @@ impl Place {
     }
 }
 
-/// What a plan needs of the secret `s` for this user; `me` has the principals through which they act.
+/// The columns of the secret `s` that a plan for this user needs. `me` has the principals through which the user acts.
 fn secret_columns(user: &str, me: &str) -> String {
     format!("s.id, s.owner_id, s.disabled, {} AS level", level_on_secret(user, me))
 }
 
-/// What a plan needs of the principal `p` for this user.
+/// The columns of the principal `p` that a plan for this user needs.
 fn principal_columns(user: &str) -> String {
     let (visible, may_act) = (visible_to(user), may_act("p"));
     format!("p.id, p.kind, p.active, p.has_account, {visible} AS visible, {may_act} AS may_act")

@@ -1,37 +1,37 @@
-//! What a listing of secrets is asked with, and what it answers: filter, order, cursor, item.
+//! The types of a listing of secrets: its filter, its order, its cursor and its items.
 
 use crate::domain::{PrincipalId, Reach, SecretId};
 
-/// Which secrets of those in reach.
+/// Selects secrets among those that a person can reach. The default selects all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SecretFilter {
-    /// Words that are all in name, identifier or URL, or are the id, as [`crate::domain::text`] compares them;
-    /// none restrict nothing.
+    /// Each of these words has to be in the name, identifier or URL, or be the id, as [`crate::domain::text`] compares
+    /// them. An empty text restricts nothing.
     pub search: String,
-    /// This tag, in whatever form its accents were composed; empty restricts nothing.
+    /// The secret has to have this tag, in whatever form its accents are composed. An empty text restricts nothing.
     pub tag: String,
-    /// Whether somebody else than the person has a grant.
+    /// Whether somebody other than the person has to have a grant, or must not have one. `None` restricts nothing.
     pub shared: Option<bool>,
-    /// Whose they are: the person's own, or what others share with the person.
+    /// Whether the person, or somebody else, has to own the secret. `None` restricts nothing.
     pub owner: Option<OwnedBy>,
-    /// Only these, where there are any; at most [`SecretFilter::MAX_IDS`].
+    /// Only these secrets are selected. An empty list restricts nothing. It has at most [`SecretFilter::MAX_IDS`] ids.
     pub ids: Vec<SecretId>,
 }
 
 impl SecretFilter {
-    /// They stand in the query one by one.
+    /// The most ids that a filter may have, since the statement has each of them in its text.
     pub const MAX_IDS: usize = 200;
 }
 
-/// Who owns a secret, seen by the person who asks.
+/// The owner of a secret, as the person who asks sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnedBy {
     Me,
     Others,
 }
 
-/// The order of a listing. Names are compared without case and accents, by their first 100 characters; between
-/// equals, identifier and id decide.
+/// The order of a listing. Names are compared without case and accents, by their first 100 characters. If two are the
+/// same, the identifier decides, and then the id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SecretSort {
     #[default]
@@ -51,15 +51,15 @@ impl SecretSort {
     }
 }
 
-/// Where a page ended.
+/// The place where a page of a listing ended. The next page begins after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretCursor {
     pub id: i64,
-    /// The start of the folded name; empty where the order is that of ids.
+    /// The text that the last item was sorted by. It is empty if the listing is in the order of ids.
     pub key: String,
 }
 
-/// A secret as listings show it.
+/// A secret as listings show it, without its client secret and its notes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretItem {
     pub id: SecretId,
@@ -69,7 +69,7 @@ pub struct SecretItem {
     pub tags: Vec<String>,
     pub shared: bool,
     pub owner: PrincipalId,
-    /// Empty where the owner is unknown.
+    /// The name of the owner. It is empty if the owner is unknown.
     pub owner_name: String,
     pub owner_username: Option<String>,
     pub disabled: bool,

@@ -1,4 +1,4 @@
-//! Applying grants: one set-based statement for every pair of a chunk.
+//! Applies grants: one statement writes all pairs of a chunk, or of many small jobs.
 
 use std::collections::HashMap;
 
@@ -18,12 +18,15 @@ struct Applied {
     upgraded: i64,
 }
 
-/// Applies the plans of jobs, no two of which have a pair in common, in key order, and tells what became of each
-/// one's pairs (rejections included), in their order.
+/// Applies the plans of these jobs, and returns the counts of each job's pairs, the rejected ones included, in the
+/// order of the plans. No two plans may have a pair in common.
 ///
-/// Idempotent: rows that give at least as much are left alone. `view_job` and `edit_job` say which
-/// job gave what; a row with both was upgraded (0 stands for a view that no job of ours gave).
-/// `repeats`: most of the rows are there, so far as the caller can guess. It changes the way, not the result.
+/// Applying a plan twice changes nothing, since a row that gives at least as much is left alone. The columns
+/// `view_job` and `edit_job` name the job that gave the permission, and a row that has both was upgraded from view to
+/// edit. `view_job = 0`: the view was there before, and no job is known for it.
+///
+/// With `repeats`, the caller guesses that most of the rows are there already. The guess only chooses the faster way:
+/// the result is the same.
 pub(in crate::store) fn apply(
     conn: &mut Conn,
     plans: &[(JobKey, &ChunkPlan)],
@@ -37,8 +40,8 @@ pub(in crate::store) fn apply(
     }
 }
 
-/// One plan: its ids go to the database as lists.
-#[allow(clippy::cast_sign_loss)] // counts of rows
+/// Applies one plan. Its ids go to the database as lists.
+#[allow(clippy::cast_sign_loss)] // the database returns numbers of rows
 fn apply_one(
     conn: &mut Conn,
     job: JobKey,
@@ -61,7 +64,7 @@ fn apply_one(
     Ok(counts)
 }
 
-/// Several plans: their ids go to the database as rows that say whose they are.
+/// Applies the plans of several small jobs by one statement. Their ids go to the database as rows, each with its job.
 fn apply_many(conn: &mut Conn, plans: &[(JobKey, &ChunkPlan)], now: i64) -> Result<Vec<Counts>, DbError> {
     let mut secrets = Vec::new();
     let mut recipients = Vec::new();
@@ -85,7 +88,7 @@ fn apply_many(conn: &mut Conn, plans: &[(JobKey, &ChunkPlan)], now: i64) -> Resu
             .bind::<BigInt, _>(now)
             .load(conn)?;
         for row in rows {
-            // The latest permission is this job's, and edit comes after view.
+            // A changed row has its latest permission from one of these jobs. If it has an edit, that is the latest.
             let (granted, upgraded) = changed.entry(row.edit_job.or(row.view_job).unwrap_or(0)).or_default();
             *if row.view_job.is_some() && row.edit_job.is_some() { upgraded } else { granted } += 1;
         }
@@ -106,7 +109,7 @@ struct Changed {
     edit_job: Option<i64>,
 }
 
-/// PostgreSQL counts what the statement did in the same round trip.
+/// Applies one plan on PostgreSQL, by one statement that also counts what it did.
 fn apply_postgres(
     conn: &mut Conn,
     job: JobKey,
@@ -117,8 +120,10 @@ fn apply_postgres(
     let mut source = all_but_owners(plan).to_owned();
     let mut there = "";
     if repeats {
-        // What is there already is left out, in place of being met and locked by the upsert, which still has the
-        // last word. Two ways to read it (docs/performance.md): a range of the index a secret, or each pair.
+        // Pairs that are granted already are left out of the upsert, which would otherwise lock each of their rows.
+        // The upsert still decides about the others, since rows may change between the two. There are two ways to
+        // read what is there (docs/performance.md): one range of the index for each secret, or one look-up for each
+        // pair.
         if are_close(plan) {
             there = ", there AS MATERIALIZED (SELECT g.* FROM s CROSS JOIN LATERAL \
                      (SELECT secret_id, principal_id, permission FROM grants WHERE secret_id = s.id \
@@ -137,7 +142,7 @@ fn apply_postgres(
     source.push_str(" ORDER BY s.id, p.id");
     let insert = upsert("$5", &source, "$4");
     let [secrets, viewers, editors] = lists(conn, plan);
-    // Not kept statements: each is planned for the numbers that it runs with.
+    // These are not prepared statements, so that PostgreSQL plans each for the number of ids that it runs with.
     let query = |sql: String| {
         diesel::sql_query(sql)
             .bind::<Text, _>(secrets)
@@ -147,7 +152,8 @@ fn apply_postgres(
             .bind::<BigInt, _>(job.get())
     };
     if !gives_edit(plan) {
-        // A view upgrades nobody, and PostgreSQL counts new rows for nothing.
+        // A view upgrades no row, so every changed row is new, and PostgreSQL returns their number without reading
+        // them.
         let granted = query(format!("{}{there} {insert}", pairs(conn))).execute(conn)?;
         return Ok(Applied { granted: i64::try_from(granted).unwrap_or(i64::MAX), upgraded: 0 });
     }
@@ -160,19 +166,21 @@ fn apply_postgres(
     Ok(query(sql).get_result(conn)?)
 }
 
-/// Whether a range over the recipients' ids has few others in it.
+/// Whether the range from the lowest to the highest of the recipients' ids has few other ids in it, so that reading
+/// the whole range is cheap.
 fn are_close(plan: &ChunkPlan) -> bool {
     let ids = || plan.recipients.iter().map(|(id, _)| id.get());
     let (Some(first), Some(last)) = (ids().min(), ids().max()) else { return false };
     last - first < 2 * i64::try_from(plan.recipients.len()).unwrap_or(i64::MAX / 2)
 }
 
+/// Whether any recipient of the plan gets edit, so that a row may be upgraded.
 fn gives_edit(plan: &ChunkPlan) -> bool {
     plan.recipients.iter().any(|(_, permission)| *permission == Permission::Edit)
 }
 
-/// SQLite has no statement that changes rows inside another. Nobody else writes during this
-/// transaction, so what will be upgraded is counted first, where anything can be.
+/// Applies one plan on SQLite, which cannot count what a statement changed in the same statement. The rows that will
+/// be upgraded are therefore counted first. Nobody else writes during this transaction, so the number stays right.
 fn apply_sqlite(conn: &mut Conn, job: JobKey, plan: &ChunkPlan, now: i64) -> Result<Applied, DbError> {
     let [secrets, viewers, editors] = lists(conn, plan);
     let mut upgraded = 0;
@@ -195,7 +203,8 @@ fn apply_sqlite(conn: &mut Conn, job: JobKey, plan: &ChunkPlan, now: i64) -> Res
     Ok(Applied { granted: i64::try_from(changed).unwrap_or(0) - upgraded, upgraded })
 }
 
-/// The secrets `s` and the recipients `p` with what each gets, from the texts bound to $1, $2, $3.
+/// Subqueries for the secrets `s` and for the recipients `p`, with the permission that each gets. They read the three
+/// texts of [`lists`], which are bound to $1, $2 and $3.
 fn pairs(conn: &Conn) -> String {
     format!(
         "WITH s AS MATERIALIZED ({}), p AS MATERIALIZED \
@@ -206,9 +215,10 @@ fn pairs(conn: &Conn) -> String {
     )
 }
 
-/// The pairs to apply. An owner among the recipients has everything already and gets no row (one that
-/// is there, from before they owned it, stays as it is). Ids of principals are one space, so the id
-/// alone tells; without such pairs the lookup is left out.
+/// The part of a statement that makes the pairs to apply. The owner of a secret may do everything with it, so an
+/// owner among the recipients gets no row. (A row from before they owned the secret stays as it is.) No two
+/// principals of any kind have the same id, so comparing ids is enough. If the plan has no such pair, the owners are
+/// not looked up.
 fn all_but_owners(plan: &ChunkPlan) -> &'static str {
     if plan.owners.is_empty() {
         "FROM s CROSS JOIN p WHERE true"
@@ -217,10 +227,11 @@ fn all_but_owners(plan: &ChunkPlan) -> &'static str {
     }
 }
 
-/// The statement itself: the pairs `s`, `p` of `source`, by `job`, at the time `now`.
+/// The statement that writes the pairs `s`, `p` of `source` for `job`, at the time `now`. A row is changed only if it
+/// gives less than the job does, so that a grant is never taken back and a repetition changes nothing.
 ///
-/// Where others may write, `source` is in key order, so that two chunks that meet lock their rows in the
-/// same order.
+/// If others may write at the same time, `source` is in the order of the key, so that two chunks with the same pairs
+/// lock their rows in the same order. The `0` is the `view_job` of a view for which no job is known (see [`apply`]).
 fn upsert(job: &str, source: &str, now: &str) -> String {
     format!(
         "INSERT INTO grants (secret_id, principal_id, permission, view_job, edit_job, granted_at) \
@@ -234,7 +245,7 @@ fn upsert(job: &str, source: &str, now: &str) -> String {
     )
 }
 
-/// Secrets, those who get view and those who get edit, as texts to bind.
+/// Three lists of ids, as texts to bind: the secrets, the recipients who get view, and the recipients who get edit.
 fn lists(conn: &Conn, plan: &ChunkPlan) -> [String; 3] {
     let with = |wanted: Permission| {
         conn.id_list(

@@ -1,4 +1,4 @@
-//! Who holds grants on a secret, as people read it, and taking a grant back.
+//! Lists the grants on a secret for people, and takes a grant back.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, SmallInt, Text};
@@ -14,26 +14,23 @@ use crate::store::vault::secret::{Edited, reach_of};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantItem {
     pub principal: PrincipalId,
-    /// `None` where the principal is unknown.
+    /// `None` if the principal is unknown.
     pub kind: Option<PrincipalKind>,
-    /// `None` where the reader may not know it: a personal group of others.
+    /// `None` if the reader may not know of the principal, which is then a personal group of somebody else.
     pub name: Option<String>,
-    /// Users only, like the e-mail: what tells two of one name apart.
+    /// Only users have a username and an e-mail address. They tell two users with the same name apart.
     pub username: Option<String>,
     pub email: Option<String>,
     pub permission: Permission,
-    /// The job that gave it; `None` where none did.
+    /// The job that gave the permission. `None` if no job is known for it.
     pub job: Option<JobId>,
     /// Milliseconds since 1970.
     pub granted_at: i64,
 }
 
 impl Store {
-    /// Who has access to a secret by a grant, from the lowest principal's id after `after`. `None`
-    /// where the person cannot reach the secret.
-    ///
-    /// # Errors
-    /// The database's.
+    /// A page of the grants on a secret, in the order of the principals' ids, which are greater than `after`. `None`
+    /// if the person cannot reach the secret.
     pub async fn grants_of(
         &self,
         user: PrincipalId,
@@ -64,10 +61,7 @@ impl Store {
             .await
     }
 
-    /// Takes a principal's access back. `Done` also where there was none.
-    ///
-    /// # Errors
-    /// The database's.
+    /// Takes the grant of a principal on a secret back. The answer is `Done` also if there was no such grant.
     pub async fn revoke(
         &self,
         user: PrincipalId,

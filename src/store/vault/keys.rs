@@ -1,4 +1,4 @@
-//! Which vault keys the client secrets are sealed with, and whose data this is.
+//! Finds out which vault keys the client secrets are sealed with, and whether there is data other than the demo's.
 
 use std::ops::RangeInclusive;
 
@@ -9,7 +9,7 @@ use diesel::{QueryableByName, RunQueryDsl};
 use crate::db::{DbError, statement};
 use crate::store::transact::Store;
 
-/// More than anybody has; what is beyond them is not needed to tell that a key is wrong.
+/// The most keys that are looked for. Nobody uses so many, and these are enough to see that a key is the wrong one.
 const MOST_KEYS: usize = 8;
 
 #[derive(QueryableByName)]
@@ -25,11 +25,8 @@ struct Answer {
 }
 
 impl Store {
-    /// The ids of the keys that client secrets are sealed with, the first eight. A key's id is made from the key
-    /// itself. It is a jump in an index for each id, however many secrets there are.
-    ///
-    /// # Errors
-    /// The database's.
+    /// The ids of the first eight keys that client secrets are sealed with. The id of a key is made from the key
+    /// itself. Each id costs one look-up in an index, however many secrets there are.
     pub async fn vault_keys(&self) -> Result<Vec<String>, DbError> {
         self.db
             .read(|conn| {
@@ -48,11 +45,8 @@ impl Store {
             .await
     }
 
-    /// Whether there is a person whose e-mail address ends otherwise, or a secret with another id. It ends with the
-    /// first that it finds.
-    ///
-    /// # Errors
-    /// The database's.
+    /// Whether there is a person whose e-mail address does not end with this, or a secret whose id is not among
+    /// these. The search ends with the first that it finds.
     pub async fn has_others(
         &self,
         email_ending: &'static str,

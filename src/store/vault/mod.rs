@@ -1,4 +1,4 @@
-//! Secrets and who may do what with them.
+//! Keeps secrets and grants, and knows who may do what with which secret.
 
 pub(super) mod access;
 pub(super) mod facts;

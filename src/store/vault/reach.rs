@@ -1,7 +1,7 @@
-//! The queries behind `store::secrets`: what a person can reach.
+//! The queries of the secrets that a person can reach, for listings and for jobs about all secrets that match.
 //!
-//! In reach is what the person owns, and what is granted to the person or to an active group that
-//! the person is in.
+//! A person can reach the secrets that they own, and those that are granted to them or to an active group that they
+//! are a member of (see [`crate::store::vault::access`]).
 
 use std::collections::HashMap;
 
@@ -17,14 +17,14 @@ use crate::store::search::found;
 use crate::store::vault::access::{all_in_reach, some_reach};
 use crate::store::vault::filter::{OwnedBy, SecretCursor, SecretFilter, SecretItem, SecretSort};
 
+/// A stored id as the id of a secret.
 pub(in crate::store) fn secret_id(id: i64) -> Result<SecretId, DbError> {
     SecretId::try_from(id).map_err(DbError::Corrupt)
 }
 
-/// The tables and conditions of every listing: `s` a secret in reach of `$1`, `r.level` how (1 view,
-/// 2 edit, 3 owner). `$2` is the list of words, `$3` the tag: [`Wanted`] has them.
-///
-/// Only those behind the id `after`, where there is one.
+/// The two parts that all listings share: the WITH, and the FROM with its conditions. `s` is a secret that the person
+/// `$1` can reach, and `r.level` is the level of the person on it (1 view, 2 edit, 3 owner). `$2` is bound to the
+/// list of words, and `$3` to the tag, both from [`Wanted`]. If there is an `after`, only secrets with a greater id.
 fn in_reach(conn: &Conn, filter: &SecretFilter, wanted: &Wanted, after: Option<i64>) -> (String, String) {
     let with = format!("WITH {}", all_in_reach("$1", after));
     let shared = match filter.shared {
@@ -36,7 +36,7 @@ fn in_reach(conn: &Conn, filter: &SecretFilter, wanted: &Wanted, after: Option<i
         Some(OwnedBy::Me) => "AND s.owner_id = $1",
         Some(OwnedBy::Others) => "AND s.owner_id <> $1",
     };
-    // Numbers, and few of them: they can stand in the text.
+    // The ids are numbers, and there are few of them, so they can be part of the text.
     let ids = match filter.ids.as_slice() {
         [] => String::new(),
         ids => {
@@ -53,7 +53,7 @@ fn in_reach(conn: &Conn, filter: &SecretFilter, wanted: &Wanted, after: Option<i
     (with, from)
 }
 
-/// What is looked for, as the statements have it.
+/// What a filter looks for, in the form in which the statements compare it.
 struct Wanted {
     words: Vec<String>,
     list: String,
@@ -67,7 +67,7 @@ impl Wanted {
     }
 }
 
-/// Somebody else than `$1` has a grant on the secret `s`.
+/// A condition on the secret `s`: somebody other than the person `$1` has a grant on it.
 pub(in crate::store) const SHARED: &str =
     "EXISTS (SELECT 1 FROM grants o WHERE o.secret_id = s.id AND o.principal_id <> $1)";
 
@@ -81,8 +81,8 @@ pub(in crate::store) struct MatchRow {
     pub(in crate::store) disabled: bool,
 }
 
-/// Hands on every secret in reach that matches, by id: at most `limit` of those behind the id `after`. Row by row,
-/// so that the answer is nowhere whole.
+/// Calls `take` with each secret in reach that matches, in the order of ids: at most `limit` of those with an id
+/// greater than `after`. The rows are read one by one, so that the whole answer is never in memory.
 pub(in crate::store) fn each_match(
     conn: &mut Conn,
     user: PrincipalId,
@@ -117,8 +117,8 @@ struct TagRow {
     tag: String,
 }
 
-/// The tags of every secret in reach that matches, each once. Sorted here: databases sort texts as
-/// their language has it.
+/// The tags of all secrets in reach that match, each once, in order. They are sorted here, because a database sorts
+/// texts by the rules of its language.
 pub(in crate::store) fn tags_in_reach(
     conn: &mut Conn,
     user: PrincipalId,
@@ -149,7 +149,7 @@ pub(in crate::store) struct PageRow {
     pub(in crate::store) level: i64,
 }
 
-/// The ids of one page: everything else is read for these only.
+/// The ids of one page of a listing. The other columns are read afterwards ([`items`]), for these secrets only.
 pub(in crate::store) fn page(
     conn: &mut Conn,
     user: PrincipalId,
@@ -158,8 +158,8 @@ pub(in crate::store) fn page(
     after: Option<SecretCursor>,
     limit: usize,
 ) -> Result<Vec<PageRow>, DbError> {
-    // The folded name is the first line: neither case nor accents decide. Compared byte by byte, as SQLite does,
-    // so that pages do not depend on the server's language; cut, so that a cursor stays short.
+    // The folded text begins with the name, in a form without case and accents. It is compared byte by byte on both
+    // databases, so that the order does not depend on the server's language. It is cut so that a cursor stays short.
     let key = if sort.by_name() { "substr(s.search_text, 1, 100)" } else { "CAST('' AS TEXT)" };
     let key = format!("{key} {}", conn.collation());
     let (compare, direction) = if sort.descending() { ("<", "DESC") } else { (">", "ASC") };
@@ -211,6 +211,7 @@ pub(in crate::store) struct NameRow {
     pub(in crate::store) name: String,
 }
 
+/// Reads the secrets of a page with everything that a listing shows, in the order of the page.
 pub(in crate::store) fn items(
     conn: &mut Conn,
     user: PrincipalId,
@@ -227,7 +228,7 @@ pub(in crate::store) fn items(
     let mut rows: HashMap<i64, ItemRow> = rows.into_iter().map(|row| (row.id, row)).collect();
     let mut tags = tags(conn, list)?;
     page.iter()
-        // One that vanished since the page was read is left out.
+        // A secret that was removed after the ids of the page were read is left out.
         .filter_map(|at| rows.remove(&at.id).map(|row| (at, row)))
         .map(|(at, row)| {
             Ok(SecretItem {
@@ -247,7 +248,7 @@ pub(in crate::store) fn items(
         .collect()
 }
 
-/// The tags of these secrets, in order.
+/// The tags of each of these secrets, in order. `list` is a list of ids, as [`Conn::id_list`] makes it.
 pub(in crate::store) fn tags(conn: &mut Conn, list: String) -> Result<HashMap<i64, Vec<String>>, DbError> {
     let sql = format!(
         "SELECT t.secret_id AS id, t.tag AS name FROM secret_tags t WHERE t.secret_id IN ({})",

@@ -1,4 +1,4 @@
-//! One secret: its details, its client secret, its change.
+//! Reads and changes one secret: its details and its client secret.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
@@ -12,7 +12,7 @@ use crate::store::transact::Store;
 use crate::store::vault::access::{level_on_secret, reach};
 use crate::store::vault::reach::{SHARED, tags};
 
-/// A secret with everything but the client secret.
+/// A secret with everything except its client secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretDetail {
     pub id: SecretId,
@@ -26,7 +26,7 @@ pub struct SecretDetail {
     pub notes: String,
     pub shared: bool,
     pub owner: PrincipalId,
-    /// Empty where the owner is unknown.
+    /// The name of the owner. It is empty if the owner is unknown.
     pub owner_name: String,
     pub owner_username: Option<String>,
     pub disabled: bool,
@@ -35,29 +35,27 @@ pub struct SecretDetail {
     pub reach: Reach,
 }
 
-/// A sealed client secret: the vault opens it.
+/// An encrypted client secret, which only the vault can decrypt, and the id of its key.
 pub struct Sealed {
     pub bytes: Vec<u8>,
     pub key_id: String,
 }
 
-/// What became of an attempt to change a secret, or who has access to it.
+/// What became of an attempt to change a secret, or a grant on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edited {
+    /// The change is made.
     Done,
-    /// There is no such secret, or the person cannot see it.
+    /// There is no such secret, or the person cannot reach it. The person must not learn which.
     NotSeen,
-    /// The person may view it only.
+    /// The person may only view the secret.
     NotAllowed,
     /// Another secret has this identifier.
     IdentifierTaken,
 }
 
 impl Store {
-    /// A secret, where the person can reach it.
-    ///
-    /// # Errors
-    /// The database's.
+    /// A secret with its details. `None` if there is no such secret or the person cannot reach it.
     pub async fn secret(&self, user: PrincipalId, id: SecretId) -> Result<Option<SecretDetail>, DbError> {
         self.db
             .read(move |conn| {
@@ -67,10 +65,8 @@ impl Store {
             .await
     }
 
-    /// The sealed client secret. Outer `None`: not in reach; inner `None`: it has no client secret.
-    ///
-    /// # Errors
-    /// The database's.
+    /// The sealed client secret. The outer `None` means that the person cannot reach the secret, the inner `None`
+    /// that the secret has no client secret.
     pub async fn client_secret(
         &self,
         user: PrincipalId,
@@ -93,11 +89,9 @@ impl Store {
             .await
     }
 
-    /// Changes a secret, all of it or nothing. The patch's own client secret is not read: `sealed`
-    /// stands for it.
-    ///
-    /// # Errors
-    /// The database's.
+    /// Changes a secret: either the whole patch is applied or nothing. The client secret in the patch is not used.
+    /// The caller has encrypted it and gives it as `sealed`: the outer `None` leaves it as it is, the inner `None`
+    /// removes it.
     pub async fn edit_secret(
         &self,
         user: PrincipalId,
@@ -117,7 +111,7 @@ impl Store {
             })
             .await;
         match edited {
-            // The only unique column that a patch can set.
+            // The identifier is the only unique column that a patch can set.
             Err(error) if error.is_unique_violation() => Ok(Edited::IdentifierTaken),
             other => other,
         }
@@ -130,7 +124,7 @@ struct LevelRow {
     level: i64,
 }
 
-/// How the person can reach the secret; `None` where they cannot, or it is not there.
+/// What the person may do with the secret. `None` if they cannot reach it, or there is no such secret.
 pub(in crate::store) fn reach_of(
     conn: &mut Conn,
     user: PrincipalId,
@@ -146,7 +140,7 @@ pub(in crate::store) fn reach_of(
     row.map_or(Ok(None), |row| reach(row.level))
 }
 
-/// Locks the secret's row and says whether the person may change it.
+/// Locks the row of the secret and decides whether the person may change it: `Done` means that they may.
 fn lock_to_edit(conn: &mut Conn, user: PrincipalId, id: SecretId) -> Result<Edited, DbError> {
     if conn.locks_rows() {
         diesel::sql_query("SELECT id FROM secrets WHERE id = $1 FOR UPDATE")
@@ -168,7 +162,7 @@ struct Change {
     client_id: Option<String>,
     client_secret: Option<Option<Vec<u8>>>,
     client_secret_key: Option<Option<String>>,
-    /// Given whole: with the outer option, null would mean "as it is".
+    /// Always set: here `Some(None)` clears the column, and `None` would leave it as it is.
     identifier: Option<Option<String>>,
     method: Option<String>,
     notes: Option<String>,

@@ -1,6 +1,6 @@
-//! The secrets that a person can reach: listed, searched, selected.
+//! Lists, searches and selects the secrets that a person can reach.
 //!
-//! `store::reach` has the queries; this file has what is asked of them.
+//! The queries are in [`crate::store::vault::reach`]. This file has the methods that use them.
 
 use std::collections::HashMap;
 
@@ -18,19 +18,16 @@ use crate::store::vault::filter::SecretItem;
 use crate::store::vault::filter::SecretSort;
 use crate::store::vault::reach::{NameRow, each_match, items, page, secret_id, tags_in_reach};
 
-/// A secret of a "select all".
+/// A secret that "select all" found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selectable {
     pub id: SecretId,
-    /// Why it cannot be shared; `None` where it can.
+    /// The reason why the person cannot share it. `None` if they can.
     pub reason: Option<RejectReason>,
 }
 
 impl Store {
-    /// A page of the secrets in reach, and where the next one begins.
-    ///
-    /// # Errors
-    /// The database's.
+    /// A page of the secrets that the person can reach, and the cursor of the next page, if there is one.
     pub async fn secrets(
         &self,
         user: PrincipalId,
@@ -53,18 +50,12 @@ impl Store {
             .await
     }
 
-    /// The tags of the secrets in reach that match, each once, in order.
-    ///
-    /// # Errors
-    /// The database's.
+    /// The tags of the secrets that the person can reach and that match, each once, in order.
     pub async fn secret_tags(&self, user: PrincipalId, filter: SecretFilter) -> Result<Vec<String>, DbError> {
         self.db.read(move |conn| tags_in_reach(conn, user, &filter)).await
     }
 
-    /// The names of those of these secrets that the person can reach.
-    ///
-    /// # Errors
-    /// The database's.
+    /// The names of these secrets. Secrets that the person cannot reach are left out.
     pub async fn secret_names_seen_by(
         &self,
         user: PrincipalId,
@@ -88,8 +79,8 @@ impl Store {
     }
 }
 
-/// The secrets that "all" means: owned or with edit, matching, in ascending order. Disabled ones are
-/// among them: the job rejects them by name instead of leaving them out without a word.
+/// The secrets that a request for all means: those that match and that the person owns or may edit, in ascending
+/// order. Disabled secrets are among them. The job rejects these, so that its report names them.
 pub(in crate::store) fn shareable_ids(
     conn: &mut Conn,
     user: PrincipalId,

@@ -1,8 +1,8 @@
-//! What "select all" takes: every secret in reach that matches, in ascending order and in parts.
+//! Reads what "select all" takes: every secret in reach that matches, in ascending order and in parts.
 //!
-//! A part is read by one statement and kept as a few bytes a secret, so that the connection is free again before
-//! anybody waits for a slow reader, and so that a part can be large: each part costs a look at all that is granted
-//! to the person.
+//! One statement reads a part, which is kept in memory as a few bytes for each secret. So the database's connection
+//! is free again before the answer is sent, and a slow client does not hold it. And a part can be large, which
+//! matters since each part costs one look at everything that is granted to the person.
 
 use crate::db::DbError;
 use crate::domain::{PrincipalId, RejectReason, SecretId};
@@ -12,35 +12,36 @@ use crate::store::vault::filter::SecretFilter;
 use crate::store::vault::reach::{MatchRow, each_match, secret_id};
 use crate::store::vault::secrets::Selectable;
 
-/// Some of the secrets that match: an iterator over them, by id. It holds one to three bytes of each where ids are
-/// close together, and eight at the most.
+/// A part of the secrets that match, as an iterator over them by id. A secret takes one to three bytes if ids are
+/// close together, and eight bytes at most.
 #[derive(Debug, Default)]
 pub struct Selected {
     bytes: Vec<u8>,
-    /// Where reading is, and the id that was read last.
+    /// The position in `bytes` that is read next.
     at: usize,
+    /// The id that was read last.
     last: i64,
     /// The id that was written last.
     written: i64,
-    /// The part ends here, and there may be more behind this id.
+    /// If it is set, there may be another part, which begins after this id. Otherwise this is the last part.
     pub more_after: Option<SecretId>,
 }
 
 impl Selected {
-    /// A part that comes after this id.
+    /// An empty part, whose secrets have ids greater than this.
     fn after(id: i64) -> Self {
         Self { last: id, written: id, ..Self::default() }
     }
 
-    /// The distance from the secret before and the reason, as LEB128: seven bits a byte, the lowest first, and
-    /// the highest bit where more come.
+    /// Appends a secret: the distance from the id before, and the reason. They are one number in LEB128: seven bits in
+    /// each byte, the lowest bits first, and the highest bit of a byte is set if another byte follows.
     fn push(&mut self, secret: Selectable) {
         let reason = match secret.reason {
             None => 0,
             Some(RejectReason::NotAllowed) => 1,
             Some(_) => 2,
         };
-        // Ids end at 2^53: a distance has room for two bits more.
+        // An id has at most 53 bits, so the distance has room for the two bits of the reason.
         let mut value = secret.id.get().abs_diff(self.written) << 2 | reason;
         self.written = secret.id.get();
         loop {
@@ -79,12 +80,9 @@ impl Iterator for Selected {
 }
 
 impl Store {
-    /// The secrets in reach that match, by id, and whether each can be shared: at most `limit` (1 at least) of
-    /// those behind `after`. One after the other, the parts have each secret at most once, and all that matched
-    /// the whole time.
-    ///
-    /// # Errors
-    /// The database's.
+    /// A part of the secrets that the person can reach and that match, by id, and whether each can be shared. The
+    /// part has at most `limit` secrets (which is at least 1) with ids greater than `after`. If the caller reads one
+    /// part after the other, it gets no secret twice, and it gets every secret that matched during the whole time.
     pub async fn selectable_secrets(
         &self,
         user: PrincipalId,
@@ -111,7 +109,7 @@ impl Store {
 }
 
 fn selectable(row: &MatchRow) -> Result<Selectable, DbError> {
-    // The order of the reasons is that of a job's report.
+    // If there are two reasons, this is the one that the report of a job gives.
     let reason = if !some_reach(row.level)?.may_edit() {
         Some(RejectReason::NotAllowed)
     } else {

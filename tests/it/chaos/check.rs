@@ -1,4 +1,4 @@
-//! The promises, checked when all is quiet.
+//! Checks the promises when everything is quiet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::load::Ledger;
 use super::site::{PREFIX, Site};
 
-/// A durable queue that gets every event from the start on.
+/// A durable queue that gets every event from the start of the run on.
 pub struct EventLog {
     queue: String,
 }
@@ -96,13 +96,13 @@ fn lines(conn: &mut diesel::PgConnection, sql: &str) -> Vec<String> {
     rows.load::<Line>(conn).expect("sql").into_iter().map(|line| line.text).collect()
 }
 
-/// How many jobs have ended.
+/// The number of jobs that have ended.
 pub fn ended(site: &Site) -> usize {
     let ended = number(&mut connect(site), "SELECT count(*) FROM jobs WHERE finished_at IS NOT NULL");
     usize::try_from(ended).expect("a count")
 }
 
-/// Waits until nothing is in flight, and says since when.
+/// Waits until nothing is under way, and returns since when that is so.
 pub async fn quiet(site: &Site, ledger: &Ledger) -> Instant {
     let mut conn = connect(site);
     let broker = site.broker();
@@ -151,7 +151,7 @@ pub async fn quiet(site: &Site, ledger: &Ledger) -> Instant {
     }
 }
 
-/// Checks every promise; panics with what was broken.
+/// Checks every promise, and panics with the one that was broken.
 pub async fn everything(site: &mut Site, ledger: &Ledger, log: EventLog) -> Found {
     let events = log.read(site).await;
     let conn = &mut connect(site);
@@ -171,7 +171,7 @@ pub async fn everything(site: &mut Site, ledger: &Ledger, log: EventLog) -> Foun
     Found { events: events.len(), worker_mib: worker_kib / 1_024 }
 }
 
-/// Every accepted job has ended well, once, with one notice; an outage has failed none.
+/// Every accepted job has completed, once, and has one notice. No outage has made a job fail.
 fn jobs(conn: &mut diesel::PgConnection, ledger: &Ledger) {
     let ids: BTreeSet<String> = lines(conn, "SELECT job_id FROM jobs").into_iter().collect();
     let accepted: BTreeSet<String> = ledger.accepted.keys().cloned().collect();
@@ -195,7 +195,7 @@ fn jobs(conn: &mut diesel::PgConnection, ledger: &Ledger) {
     assert_eq!(open, 0, "open lanes of ended jobs");
 }
 
-/// The grants are those of the accepted jobs, less those that were taken back; each granted once.
+/// The grants are those of the accepted jobs, except those that were taken back, and each was granted once.
 fn grants(conn: &mut diesel::PgConnection, ledger: &Ledger) {
     let expected: BTreeSet<(i64, i64)> =
         ledger.accepted.values().flatten().copied().filter(|pair| !ledger.revoked.contains(pair)).collect();
@@ -215,8 +215,8 @@ fn grants(conn: &mut diesel::PgConnection, ledger: &Ledger) {
     assert_eq!(granted, pairs, "each pair is granted by one job");
 }
 
-/// Each poison is kept, and nothing else: no outage has used up attempts or deliveries. What the hostile publisher
-/// sent is kept, too; some of it has expired before anybody took it.
+/// Each poison message is kept, and nothing else is: no outage has used up attempts or deliveries. The messages of the
+/// hostile publisher are kept, too, and some of them expired before anybody took them.
 fn dead_letters(conn: &mut diesel::PgConnection, ledger: &Ledger) {
     let others = lines(
         conn,
@@ -229,13 +229,13 @@ fn dead_letters(conn: &mut diesel::PgConnection, ledger: &Ledger) {
         bodies.iter().filter_map(|body| body.strip_prefix(word)).map(str::to_owned).collect()
     };
     assert_eq!(marked("poison "), ledger.poison, "poison that is lost, or that nobody sent");
-    // A message without an answer may have arrived as well.
+    // A message that was not confirmed may have arrived all the same.
     let kept = marked("hostile ");
     let lost: Vec<&String> = ledger.hostile.difference(&kept).collect();
     assert!(lost.is_empty(), "hostile messages that are lost: {lost:?}");
 }
 
-/// Every job was told to have ended, with one id and one content, however often.
+/// The end of every job was told by an event. However often it was sent, it had the same id and the same content.
 fn told(events: &[Value], ledger: &Ledger) {
     let mut ends: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for event in events {

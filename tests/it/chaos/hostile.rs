@@ -1,5 +1,5 @@
-//! A publisher that means harm, beside everything else that breaks: what it can write into properties, headers
-//! and bodies stops nobody's job, touches none, and is kept as a dead letter.
+//! A hostile publisher, beside everything else that breaks. Whatever it writes into properties, headers and bodies, it
+//! stops nobody's job and changes none, and its messages are kept as dead letters.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ pub struct Hostile {
 }
 
 impl Hostile {
-    /// `ledger` tells which jobs there are: their ids are what it forges letters about.
+    /// `ledger` has the jobs that there are. The publisher forges dead letters with their ids.
     pub fn start(seed: u64, url: String, ledger: Arc<Mutex<Ledger>>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
@@ -34,7 +34,7 @@ impl Hostile {
             while !told.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(rng.random_range(50..250)));
                 let Some(connected) = publisher.as_mut() else {
-                    // The server may be away: that is what chaos is about.
+                    // The server may be away, since that is one of the faults.
                     publisher = RawPublisher::try_connect(&url).ok();
                     continue;
                 };
@@ -54,16 +54,16 @@ impl Hostile {
         Self { stop, thread }
     }
 
-    /// The marks of the messages that RabbitMQ has taken for certain.
+    /// The marks of the messages that RabbitMQ has confirmed.
     pub fn finish(self) -> BTreeSet<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("the hostile publisher")
     }
 }
 
-/// Bytes that are no text, and headers that only the broker or batchshare itself sets. Not among them: a header
-/// `x-death` that is no list of tables together with an expiration, which ends RabbitMQ 3.10's dead-lettering of
-/// a queue for good (docs/operations.md).
+/// Bytes that are not text, and headers that only the broker or batchshare itself sets. One combination is left out: a
+/// header `x-death` that is no list of tables, together with an expiration, stops the dead-lettering of a queue of
+/// RabbitMQ 3.10 for good (docs/operations.md).
 fn properties(rng: &mut StdRng, victim: &str) -> Properties {
     let mut properties = Properties::persistent();
     let free = FREE_TEXTS[rng.random_range(0..FREE_TEXTS.len())];

@@ -1,4 +1,4 @@
-//! Jobs that keep coming, over HTTP and as messages, and what must have become of them.
+//! Requests jobs all the time, over HTTP and by message, and notes what must become of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,22 +15,22 @@ use tokio::task::JoinSet;
 use super::site::{ANA, FIRST_SECRET, RECIPIENTS, SECRETS, TO_TAKE_BACK};
 use crate::process::try_http;
 
-/// What was asked for and answered.
+/// What was requested and what was answered.
 #[derive(Default)]
 pub struct Ledger {
-    /// Accepted jobs with their pairs.
+    /// The jobs that were accepted, with their pairs.
     pub accepted: BTreeMap<String, Vec<(i64, i64)>>,
-    /// Marks of poison that the broker has confirmed.
+    /// The marks of the poison messages that the broker has confirmed.
     pub poison: BTreeSet<String>,
-    /// Marks of messages of the hostile publisher that the broker has confirmed.
+    /// The marks of the hostile publisher's messages that the broker has confirmed.
     pub hostile: BTreeSet<String>,
-    /// Pairs that were taken back after their job had ended.
+    /// The pairs that were taken back after their job had ended.
     pub revoked: BTreeSet<(i64, i64)>,
     pub sent_again: u32,
     pub refused: u32,
 }
 
-/// Asks for jobs until told to stop; then waits until each one was answered.
+/// Requests jobs until it is told to stop, and then waits until each request was answered.
 pub struct Load {
     pub ledger: Arc<Mutex<Ledger>>,
     stop: tokio::sync::watch::Sender<bool>,
@@ -38,7 +38,7 @@ pub struct Load {
     busy: Arc<AtomicBool>,
 }
 
-/// Unfinished jobs above which no more are asked for.
+/// While there are more unfinished jobs than this, no more are requested.
 const ENOUGH: usize = 60;
 
 #[derive(Clone)]
@@ -47,7 +47,7 @@ struct Asker {
     addresses: Arc<Mutex<Vec<String>>>,
     broker: Broker,
     stop: tokio::sync::watch::Receiver<bool>,
-    /// Enough jobs are under way: faults are what is tested here, not how much fits.
+    /// Whether enough jobs are under way. This tests faults, and not how many jobs the program can do.
     busy: Arc<AtomicBool>,
 }
 
@@ -67,7 +67,7 @@ impl Load {
         Self { ledger, stop, tasks, busy }
     }
 
-    /// Is told how many jobs have ended, now and then.
+    /// The run says here from time to time how many jobs have ended.
     pub fn ended(&self, jobs: usize) {
         let asked = self.ledger.lock().expect("the ledger").accepted.len();
         self.busy.store(asked.saturating_sub(jobs) > ENOUGH, Ordering::Relaxed);
@@ -80,8 +80,8 @@ impl Load {
     }
 }
 
-/// A request of one of three sizes over the secrets of this asker (others never touch them, so that
-/// what was taken back stays away).
+/// A request of one of three sizes, about the secrets of this requester. Nobody else shares them, so that a grant
+/// that was taken back is not given again.
 fn request(rng: &mut StdRng, lane: u64) -> (Vec<i64>, Vec<i64>) {
     let share = SECRETS / 4;
     let first = FIRST_SECRET + i64::try_from(lane).expect("small") * share;
@@ -114,7 +114,7 @@ impl Asker {
                 self.ledger.lock().expect("the ledger").accepted.insert(id, pairs);
             } else {
                 let id = uuid::Uuid::now_v7().to_string();
-                // Entered first: a message whose confirm was lost may have arrived.
+                // The job is noted before it is sent, since a message whose confirm was lost may have arrived.
                 self.ledger.lock().expect("the ledger").accepted.insert(id.clone(), pairs);
                 self.publish(&id, data, &mut rng).await;
             }
@@ -145,7 +145,7 @@ impl Asker {
         }
     }
 
-    /// Asks until the answer is the one that is wanted.
+    /// Repeats a request until its answer is the one that is wanted.
     async fn answered(&self, method: &'static str, path: &str, wanted: impl Fn(u16, &Value) -> bool) {
         loop {
             let address = self.addresses.lock().expect("addresses")[0].clone();
@@ -162,7 +162,7 @@ impl Asker {
         }
     }
 
-    /// Asks until it is answered with 202, always with the same key.
+    /// Repeats a request, always with the same key, until it is answered with 202.
     async fn post(&self, data: &Value, key: &str, rng: &mut StdRng) -> String {
         loop {
             let address = {
@@ -184,7 +184,7 @@ impl Asker {
         }
     }
 
-    /// Publishes once or more, and some poison beside.
+    /// Publishes a message once or several times, and some poison with it.
     async fn publish(&self, id: &str, mut data: Value, rng: &mut StdRng) {
         data["requested_by"] = ANA.into();
         let event = json!({

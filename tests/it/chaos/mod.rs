@@ -1,8 +1,8 @@
-//! Real processes on private servers, while things break: jobs keep coming, and at the end every
-//! promise is checked by SQL, queues and a log of all events.
+//! Real processes on private servers, while things break. Jobs are requested all the time, and at the end every
+//! promise is checked by SQL, by the queues and by a log of all events.
 //!
-//! `./dev chaos --seconds N --seed S` runs it for longer (BATCHSHARE_CHAOS_SECONDS and _SEED). The
-//! seed chooses jobs and faults; what the machine makes of them differs from run to run.
+//! `./dev chaos --seconds N --seed S` runs it for longer (BATCHSHARE_CHAOS_SECONDS and _SEED). The seed chooses the
+//! jobs and the faults, but their timing differs from run to run.
 
 mod check;
 mod hostile;
@@ -72,8 +72,8 @@ async fn faults_of_all_kinds_lose_nothing_and_double_nothing() {
         quiet_after.as_secs_f64()
     );
     println!("chaos: memory of workers at most {} MiB", found.worker_mib);
-    // Of a few minutes and more: a fault in four seconds, and quiet in 15. A short run may draw the slow ones,
-    // on a machine that has more to do.
+    // In a run of a few minutes or more there is a fault every four seconds, and everything is quiet within 15
+    // seconds. A short run is not held to that: it may have drawn the slow faults, on a machine that has more to do.
     let (a_fault_in_s, limit) = if seconds < 300 { (10, 30) } else { (4, 15) };
     assert!(u64::from(survived) >= seconds / a_fault_in_s, "only {survived} faults in {seconds} s");
     assert!(quiet_after < Duration::from_secs(limit), "quiet only after {quiet_after:?}");

@@ -1,5 +1,5 @@
-//! A TCP relay in this process: everything that batchshare sends to a server goes through it, and it
-//! can cut, stall and slow that down.
+//! A TCP relay in this process. Everything between batchshare and a server goes through it, and it can cut, stall and
+//! slow the connections.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,27 +12,27 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Flow,
-    /// Every connection is closed, and every new one too.
+    /// Every connection is closed, and every new one is closed as well.
     Cut,
-    /// Connections are accepted and nothing flows: a peer that never answers.
+    /// Connections are accepted, but nothing is carried, as with a peer that never answers.
     Stall,
-    /// Each piece waits so long.
+    /// Each piece of data is delayed for this long.
     Slow(Duration),
 }
 
-/// How connections fall silent that stay open. New ones carry as before.
+/// How open connections fall silent. New connections carry data as before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Silence {
-    /// A failover behind a proxy looks like this.
+    /// They stay silent, as after a failover behind a proxy.
     ForEver,
-    /// Until the client sends something: then it is closed, as with a router that forgot it.
+    /// They are silent until the client sends something, and are closed then, as by a router that has forgotten them.
     UntilSpokenTo,
 }
 
 pub struct TcpRelay {
     pub port: u16,
     mode: watch::Sender<Mode>,
-    /// Said to the connections that there are.
+    /// What the existing connections are told.
     silenced: watch::Sender<Silence>,
 }
 
@@ -51,7 +51,7 @@ impl TcpRelay {
         Self { port, mode, silenced }
     }
 
-    /// The connections that there are stay open and carry nothing any more.
+    /// Makes the existing connections fall silent, while they stay open.
     pub fn silence_open(&self, silence: Silence) {
         self.silenced.send_replace(silence);
     }

@@ -1,4 +1,4 @@
-//! A PostgreSQL and a RabbitMQ of the chaos run's own, to be killed, stopped and started again.
+//! A PostgreSQL and a RabbitMQ that belong to the chaos run, which kills, stops and starts them again.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
@@ -20,7 +20,7 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Prepares and starts both; returns when they answer.
+    /// Prepares and starts both servers, and returns when they answer.
     pub fn start() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let output = Command::new(root.join("dev")).arg("_prepare").output().expect("./dev _prepare");
@@ -53,7 +53,7 @@ impl Servers {
         format!("amqp://guest:guest@127.0.0.1:{port}/%2f")
     }
 
-    /// SIGKILL, and a start on the same data.
+    /// Kills PostgreSQL by SIGKILL, and starts it again on the same data.
     pub fn kill_pg(&mut self) {
         signal("KILL", &self.pg_pids());
         let _ = self.pg.wait();
@@ -61,7 +61,7 @@ impl Servers {
         self.await_pg("batchshare");
     }
 
-    /// SIGKILL of the node, and a start on the same data.
+    /// Kills the node of RabbitMQ by SIGKILL, and starts it again on the same data.
     pub fn kill_mq(&mut self) {
         signal("KILL", &[-i64::from(self.mq.id())]);
         let _ = self.mq.wait();
@@ -69,7 +69,7 @@ impl Servers {
         self.await_mq();
     }
 
-    /// An administrator's stop, which ends every connection with 57P01, and a start.
+    /// Stops PostgreSQL as an administrator does, which ends every connection with 57P01, and starts it again.
     pub fn stop_pg(&mut self) {
         signal("INT", &[i64::from(self.pg.id())]);
         until("PostgreSQL stops", 60, || self.pg.try_wait().expect("a child"));
@@ -77,7 +77,7 @@ impl Servers {
         self.await_pg("batchshare");
     }
 
-    /// A stop in order, and a start on the same data.
+    /// Stops RabbitMQ in order, and starts it again on the same data.
     pub fn stop_mq(&mut self) {
         signal("TERM", &[-i64::from(self.mq.id())]);
         until("RabbitMQ stops", 60, || self.mq.try_wait().expect("a child"));
@@ -85,17 +85,17 @@ impl Servers {
         self.await_mq();
     }
 
-    /// STOP or CONT, to all processes of PostgreSQL.
+    /// Sends STOP or CONT to all processes of PostgreSQL.
     pub fn signal_pg(&self, name: &str) {
         signal(name, &self.pg_pids());
     }
 
-    /// STOP or CONT, to all processes of RabbitMQ.
+    /// Sends STOP or CONT to all processes of RabbitMQ.
     pub fn signal_mq(&self, name: &str) {
         signal(name, &[-i64::from(self.mq.id())]);
     }
 
-    /// The end of a server's own log.
+    /// The last lines of a server's own log.
     pub fn log(&self, script: &str) -> String {
         let text = std::fs::read(self.data.join(format!("{script}.log"))).unwrap_or_default();
         String::from_utf8_lossy(&text[text.len().saturating_sub(4_000)..]).into_owned()
@@ -125,7 +125,7 @@ impl Servers {
     fn await_pg(&mut self, database: &str) {
         let url = self.pg_url(self.pg_port, database);
         until("PostgreSQL answers", 60, || {
-            // Started too soon after a kill, it finds the older one's shared memory in use and ends.
+            // If it is started too soon after a kill, it finds the shared memory of the older one in use, and ends.
             if self.pg.try_wait().expect("a child").is_some() {
                 self.pg = spawn(&self.data, "postgres");
             }
@@ -172,7 +172,7 @@ fn spawn(data: &Path, script: &str) -> Child {
         .expect("a server's script")
 }
 
-/// Sends a signal to processes (or, negative, to process groups), by id and never by name.
+/// Sends a signal to processes by their ids, never by name. A negative id is that of a process group.
 pub fn signal(name: &str, pids: &[i64]) {
     let pids = pids.iter().map(ToString::to_string);
     let _ = Command::new("kill").arg(format!("-{name}")).arg("--").args(pids).stderr(Stdio::null()).status();

@@ -1,4 +1,4 @@
-//! Two gateways and two workers behind relays, and the faults that they live through.
+//! Two gateways and two workers behind relays, and the faults that they have to survive.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use super::servers::{Servers, signal};
 use crate::process::{Env, Program, file, run};
 
 pub const ANA: i64 = 1;
-/// Recipients are 2 and up.
+/// The recipients have the ids from 2 on.
 pub const RECIPIENTS: i64 = 20;
 pub const FIRST_SECRET: i64 = 1_001;
 pub const SECRETS: i64 = 400;
-/// Secrets beyond those, shared once and taken back.
+/// The secrets after those, which are shared once and then taken back.
 pub const TO_TAKE_BACK: i64 = 2_000;
 pub const PREFIX: &str = "chaos";
 const LANE_LEASE: Duration = Duration::from_secs(8);
@@ -30,12 +30,12 @@ pub struct Site {
     pub serve: Vec<Program>,
     pub work: Vec<Program>,
     pub addresses: Arc<Mutex<Vec<String>>>,
-    /// What every process that ended has logged.
+    /// The logs of all processes that have ended.
     pub logs: Vec<String>,
     _folder: tempfile::TempDir,
 }
 
-/// What can happen. Each is over when `fault` returns.
+/// The faults that can happen. Each of them is over when `fault` returns.
 const FAULTS: &[&str] = &[
     "kill a worker",
     "kill a worker",
@@ -64,7 +64,7 @@ const FAULTS: &[&str] = &[
 
 impl Site {
     pub async fn start() -> Self {
-        // On this thread: the servers are told to stop when the thread that started them ends.
+        // The servers are started by this thread, since they are stopped when the thread that started them ends.
         let servers = tokio::task::block_in_place(Servers::start);
         let (pg, mq) = (TcpRelay::start(servers.pg_port).await, TcpRelay::start(servers.mq_port).await);
         let folder = tempfile::tempdir().expect("a folder");
@@ -73,7 +73,7 @@ impl Site {
             ("BROKER__URL", servers.amqp_url(mq.port)),
             ("BROKER__PREFIX", PREFIX.to_owned()),
             ("GATEWAY__LISTEN", "127.0.0.1:0".to_owned()),
-            // Chaos's own short settings: what takes seconds here takes minutes on a calm day.
+            // These settings are short for the chaos run: what takes seconds here takes minutes by default.
             ("BROKER__HEARTBEAT_S", "3".to_owned()),
             ("BROKER__CONNECT_TIMEOUT_MS", "3000".to_owned()),
             ("BROKER__OPERATION_TIMEOUT_MS", "4000".to_owned()),
@@ -86,7 +86,7 @@ impl Site {
             ("RELAY__LEASE_MS", "5000".to_owned()),
             ("WORKER__LANE_LEASE_MS", LANE_LEASE.as_millis().to_string()),
             ("WORKER__RETRY_DELAYS_MS", "500,1000,2000,2000".to_owned()),
-            // Small, so that there is a middle to be killed in.
+            // Chunks are small, so that a process can be killed in the middle of a job.
             ("WORKER__CHUNK_PAIRS", "100".to_owned()),
             ("WORKER__SLICE_MS", "50".to_owned()),
             ("LIMITS__UNFINISHED_JOBS", "100000".to_owned()),
@@ -123,7 +123,7 @@ impl Site {
         site
     }
 
-    /// The broker itself, not through the relay: for what publishes and what checks.
+    /// The URL of the broker itself and not of the relay, for those that publish and those that check.
     pub fn broker(&self) -> Broker {
         Broker::new(Rabbit::new(RabbitOptions {
             url: self.servers.amqp_url(self.servers.mq_port),
@@ -137,7 +137,7 @@ impl Site {
         }))
     }
 
-    /// Lets one thing happen, chosen by the seed, and mends it. Its name.
+    /// Lets one fault happen, chosen by the seed, and ends it. Returns its name.
     pub async fn fault(&mut self, rng: &mut StdRng) -> &'static str {
         let name = FAULTS[rng.random_range(0..FAULTS.len())];
         let which = rng.random_range(0..2);
@@ -154,7 +154,7 @@ impl Site {
                 self.restart_gateway(which);
             }
             "stop a worker" => {
-                // Alone, it may be waiting for a server that is slow: the deadline ends it then.
+                // If no other worker runs, it may be waiting for a slow server when it is stopped. Its deadline ends that.
                 assert_eq!(self.work[which].stop(), 0, "{}", self.work[which].log());
                 self.restart_worker(which);
             }
@@ -162,8 +162,8 @@ impl Site {
                 assert_eq!(self.serve[which].stop(), 0, "{}", self.serve[which].log());
                 self.restart_gateway(which);
             }
-            // Longer than heartbeats, deadlines and the lane's lease: it wakes up in the middle of what
-            // somebody else has done meanwhile.
+            // This is longer than heartbeats, deadlines and the lease of a lane. When the process wakes up, another
+            // worker has done its work meanwhile.
             "pause a worker until its work is given away" => {
                 signal("STOP", &[self.work[which].pid()]);
                 tokio::time::sleep(LANE_LEASE + hold).await;
@@ -219,7 +219,7 @@ impl Site {
                     }
                 };
                 set(mode);
-                // A stall is long enough to be noticed by heartbeats and deadlines.
+                // A stall is long enough for heartbeats and deadlines to notice it.
                 tokio::time::sleep(if mode == Mode::Stall { hold * 3 } else { hold }).await;
                 set(Mode::Flow);
             }

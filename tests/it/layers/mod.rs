@@ -137,7 +137,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &["domain/", "contract/"];
 const IMPURE: &[&str] = &["tokio", "diesel", "lapin", "axum", "backoff", "std::fs", "std::net", "std::env"];
 
-const LONGEST_FILE: usize = 500;
+const LONGEST_FILE: usize = 400;
 
 struct Source {
     /// From `src` on, like `store/jobs.rs`.

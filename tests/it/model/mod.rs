@@ -1,15 +1,15 @@
 //! A model of the delivery protocol, checked in every order of events (`stateright`).
 //!
-//! Outbox and relay (publish, confirm, delete); a broker that duplicates, reorders, delivers again
-//! and loses; workers that die between any two transactions, lose their connection, or never hear of
-//! a commit; the job's row as ledger, lanes with turn and position, due work, terminal event, notice.
-//! What a process hands to its relay in memory needs no state of its own: a row is published at any time,
-//! or by nobody while its process is dead, and a copy that is sent after its row is gone is a duplicate.
+//! The model has the outbox and its relay (publish, confirm, delete); a broker that duplicates, reorders, redelivers
+//! and loses messages; workers that die between any two transactions, lose their connection, or never learn of a
+//! commit; the row of a job, lanes with turn and position, due work, the terminal event and the notice. What a
+//! process hands to its relay in memory needs no state of its own. A row may be published at any time, or by nobody
+//! while its process is dead, and a copy that is sent after its row was deleted is the same as a duplicate.
 //!
-//! That a job always ends is not asked with stateright's `eventually`, which overlooks what ends in a
-//! cycle. Faults are counted, so that every path has an end, which [`every_path_ends`] proves by
-//! looking for a cycle; and in every state where nothing can happen any more, everything must be done.
-//! Together: whatever happens, and in whatever order, each job reaches its end.
+//! That a job always ends is not checked by stateright's `eventually`, which does not see paths that end in a cycle.
+//! The number of faults is limited, so that every path has an end, and [`every_path_ends`] proves it by looking for a
+//! cycle. In every state where nothing can happen any more, everything must be done. Both together show that each job
+//! reaches its end, whatever happens and in whatever order.
 
 #![allow(clippy::print_stdout, reason = "how it went wrong is read when a test fails")]
 
@@ -50,7 +50,7 @@ fn properties() -> Vec<Property<Protocol>> {
     ]
 }
 
-/// Every job has ended, was told and noticed, and nothing is under way.
+/// Whether every job has ended, its event was sent and its notice made, and nothing is under way.
 fn settled(state: &State) -> bool {
     let quiet = state.outbox.is_empty() && state.queue.is_empty();
     quiet && state.jobs.iter().all(|job| job.ended() && job.told.len() == 1 && job.notices == 1)
@@ -112,8 +112,8 @@ fn an_answer_that_is_lost_after_the_commit_needs_no_due_work() {
     holds(Protocol { faults, ..large() });
 }
 
-/// What only due work finds: a lost message, and one whose second delivery was done with ("somebody
-/// else is on it") before that somebody died.
+/// Faults that only due work repairs: a message that was lost, and a message whose second delivery was acknowledged
+/// because another worker had the first, before that worker died.
 #[test]
 fn due_work_finds_what_was_lost() {
     let faults = Faults { crashes: 1, disconnects: 1, losses: 1, ..Faults::default() };
@@ -139,7 +139,7 @@ fn jobs_beside_each_other_have_their_effect_once() {
     holds(Protocol { jobs, faults, ..large() });
 }
 
-/// Two small jobs that are begun together where both are there.
+/// Two small jobs, which are begun together if both messages are there.
 fn together() -> Protocol {
     let jobs = vec![(Shape::Small, Asked::ByMessage), (Shape::Small, Asked::OverHttp)];
     Protocol { jobs, together: true, ..large() }
@@ -153,7 +153,7 @@ fn jobs_begun_together_lose_nothing_and_double_nothing() {
     holds(Protocol { faults, due_work: true, ..together() });
 }
 
-/// Depth first, with the states of the path marked: an edge to one of them would be a cycle.
+/// Searches depth first and marks the states of the current path. An edge to a marked state would be a cycle.
 #[test]
 fn every_path_ends() {
     let faults = Faults { crashes: 1, duplicates: 1, ..Faults::default() };
@@ -185,7 +185,7 @@ fn every_path_ends() {
     }
 }
 
-/// Each mistake is found, and by the promise that it breaks.
+/// Each mistake must be found, by the property that it breaks.
 #[test]
 fn every_broken_protocol_is_caught() {
     let crash = Faults { crashes: 1, ..Faults::default() };
@@ -203,7 +203,7 @@ fn every_broken_protocol_is_caught() {
             LOSES_NOTHING,
         ),
         (Broken::TwoLanesFinishTheJob, large(), ENDS_ONCE),
-        // Due work makes the notice, and nobody else ever hears of the end.
+        // Due work makes the notice, but the event is never sent, so nobody else learns of the end.
         (
             Broken::RelayDeletesBeforeTheConfirm,
             Protocol { faults: relay_crash, due_work: true, ..small() },

@@ -1,26 +1,26 @@
-//! The delivery protocol as a state machine: what is durable, what each actor remembers, every step
-//! that any of them can take next. Transactions are atomic; everything between them can be cut.
+//! The delivery protocol as a state machine: what is durable, what each actor remembers, and every step that any of
+//! them can take next. Transactions are atomic, and a fault can happen between any two of them.
 
 use stateright::Model;
 
-/// What goes wrong, and how often at most.
+/// The faults, and how often each may happen at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults {
     /// A worker dies between two transactions.
     pub crashes: u8,
-    /// A worker's connection breaks: what it has is delivered again, and it works on.
+    /// A worker's connection breaks. Its messages are redelivered, while it goes on with its work.
     pub disconnects: u8,
-    /// A relay dies, or never hears of the confirms it waits for.
+    /// A relay dies, or never gets the confirms that it waits for.
     pub relay_crashes: u8,
-    /// The broker delivers a message once more than it got it.
+    /// The broker duplicates a message.
     pub duplicates: u8,
-    /// The broker loses a message that due work watches over.
+    /// The broker loses a message that due work can replace.
     pub losses: u8,
-    /// A commit took effect and its answer did not arrive.
+    /// A commit takes effect, and its answer does not arrive.
     pub unknown: u8,
     /// A transaction fails in a way that counts as an attempt.
     pub failures: u8,
-    /// Somebody takes a grant back.
+    /// Somebody takes a grant back while the job runs.
     pub revocations: u8,
 }
 
@@ -32,28 +32,29 @@ pub enum Broken {
     EventOutsideTheTransaction,
     TwoLanesFinishTheJob,
     RelayDeletesBeforeTheConfirm,
-    /// After a commit whose answer was lost, the chunk is tried again as it was read.
+    /// After a commit whose answer was lost, the worker tries the chunk again without reading the lane anew.
     RetriesAChunkBlindly,
-    /// `multiple` covers every message that was taken before, in work or not.
+    /// An acknowledgement of `multiple` covers every message that was taken before, even those that are still in work.
     AcknowledgesOverUnfinished,
-    /// A group whose transaction failed for one of its jobs: all are acknowledged, and one was not begun.
+    /// If the transaction of a group fails because of one of its jobs, all are acknowledged, though that one was not
+    /// begun.
     ReportsABadJobAsDone,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// One chunk, applied when it begins.
+    /// The job has one chunk, which is applied when the job begins.
     Small,
-    /// Two lanes of so many chunks.
+    /// The job has two lanes with this many chunks each.
     Large(u8),
 }
 
-/// Who asks for a job.
+/// How a job is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// Row and message in one transaction, through the outbox.
+    /// Over HTTP: the row and the message are written in one transaction, and the message is in the outbox.
     OverHttp,
-    /// Only a message, which the broker has.
+    /// By message: there is only a message, which the broker has.
     ByMessage,
 }
 
@@ -61,12 +62,12 @@ pub enum Asked {
 pub struct Protocol {
     pub jobs: Vec<(Shape, Asked)>,
     pub workers: usize,
-    /// Small jobs are begun two at a time, where two are there.
+    /// Small jobs are begun two at a time if there are two.
     pub together: bool,
     pub faults: Faults,
-    /// Off: redelivery alone must do.
+    /// Whether there is due work. Without it, redelivery alone must be enough.
     pub due_work: bool,
-    /// The failure that ends a job.
+    /// The number of failures that ends a job.
     pub attempts: u8,
     pub broken: Option<Broken>,
 }
@@ -94,17 +95,17 @@ pub struct Lane {
     pub position: u8,
     pub done: u8,
     pub attempts: u8,
-    /// It is not to be worked on before its time.
+    /// The lane waits for the time of its next attempt.
     pub waits: bool,
 }
 
-/// The pairs of a chunk, which are granted together.
+/// The pairs of one chunk, which are granted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Grant {
     No,
     Yes,
     Revoked,
-    /// Given again after it was taken back.
+    /// The grant was given again after it was taken back, which must not happen.
     Again,
 }
 
@@ -115,12 +116,12 @@ pub struct Job {
     pub open_lanes: u8,
     pub attempts: u8,
     pub waits: bool,
-    /// Written when it ends.
+    /// The count in the job's row, which is written when the job ends.
     pub done: u8,
     pub notice_due: bool,
     pub grants: Vec<Grant>,
     pub notices: u8,
-    /// Watched, not known to anybody: how often it ended, and the different terminal events sent.
+    /// Known only to the checker: how often the job ended, and which different terminal events were sent.
     pub ends: u8,
     pub told: Vec<Message>,
 }
@@ -137,9 +138,9 @@ pub enum Doing {
     Idle,
     Has(Message),
     On(Message, View),
-    /// The commit is through: to be acknowledged.
+    /// The work is committed, and the message is to be acknowledged.
     Done,
-    /// Broken protocols only: a second transaction that should have been part of the first.
+    /// Only in broken protocols: a second transaction, which should have been part of the first one.
     Emits(Message),
     Finishes(Message),
 }
@@ -147,13 +148,14 @@ pub enum Doing {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Worker {
     pub doing: Doing,
-    /// Requests that are begun with it or, if that failed, one by one after it.
+    /// The requests that are begun together with this one, or one by one after it if that failed.
     pub rest: Vec<Message>,
-    /// One by one.
+    /// Whether the requests are begun one by one.
     pub alone: bool,
-    /// What the broker waits for an acknowledgement of.
+    /// The messages whose acknowledgement the broker waits for.
     pub held: Vec<Message>,
-    /// Where together: its place among those that hold something, by when it took it. From 1.
+    /// If requests are begun together: the place of this worker among those that hold messages, in the order in which
+    /// they took them, counted from 1.
     pub tag: u8,
 }
 
@@ -161,13 +163,13 @@ impl Worker {
     pub const IDLE: Self =
         Self { doing: Doing::Idle, rest: Vec::new(), alone: false, held: Vec::new(), tag: 0 };
 
-    /// It works on several requests in one transaction.
+    /// Whether the worker works on several requests in one transaction.
     pub fn in_group(&self) -> bool {
         !self.rest.is_empty() && !self.alone
     }
 }
 
-/// A row of the outbox; `sent`: published, the confirm is on its way.
+/// A row of the outbox. If it is `sent`, it was published and its confirm is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row {
     pub message: Message,
@@ -178,10 +180,10 @@ pub struct Row {
 pub struct State {
     pub jobs: Vec<Job>,
     pub outbox: Vec<Row>,
-    /// What is at the broker, in no order.
+    /// The messages at the broker, in no order.
     pub queue: Vec<Message>,
     pub workers: Vec<Worker>,
-    /// Rows deleted and not yet published, by a relay that does it the wrong way round.
+    /// Rows that a broken relay has deleted before it publishes them.
     pub in_hand: Vec<Message>,
     pub faults: Faults,
 }
@@ -196,12 +198,12 @@ pub enum Action {
         worker: usize,
         message: usize,
     },
-    /// A worker that has not begun takes one more request to begin with it.
+    /// A worker that has not begun its request takes another one, to begin both together.
     Join {
         worker: usize,
         message: usize,
     },
-    /// The next transaction. `last`: of its slice; `unknown`: its answer is lost.
+    /// A worker does its next transaction. It may be the `last` of its slice, and its answer may be lost (`unknown`).
     Work {
         worker: usize,
         last: bool,
@@ -210,7 +212,7 @@ pub enum Action {
     Fail(usize),
     Acknowledge(usize),
     Crash(usize),
-    /// The broker delivers again what this worker has, who works on without knowing.
+    /// The broker redelivers the messages of this worker, which goes on with its work and does not know.
     Disconnect(usize),
     Duplicate(usize),
     Lose(usize),
@@ -254,7 +256,8 @@ impl Job {
         self.grants.iter().filter(|grant| **grant != Grant::No).count()
     }
 
-    /// Pairs counted: in the lanes while it runs, in its row when it has ended.
+    /// The number of pairs that were counted, which is in the lanes while the job runs and in its row when it has
+    /// ended.
     pub fn counted(&self) -> usize {
         let lanes = self.lanes.iter().map(|lane| usize::from(lane.done)).sum();
         if self.ended() { usize::from(self.done) } else { lanes }
@@ -273,7 +276,7 @@ impl Lane {
         View { turn: self.turn, position: self.position, attempts: self.attempts }
     }
 
-    /// It is where it was read.
+    /// Whether the lane is still where it was read.
     pub fn is_at(&self, view: View) -> bool {
         (self.turn, self.position) == (view.turn, view.position)
     }
@@ -304,7 +307,7 @@ impl State {
         self.outbox.push(Row { message, sent: false });
     }
 
-    /// The broker has it; of a job's end the outside world hears.
+    /// The broker takes a message. If it is a terminal event, the outside world learns of it.
     pub fn deliver(&mut self, message: Message) {
         self.queue.push(message);
         if let Message::Ended { job, .. } = message {
@@ -315,8 +318,9 @@ impl State {
         }
     }
 
-    /// Fewer states to look at: who is who does not matter, nor does the order of what waits; and
-    /// where nobody can die any more, nobody can see when confirms and acknowledgements arrive.
+    /// Makes states equal that behave the same, so that there are fewer to look at. It does not matter which worker
+    /// is which, nor in which order messages wait. If nothing can die any more, it does not matter either when
+    /// confirms and acknowledgements arrive.
     fn in_order(mut self) -> Self {
         if self.faults.relay_crashes == 0 {
             self.outbox.retain(|row| !row.sent);
@@ -339,7 +343,7 @@ impl State {
 }
 
 impl Protocol {
-    /// Small jobs of different ids, two at most, before their transaction.
+    /// Small jobs with different ids are taken together before their transaction, at most two of them.
     fn may_join(&self, worker: &Worker, message: &Message) -> bool {
         let small = |message: &Message| match message {
             Message::Request { job } => self.jobs[usize::from(*job)].0 == Shape::Small,
@@ -400,7 +404,7 @@ impl Model for Protocol {
         }
         let different = |place: &usize| *place == 0 || state.queue[place - 1] != state.queue[*place];
         for message in (0..state.queue.len()).filter(different) {
-            // Idle workers are alike.
+            // Idle workers are all alike, so only one of them takes a message.
             if let Some(worker) = state.workers.iter().position(|worker| worker.doing == Doing::Idle) {
                 actions.push(Action::Take { worker, message });
             }

@@ -1,4 +1,4 @@
-//! What each action does: the transactions of the worker, the relay, due work, and the faults.
+//! What each action does: the transactions of the worker, of the relay and of due work, and the faults.
 
 use super::protocol::*;
 
@@ -45,7 +45,8 @@ impl Protocol {
                     let asked = state.workers[worker].rest.clone();
                     self.begin_together(state, worker);
                     if unknown {
-                        // As one whose transaction failed: one by one, as far as they are not done.
+                        // The worker acts as if the transaction had failed, and tries the requests one by one. Those
+                        // that were begun are found to be begun.
                         state.faults.unknown -= 1;
                         let at = &mut state.workers[worker];
                         (at.doing, at.rest, at.alone) = (before, asked, true);
@@ -55,7 +56,7 @@ impl Protocol {
                 self.work(state, worker, last);
                 if unknown {
                     state.faults.unknown -= 1;
-                    // As a redelivery: what stands in the row decides how it goes on.
+                    // The worker acts as on a redelivery: the row decides how it goes on.
                     if let (Doing::On(message, _), false) = (before, self.is(Broken::RetriesAChunkBlindly)) {
                         state.workers[worker].doing = Doing::Has(message);
                     } else {
@@ -121,7 +122,7 @@ impl Protocol {
         }
     }
 
-    /// The worker's next transaction.
+    /// Does the worker's next transaction.
     fn work(&self, state: &mut State, worker: usize, last: bool) {
         let doing = state.workers[worker].doing;
         let next = match doing {
@@ -145,7 +146,7 @@ impl Protocol {
             }
             Doing::Finishes(message) => {
                 let Message::Step { job, .. } = message else { return };
-                // Without the job's lock, and without a look at its state.
+                // The mistake: the job is neither locked nor is its state looked at.
                 let all_closed = state.jobs[usize::from(job)].lanes.iter().all(|lane| !lane.open);
                 if all_closed { self.end(state, job, JobState::Completed) } else { Doing::Done }
             }
@@ -157,7 +158,7 @@ impl Protocol {
         }
     }
 
-    /// One transaction for several requests.
+    /// Begins several requests in one transaction.
     fn begin_together(&self, state: &mut State, worker: usize) {
         let first = state.workers[worker].doing;
         let rest = std::mem::take(&mut state.workers[worker].rest);
@@ -169,7 +170,7 @@ impl Protocol {
         state.workers[worker].doing = Doing::Done;
     }
 
-    /// A request: the row is made or found, and begun where it is time.
+    /// Begins a request: the row is made or found, and the job is begun if it is time.
     fn begin(&self, state: &mut State, job: u8) -> Doing {
         let row = &mut state.jobs[usize::from(job)];
         let fresh = matches!(row.state, JobState::Absent | JobState::Queued) && !row.waits;
@@ -192,7 +193,7 @@ impl Protocol {
         Doing::Done
     }
 
-    /// A chunk: the lane is moved on from where it was read, or nothing happens.
+    /// Works on a chunk: the lane is moved on from where it was read, or nothing is done.
     fn chunk(&self, state: &mut State, message: Message, view: View, last: bool) -> Doing {
         let Message::Step { job, lane, .. } = message else { return Doing::Done };
         let Shape::Large(chunks) = self.jobs[usize::from(job)].0 else { return Doing::Done };
@@ -226,7 +227,7 @@ impl Protocol {
         if row.open_lanes == 0 { self.end(state, job, JobState::Completed) } else { Doing::Done }
     }
 
-    /// State, sums and terminal event of a job, in the transaction that ends it.
+    /// Ends a job: its state, its counts and its terminal event are written in the same transaction.
     fn end(&self, state: &mut State, job: u8, to: JobState) -> Doing {
         let row = &mut state.jobs[usize::from(job)];
         row.state = to;
@@ -244,7 +245,7 @@ impl Protocol {
         Doing::Done
     }
 
-    /// Where the work still stands as it was read: one more attempt, or the end of the job.
+    /// Records a failure if the work is still where it was read: it is one more attempt, or the end of the job.
     fn record_failure(&self, state: &mut State, worker: usize) {
         match state.workers[worker].doing {
             Doing::Has(Message::Request { job }) => {
@@ -277,7 +278,7 @@ impl Protocol {
     }
 }
 
-/// Insert or ignore.
+/// Makes the notice of a job, unless it was made before.
 fn make_notice(job: &mut Job) {
     if job.notice_due {
         job.notices += 1;
@@ -286,7 +287,7 @@ fn make_notice(job: &mut Job) {
 }
 
 impl Worker {
-    /// Done with one: the next of those that are begun one by one.
+    /// The worker is done with a request, and goes on with the next of those that are begun one by one.
     fn done(&mut self) {
         self.doing = if self.rest.is_empty() { Doing::Done } else { Doing::Has(self.rest.remove(0)) };
     }

@@ -1,10 +1,10 @@
-//! The reference: a company in memory, and what sharing does to it, in the plainest words there are.
+//! The reference of the simulation: a company in memory, and what sharing does to it, written as simply as possible.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub type Id = i64;
 
-/// 1 view, 2 edit.
+/// A permission: 1 is view, 2 is edit.
 pub type Level = i64;
 
 #[derive(Clone, Debug)]
@@ -21,16 +21,16 @@ pub struct Secret {
     pub disabled: bool,
 }
 
-/// What somebody asked for.
+/// A request that somebody made.
 #[derive(Clone, Debug)]
 pub struct Wish {
     pub requester: Id,
-    /// Ascending.
+    /// The ids are in ascending order.
     pub secrets: Vec<Id>,
     pub recipients: Vec<(Id, Level)>,
 }
 
-/// granted, upgraded, unchanged, rejected.
+/// The counts of a job: granted, upgraded, unchanged, rejected.
 pub type Counts = [i64; 4];
 
 #[derive(Clone, Debug, Default)]
@@ -67,7 +67,7 @@ impl Company {
         company
     }
 
-    /// The statements that make a database so.
+    /// The statements that put this company into a database.
     pub fn sql(&self) -> String {
         let mut sql = String::new();
         for (id, p) in &self.principals {
@@ -118,7 +118,7 @@ impl Company {
         self.principals.get(&recipient).is_some_and(|p| p.active && (p.group || p.account))
     }
 
-    /// Shares these secrets as they were wished for, and says what became of each pair.
+    /// Shares these secrets as the request says, and returns what became of the pairs.
     pub fn share(&mut self, wish: &Wish, secrets: &[Id]) -> Counts {
         let allowed: Vec<bool> =
             secrets.iter().map(|secret| self.may_share(wish.requester, *secret)).collect();

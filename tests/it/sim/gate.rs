@@ -1,5 +1,7 @@
-//! Everything that runs waits before each call to the database until it is let on: one at a time, in
-//! the order that the seed gives. Between two gates a task is alone, so a seed always gives the same run.
+//! The gate before each call to the database. A task waits there until the scheduler lets it on.
+//!
+//! Only one task is let on at a time, in the order that the seed gives. Between two gates no other task runs, so a
+//! seed always gives the same run.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,22 +10,22 @@ use diesel::result::{DatabaseErrorKind, Error};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-/// What a task says to the scheduler.
+/// What a task reports to the scheduler.
 pub enum Said {
-    /// It waits; the answer lets it on, or fails its call.
+    /// The task waits at its gate. The answer lets it on, or makes its call fail.
     AtGate { writing: bool, answer: oneshot::Sender<Pass> },
-    /// It is through; `false`: a server was away.
+    /// The task has ended. False means that a server could not be reached.
     Done(bool),
 }
 
-/// How a call goes.
+/// How a call to the database goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     Go,
-    /// Nothing is done.
+    /// The call fails, and nothing was done.
     Outage,
     Transient,
-    /// It is done, and the caller hears that it failed.
+    /// The call was done, and the caller is told that it failed.
     AnswerLost,
 }
 
@@ -40,7 +42,7 @@ impl Gate {
 
     async fn pass(&self, writing: bool) -> Result<(), DbError> {
         let (answer, answered) = oneshot::channel();
-        // Whoever killed it does not listen.
+        // If the task was killed, nobody listens any more.
         let _ = self.says.send(Said::AtGate { writing, answer });
         let pass = answered.await.unwrap_or(Pass::Outage);
         *self.answer_lost.lock().expect("a lock") = pass == Pass::AnswerLost;
@@ -75,7 +77,7 @@ pub fn transient() -> DbError {
     DbError::Query(error("deadlock detected"))
 }
 
-/// In words that nobody knows: whatever the reason, nobody knows whether it was committed.
+/// The error has a text that no code knows: whatever the reason is, nobody can tell whether the call was committed.
 pub fn answer_lost() -> DbError {
     DbError::Commit(error("no answer to the commit"))
 }

@@ -1,14 +1,14 @@
-//! A seeded simulation of a whole site: real store, broker, worker, relay and notifier on a SQLite
-//! file, in one thread.
+//! A seeded simulation of a whole site: the real store, broker, worker, relay and notifier run on a SQLite file, in
+//! one thread.
 //!
-//! Every call to the database waits until the seed says that it is next (`gate.rs`), so that any two
-//! of several workers meet in every order, and a process can die between any two calls. The broker
-//! duplicates, delays, reorders, delivers again and loses; rights change and grants are taken back
-//! while jobs run; time passes when the seed says so. After every call that wrote, the database is held
-//! against a tiny reference (`company.rs`); at the end nothing is lost, doubled or stuck.
+//! Every call to the database waits until the seed says that it is next (`gate.rs`), so that any two of several
+//! workers meet in every order, and a process can die between any two calls. The broker duplicates, delays, reorders,
+//! redelivers and loses messages. Rights change and grants are taken back while jobs run, and time passes when the
+//! seed says so. After every call that wrote, the database is compared with a small reference (`company.rs`). At the
+//! end nothing may be lost, doubled or stuck.
 //!
-//! `BATCHSHARE_SIM_SEEDS=N` runs so many seeds (200 by default); `BATCHSHARE_SIM_SEED=S` runs that one,
-//! as a failed one says. A seed gives the same run every time.
+//! `BATCHSHARE_SIM_SEEDS=N` runs this many seeds (200 by default). `BATCHSHARE_SIM_SEED=S` runs the seed that a
+//! failure has named. A seed gives the same run every time.
 
 #![allow(clippy::print_stdout, reason = "what a seed does is read when it fails")]
 
@@ -32,7 +32,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }
 
-/// In memory where the machine has such a place: what a disk does with a file is not looked at here.
+/// The folder of the files. It is in memory if the machine has such a place, since the simulation is not about disks.
 fn folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
@@ -72,7 +72,7 @@ fn run(seed: u64, mistake: Option<Mistake>) -> Result<(), String> {
     runtime.block_on(story::run(seed, &path, mistake))
 }
 
-/// Runs seeds on two threads; those that went wrong, in order.
+/// Runs seeds on two threads, and returns those that went wrong, in order.
 fn run_all(seeds: std::ops::Range<u64>) -> Vec<(u64, String)> {
     let seeds = Mutex::new(seeds);
     let wrong = Mutex::new(Vec::new());

@@ -1,5 +1,5 @@
-//! A site in one thread: processes with workers and relays on one SQLite file. Every call to the
-//! database waits at its task's gate, so that a scheduler decides who is next, and who dies instead.
+//! A site in one thread: processes with workers and relays on one SQLite file. Every call to the database waits at the
+//! gate of its task, so that the scheduler decides which task is next, and which process dies instead.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,29 +27,29 @@ use crate::world::worker_options;
 /// Of the outbox's rows.
 pub const LEASE: Duration = Duration::from_secs(20);
 
-/// What may be done wrong on purpose. Each must be found out.
+/// Mistakes that a site can make on purpose. The simulation must find each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mistake {
     AcksBeforeCommit,
     RelayRemovesBeforePublishing,
-    /// Messages are kept in memory until they are sent.
+    /// Messages are kept in memory until they are sent, and not in the outbox.
     OutboxDiesWithItsProcess,
-    /// Who is done acknowledges what its process took before, in work or not.
+    /// A task that is done acknowledges all messages that its process took before, even those that are still in work.
     AcknowledgesOverUnfinished,
-    /// Of messages that were handled together, one that failed is reported as done with the others.
+    /// If one of several messages that are handled together fails, it is reported as done with the others.
     ReportsTheBadOneAsDone,
 }
 
 pub struct Options {
     pub due_work: bool,
-    /// A slice is a lane from end to end, or one chunk.
+    /// Whether a slice is a whole lane, or one chunk.
     pub long_slices: bool,
-    /// Before a job's attempts have run out.
+    /// The number of retries that a job has before its attempts are used up.
     pub retries: usize,
     pub mistake: Option<Mistake>,
 }
 
-/// A message that a task is about: its row, and the name under which it is held.
+/// A message that a task handles: its row, and the name under which the broker holds it.
 #[derive(Clone)]
 struct Held {
     row: i64,
@@ -61,17 +61,17 @@ struct Task {
     name: String,
     process: usize,
     messages: Vec<Held>,
-    /// In bad times.
+    /// The number of calls that the task has made in bad times.
     calls: u64,
     says: mpsc::UnboundedReceiver<Said>,
     handle: JoinHandle<()>,
-    /// It waits at its gate, to write or to read.
+    /// The task waits at its gate, to write or to read.
     gate: Option<(bool, oneshot::Sender<Pass>)>,
-    /// It is through, and so it went.
+    /// The task has ended with this result.
     done: Option<bool>,
 }
 
-/// What a process keeps in memory.
+/// What a process has in memory, which is lost when it dies.
 struct Process {
     committed: mpsc::Sender<Committed>,
     to_relay: Arc<Mutex<mpsc::Receiver<Committed>>>,
@@ -84,7 +84,7 @@ impl Process {
     }
 }
 
-/// What a task works with: all behind its gate.
+/// The parts that a task works with. All of their calls go through its gate.
 struct Parts {
     store: Store,
     broker: Broker,
@@ -99,7 +99,7 @@ pub struct Site {
     tasks: Vec<Task>,
     holders: u64,
     tasks_made: u64,
-    /// Says what happens, for one seed that is looked at.
+    /// Prints what happens, if a single seed is run to look at it.
     talks: bool,
     stop: Stop,
     _stopper: Stopper,
@@ -116,7 +116,7 @@ impl Site {
         let url = format!("sqlite://{}", path.display());
         let settings = crate::support::settings(&url);
         let target = Target::parse(&url).expect("url");
-        // A deadline would be by the machine's clock.
+        // There is no deadline, since it would be by the machine's clock and not by that of the simulation.
         let db = Db::new(target, settings.db_options(), Clock::standing(1_700_000_000_000)).unhurried();
         let (stopper, stop) = shutdown::channel();
         Self {
@@ -156,7 +156,7 @@ impl Site {
         self.tasks.len()
     }
 
-    /// Three calls of four, of those that handle a request or a step.
+    /// Whether the next call of a task fails in bad times: of those that handle a request or a step, three of four do.
     pub fn fails_now(&mut self, task: usize) -> bool {
         let task = &mut self.tasks[task];
         task.calls += 1;
@@ -174,7 +174,7 @@ impl Site {
         }
     }
 
-    /// Starts a task, which goes up to its first gate.
+    /// Starts a task, which runs until its first gate.
     async fn start<F: Future<Output = bool> + Send + 'static>(
         &mut self,
         process: usize,
@@ -194,7 +194,7 @@ impl Site {
         let work = work(Parts { store, broker, worker });
         let handle = tokio::spawn(async move {
             let well = work.await;
-            // Whoever killed it does not listen.
+            // If the task was killed, nobody listens any more.
             let _ = says.send(Said::Done(well));
         });
         self.tasks.push(Task {
@@ -210,7 +210,7 @@ impl Site {
         self.hear(self.tasks.len() - 1).await
     }
 
-    /// Waits until a task is at its gate again, or through.
+    /// Waits until a task is at its gate again, or has ended.
     async fn hear(&mut self, task: usize) -> Result<(), Wrong> {
         let task = &mut self.tasks[task];
         match task.says.recv().await {
@@ -221,12 +221,12 @@ impl Site {
         Ok(())
     }
 
-    /// A task's next call, or its end.
+    /// Waits for a task's next call, or for its end.
     pub async fn go_on(&mut self, task: usize, pass: Pass) -> Result<(), Wrong> {
         let Some((writing, answer)) = self.tasks[task].gate.take() else {
             return self.finish(task).await;
         };
-        // Reading changes nothing whose answer could be lost.
+        // A lost answer is only of interest after a write, since a read changes nothing.
         let pass = if pass == Pass::AnswerLost && !writing { Pass::Outage } else { pass };
         self.say(|| {
             format!("{}: {} {pass:?}", self.tasks[task].name, if writing { "write" } else { "read" })
@@ -270,7 +270,7 @@ impl Site {
         .await;
     }
 
-    /// A process dies: what it had in memory is gone.
+    /// A process dies, and what it had in memory is gone.
     pub async fn crash(&mut self, process: usize) {
         self.forget(process).await;
         if self.options.mistake == Some(Mistake::OutboxDiesWithItsProcess) {
@@ -295,7 +295,7 @@ impl Site {
         self.processes[process] = Process::new();
     }
 
-    /// All of them die, as they do where one process has all the roles; it starts again.
+    /// All processes die and start again, as if one process had all the roles.
     pub async fn power_cut(&mut self) {
         for process in 0..self.processes.len() {
             self.forget(process).await;
@@ -377,7 +377,7 @@ impl Site {
         (Held { row, queue, holder }, delivery)
     }
 
-    /// A relay's turn: what was just committed, or a look at the table.
+    /// A relay takes its turn: it sends what was just committed, or looks at the table.
     pub async fn relay(&mut self, process: usize, table: bool) -> Result<(), Wrong> {
         let received = Arc::clone(&self.processes[process].to_relay);
         let forgets = self.options.mistake == Some(Mistake::RelayRemovesBeforePublishing);
@@ -415,7 +415,7 @@ impl Site {
             .await
     }
 
-    /// Somebody asks over HTTP.
+    /// Somebody requests a job over HTTP.
     pub async fn submit(&mut self, process: usize, submission: Submission) -> Result<(), Wrong> {
         self.start(process, "submit", Vec::new(), |parts| async move {
             parts.store.submit(submission, Limits::default(), 1_000).await.is_ok()
@@ -423,7 +423,7 @@ impl Site {
         .await
     }
 
-    /// Another program publishes to the queue of requests.
+    /// Another program publishes a message to the queue of requests.
     pub async fn publish(&self, body: Vec<u8>) {
         let message = Outgoing {
             exchange: Exchange::Jobs,
@@ -441,7 +441,7 @@ impl Site {
         }
     }
 
-    /// Everything that runs is let go to its end.
+    /// All tasks are let on until they end.
     pub async fn finish_all(&mut self) -> Result<(), Wrong> {
         while !self.tasks.is_empty() {
             self.go_on(0, Pass::Go).await?;

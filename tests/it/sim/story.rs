@@ -1,5 +1,5 @@
-//! What happens in one run: a seed decides who asks for what, what the world does meanwhile, and what
-//! goes wrong. Then everything calms down, and it must all have come to its end.
+//! What happens in one run. The seed decides who requests what, what the world does meanwhile, and what goes wrong.
+//! Then everything calms down, and every job must come to its end.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::site::{Mistake, Options, Site};
 use super::watch::{Wrong, json};
 use crate::world::{principal, secret};
 
-/// SplitMix64: the same numbers for a seed on every machine and with every version of a crate.
+/// Random numbers by SplitMix64. A seed gives the same numbers on every machine, and with every version of our crates.
 pub struct Dice(u64);
 
 impl Dice {
@@ -31,7 +31,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// 0 to `below` - 1.
+    /// A number from 0 to `below` - 1.
     fn roll(&mut self, below: usize) -> usize {
         (self.next() % below as u64) as usize
     }
@@ -45,28 +45,29 @@ impl Dice {
     }
 }
 
-/// Calls and events before everything calms down.
+/// The number of calls and events before everything calms down.
 const STEPS: usize = 250;
-/// Rounds until it must be quiet: some wait for retries and leases, one a minute.
+/// The number of rounds after which everything must be quiet. A round is a minute, and some jobs wait for retries and
+/// leases.
 const ROUNDS: usize = 80;
 
 pub struct Story {
     dice: Dice,
     site: Site,
-    /// Jobs still to be asked for.
+    /// The number of jobs that are still to be requested.
     jobs: usize,
-    /// Bodies that are no requests, and those of ids that were used for something else.
+    /// Bodies that are not requests, and bodies whose id was used for another request.
     poison: BTreeSet<String>,
     conflicts: BTreeSet<String>,
     asked: Vec<(JobId, Wish)>,
-    /// In a bad time requests and steps fail as often as it is tried in place; then it is recorded.
+    /// In a bad time, requests and steps fail as often as they are tried in place, so that the failure is recorded.
     bad_time: bool,
 }
 
-/// Runs a seed. What goes wrong is told in words.
+/// Runs a seed. The error says what went wrong.
 pub async fn run(seed: u64, path: &std::path::Path, mistake: Option<Mistake>) -> Result<(), Wrong> {
     let mut dice = Dice::new(seed);
-    // With due work off, redelivery alone must do; a broken part is looked for without that net.
+    // Without due work, redelivery alone must be enough. Mistakes are looked for without it, since it repairs much.
     let due_work = mistake.is_none() && dice.percent(60);
     let retries = 1 + dice.roll(4);
     let options = Options { due_work, long_slices: dice.percent(50), retries, mistake };
@@ -104,7 +105,7 @@ impl Story {
                     return self.site.relay(process, self.dice.percent(30)).await;
                 }
                 let message = &ready[self.dice.roll(ready.len())];
-                // Requests and events of ends are handled together where several are there.
+                // Requests, and events of ends, are handled together if there are several.
                 let mut taken = vec![message];
                 if matches!(message.queue, Queue::Jobs | Queue::Notices) && self.dice.percent(60) {
                     let others = ready.iter().filter(|of| of.queue == message.queue && of.row != message.row);
@@ -142,9 +143,9 @@ impl Story {
         }
     }
 
-    /// How a task's next call goes.
+    /// Decides how a task's next call goes.
     fn pass(&mut self, task: usize) -> Pass {
-        // A failure that counts is tried again by due work only.
+        // A failure that is recorded is tried again only by due work.
         let transient = if self.site.options.due_work { Pass::Transient } else { Pass::Outage };
         if self.bad_time && self.site.fails_now(task) {
             return transient;
@@ -159,11 +160,11 @@ impl Story {
 
     fn wish(&mut self) -> Wish {
         let mut secrets = BTreeSet::new();
-        // Some large, some small; one may not exist.
+        // Some requests are large and some are small. One of their secrets may not exist.
         let requester = self.dice.pick(&REQUESTERS);
         for _ in 0..self.dice.pick(&[1, 2, 8, 10]) {
             let any = SECRETS.start() + self.dice.roll(13) as Id;
-            // Mostly secrets of the requester's own.
+            // Most secrets belong to the requester.
             let own = any + (1 + any % 2 - requester).abs();
             secrets.insert(if self.dice.percent(85) { own } else { any });
         }
@@ -179,7 +180,7 @@ impl Story {
         }
     }
 
-    /// A job is asked for, over HTTP or by message; or something is published that makes no job.
+    /// A job is requested over HTTP or by message, or something is published that makes no job.
     async fn ask(&mut self, process: usize) -> Result<(), Wrong> {
         let wish = self.wish();
         let number = self.asked.len() + self.jobs;
@@ -207,7 +208,7 @@ impl Story {
         }
     }
 
-    /// Rights change, grants are taken back, and one is given by hand.
+    /// Rights change, a grant is taken back, or one is given by hand.
     async fn world(&mut self) -> Result<(), Wrong> {
         let company = &mut self.site.watch.company;
         let people: Vec<Id> = company.principals.keys().copied().collect();
@@ -255,8 +256,8 @@ impl Story {
         self.site.watch.look(&self.site.db).await
     }
 
-    /// The broker duplicates, delays, delivers again what somebody works on, or loses what due work
-    /// watches over; or somebody uses an id for something else.
+    /// The broker duplicates or delays a message, redelivers one that somebody works on, or loses one that due work
+    /// replaces. Or somebody uses the id of a job for another request.
     async fn queue(&mut self) -> Result<(), Wrong> {
         let all = json(
             &self.site.db,
@@ -283,7 +284,8 @@ impl Story {
                     "UPDATE queue_messages SET visible_at = {now} + 7000 WHERE id = {id} AND holder IS NULL"
                 ))
                 .await,
-            // Only with due work: what is done with twice while its first worker dies is found by it alone.
+            // This happens only with due work. If a second delivery is acknowledged and then the worker of the first
+            // one dies, only due work finds the job.
             6..8 if self.site.options.due_work => {
                 self.site
                     .sql(format!("UPDATE queue_messages SET holder = NULL, visible_at = 0 WHERE id = {id}"))
@@ -315,7 +317,7 @@ impl Story {
         Ok(())
     }
 
-    /// Nothing goes wrong any more: soon everything has ended.
+    /// Nothing goes wrong any more, so everything must soon have ended.
     async fn calm_down(mut self) -> Result<(), Wrong> {
         for _ in 0..ROUNDS {
             self.site.finish_all().await?;

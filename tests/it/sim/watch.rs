@@ -1,4 +1,4 @@
-//! What is looked at after every call that wrote: the database is held against the reference.
+//! Compares the database with the reference after every call that wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::company::{Company, Counts, Id, Wish};
 
-/// What went wrong, in words.
+/// A text that says what went wrong.
 pub type Wrong = String;
 
 /// One row of JSON from the database.
@@ -32,25 +32,25 @@ const LOOK: &str = "SELECT json_object( \
     'told', (SELECT json_group_array(json_array(id, CAST(body AS TEXT))) FROM queue_messages \
         WHERE queue = 'notices' AND id > SEEN))";
 
-/// A job as it was seen last.
+/// A job as it was when it was last looked at.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     row: Value,
     ended: bool,
-    /// Where each lane stands.
+    /// The position of each lane.
     positions: BTreeMap<i64, usize>,
     counts: Counts,
 }
 
 pub struct Watch {
     pub company: Company,
-    /// By job id, or by the key with which it was asked for over HTTP.
+    /// The requests, by job id, or by the idempotency key of a request over HTTP.
     pub wishes: BTreeMap<String, Wish>,
     jobs: BTreeMap<i64, Seen>,
     last_told: i64,
-    /// The terminal events that left, by job: different ones only.
+    /// The different terminal events that were sent, by job.
     pub told: BTreeMap<String, BTreeSet<String>>,
-    /// Attempts may run out: something fails on purpose, again and again.
+    /// Whether attempts may be used up, because something fails on purpose again and again.
     pub failures: bool,
 }
 
@@ -78,17 +78,17 @@ impl Watch {
         }
     }
 
-    /// Every job that is there has ended.
+    /// Whether every job has ended.
     pub fn all_ended(&self) -> bool {
         self.jobs.values().all(|job| job.ended)
     }
 
-    /// Ids of the jobs that are there.
+    /// The ids of all jobs.
     pub fn job_ids(&self) -> Vec<String> {
         self.jobs.values().map(|job| text(&job.row[1])).collect()
     }
 
-    /// Looks at what the last call did and does the same to the reference.
+    /// Looks at what the last call did, does the same to the reference, and compares the two.
     pub async fn look(&mut self, db: &Db) -> Result<(), Wrong> {
         let now = json(db, &LOOK.replace("SEEN", &self.last_told.to_string())).await;
         for job in now["jobs"].as_array().expect("rows") {
@@ -126,7 +126,7 @@ impl Watch {
         for lane in lanes.iter().filter(|lane| lane[0] == row[0]) {
             let (number, to) =
                 (lane[1].as_i64().expect("a lane"), lane[2].as_u64().expect("a position") as usize);
-            // Two lanes: each begins where the one before ends.
+            // There are two lanes, and each begins where the one before it ends.
             let start = if number == 0 { 0 } else { wish.secrets.len() / 2 };
             let from = *seen.positions.entry(number).or_insert(start);
             if to < from {
@@ -176,7 +176,7 @@ impl Watch {
         Ok(())
     }
 
-    /// What must hold when everything is quiet.
+    /// Checks what must hold when everything is quiet.
     pub async fn settled(&self, db: &Db) -> Result<(), Wrong> {
         for job in self.jobs.values() {
             let (id, key) = (text(&job.row[1]), job.row[0].as_i64().expect("a key"));

@@ -1,4 +1,4 @@
-//! A batch of lines on its way into the tables: one statement a table.
+//! Writes a batch of imported lines into the tables, by a few statements for each table.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,19 +16,22 @@ use crate::store::people::import::rows::{
 };
 use crate::store::people::import::unsettled::Unsettled;
 
-/// Rows (members and tags included) after which a batch is written.
+/// A batch with this many rows is written, members and tags included.
 const FULL_ROWS: usize = 10_000;
-/// Bytes of texts after which it is, however few its rows are.
+/// A batch with this many bytes of texts is written, even if it has few rows.
 const FULL_BYTES: usize = 2 * 1024 * 1024;
 
-/// Lines that are written together. An id, a username or an identifier is in it once at the most.
+/// Lines that are written together. A batch has each id, username and identifier only once, because a statement cannot
+/// write the same row twice.
 #[derive(Default)]
 pub(in crate::store) struct Batch {
     principals: Vec<PrincipalRow>,
     members: Vec<MemberRow>,
     secrets: Vec<SecretRow>,
     tags: Vec<TagRow>,
+    /// The line of each principal in the batch, by its id.
     principal_lines: HashMap<i64, u64>,
+    /// The line of each secret in the batch, by its id.
     secret_lines: HashMap<i64, u64>,
     usernames: HashSet<String>,
     identifiers: HashSet<String>,
@@ -36,12 +39,14 @@ pub(in crate::store) struct Batch {
 }
 
 impl Batch {
+    /// Whether the batch has to be written before it takes another line.
     pub(in crate::store) fn is_full(&self) -> bool {
         self.principals.len() + self.members.len() + self.secrets.len() + self.tags.len() >= FULL_ROWS
             || self.bytes >= FULL_BYTES
     }
 
-    /// Whether a line must not come into the same statement as what is here.
+    /// Whether a line has an id, a username or an identifier that is in the batch already, so that the batch has to be
+    /// written first.
     pub(in crate::store) fn overlaps(&self, line: &ImportLine) -> bool {
         match line {
             ImportLine::User(user) => {
@@ -97,7 +102,7 @@ impl Batch {
         self.secrets.push(row);
     }
 
-    /// Writes what is here and empties the batch.
+    /// Writes the rows of the batch and empties it.
     pub(in crate::store) fn flush(
         &mut self,
         conn: &mut Conn,
@@ -149,7 +154,8 @@ impl Batch {
 
         take_unique(conn, "secrets", "identifier", &from, &rows, &lines, &mut open.identifiers)?;
         let sealed = conn.bytes_of("r.sealed");
-        // Value and key id are kept or replaced together: a line gives both or neither.
+        // If a line has no client secret, the row keeps the one that it has. The value and the id of its key are kept
+        // or replaced together, since a line gives both or neither.
         let insert = format!(
             "INSERT INTO secrets (id, owner_id, name, url, client_id, client_secret, client_secret_key, \
              identifier, method, notes, disabled, search_text, updated_at) \
@@ -172,6 +178,7 @@ impl Batch {
     }
 }
 
+/// A row of the batch (`taker`) that needs an id or a text which another row (`holder`) has.
 #[derive(diesel::QueryableByName)]
 struct Taken {
     #[diesel(sql_type = BigInt)]
@@ -180,8 +187,9 @@ struct Taken {
     holder: i64,
 }
 
-/// Takes a unique text from whoever else holds it, so that it can pass from one row to another in
-/// one file. The holder's own line has to come (in this batch or later) and give it another.
+/// Takes a unique text from the row that has it, so that it can pass from one row to another within a file. That row
+/// is noted in `lost`, with the line that took its text: its own line has to come, in this batch or later, and give
+/// it a new one.
 fn take_unique(
     conn: &mut Conn,
     table: &str,
@@ -191,7 +199,8 @@ fn take_unique(
     lines: &dyn Fn(&i64) -> u64,
     lost: &mut HashMap<i64, u64>,
 ) -> Result<(), DbError> {
-    // CROSS JOIN: on SQLite it also fixes the order, rows first and then the index.
+    // SQLite joins in the order of the text at a CROSS JOIN: it reads the rows of the batch and looks each up in the
+    // index.
     let sql = format!(
         "SELECT r.id AS taker, h.id AS holder FROM {from} CROSS JOIN {table} h \
          WHERE h.{column} = r.{column} AND h.id <> r.id",
@@ -207,6 +216,7 @@ fn take_unique(
     Ok(())
 }
 
+/// Deletes the rows of `table` whose `column` has one of these ids.
 fn delete(
     conn: &mut Conn,
     table: &str,
@@ -219,7 +229,7 @@ fn delete(
     Ok(())
 }
 
-/// Inserts rows in parts: one line alone may bring a million members.
+/// Inserts rows in parts, since a single line may have a million members.
 fn insert_all<T: Serialize>(
     conn: &mut Conn,
     table: &str,

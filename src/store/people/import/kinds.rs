@@ -1,4 +1,4 @@
-//! What an import is given and what it answers: lines with their numbers, counts, and errors that name the line.
+//! The types of an import: its lines with their numbers, its counts, and its errors, which name the line.
 
 use std::sync::Arc;
 
@@ -8,10 +8,11 @@ use crate::db::DbError;
 use crate::domain::SecretId;
 use crate::domain::import::ImportLine;
 
-/// Encrypts a client secret: the bytes to keep, and the id of the key.
+/// Encrypts the client secret of a secret. Returns the bytes to keep and the id of the key, or the reason why it
+/// failed.
 pub type Sealer = Arc<dyn Fn(SecretId, &SecretString) -> Result<(Vec<u8>, String), String> + Send + Sync>;
 
-/// How many lines of each type were written.
+/// The number of lines of each type that were written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Imported {
     pub users: u64,
@@ -21,15 +22,15 @@ pub struct Imported {
 }
 
 impl Imported {
-    /// All lines together.
+    /// The number of lines of all types together.
     #[must_use]
     pub fn lines(&self) -> u64 {
         self.users + self.user_groups + self.personal_groups + self.secrets
     }
 }
 
-/// Why nothing was imported. `Display` names the line and the field, never a value that may be
-/// secret.
+/// Why an import failed. Nothing was imported then. `Display` names the line and the field, but never a value that
+/// may be secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     #[error("line {line}: {problem}")]
@@ -52,10 +53,11 @@ impl From<diesel::result::Error> for ImportError {
 }
 
 impl ImportError {
+    /// An error that this line is to blame for.
     pub(in crate::store) fn line(line: u64, problem: impl Into<String>) -> Self {
         Self::Line { line, problem: problem.into() }
     }
 }
 
-/// A line that was read, with its number.
+/// A line that was read, with its number in the file, which starts at 1.
 pub(in crate::store) type Numbered = Result<(u64, ImportLine), ImportError>;

@@ -1,4 +1,4 @@
-//! Reading a file of lines, one at a time.
+//! Reads a file of JSON Lines, one line at a time, so that the file is never in memory as a whole.
 
 use std::io::{BufRead, Read as _};
 
@@ -8,10 +8,10 @@ use crate::contract::decode_import_line;
 use crate::domain::import::ImportLine;
 use crate::store::people::import::kinds::{ImportError, Numbered};
 
-/// The longest line in bytes: a group of about a million members.
+/// The longest line that is read, in bytes. A group of about a million members fits.
 const MAX_LINE: u64 = 16 * 1024 * 1024;
 
-/// The lines of a file, read as they are asked for. After an error, it is of no use any more.
+/// An iterator over the lines of a file. After an error, the rest of the file must not be read.
 pub(in crate::store) struct Lines<R> {
     reader: R,
     buffer: Vec<u8>,
@@ -23,7 +23,7 @@ impl<R: BufRead> Lines<R> {
         Self { reader, buffer: Vec::new(), number: 0 }
     }
 
-    /// Fills the buffer with the next line; false at the end of the file.
+    /// Reads the next line into the buffer. False at the end of the file.
     fn read(&mut self) -> Result<bool, ImportError> {
         self.number += 1;
         let line = self.number;
@@ -38,8 +38,10 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
+    /// Decodes the line in the buffer. `None` if it is blank.
     fn decode(&self) -> Option<Result<ImportLine, ImportError>> {
-        // A file may begin with a byte order mark, and files are put together by `cat`.
+        // A file may begin with a byte order mark. It is allowed on each line, since `cat` may have joined several
+        // files.
         let marked = self.buffer.trim_ascii();
         let bytes = marked.strip_prefix(b"\xef\xbb\xbf").unwrap_or(marked).trim_ascii();
         if bytes.is_empty() {
@@ -64,7 +66,7 @@ impl<R: BufRead> Iterator for Lines<R> {
                 Err(error) => return Some(Err(error)),
             }
             let decoded = self.decode();
-            // The line may hold a client secret in the clear; only what it used is wiped.
+            // The line may have a client secret in plain text, so the part of the buffer that it used is overwritten.
             self.buffer.as_mut_slice().zeroize();
             self.buffer.clear();
             if let Some(decoded) = decoded {

@@ -1,4 +1,7 @@
-//! Import of people, groups and secrets from JSON Lines.
+//! Imports people, groups and secrets from JSON Lines.
+//!
+//! `run` is the import itself: it takes lines from `lines`, writes them by `batch` and `rows`, and has `unsettled`
+//! check at the end what could not be checked before. `kinds` has the types.
 
 mod batch;
 mod kinds;

@@ -1,5 +1,5 @@
-//! Rows on their way into the tables. A batch of them is one JSON text, which both databases take
-//! apart again, so that no statement has a parameter a value.
+//! Makes the rows of imported lines. The rows of a batch are bound to a statement as one JSON text, which the database
+//! takes apart again, because a parameter for each value would be more parameters than a statement may have.
 
 use serde::Serialize;
 
@@ -9,6 +9,7 @@ use crate::domain::hex::hex;
 use crate::domain::import::{PersonalGroup, Secret, User, UserGroup};
 use crate::domain::text::{group_search_text, person_search_text, secret_search_text};
 
+/// A row of the table of principals.
 #[derive(Serialize)]
 pub(in crate::store) struct PrincipalRow {
     pub(in crate::store) id: i64,
@@ -23,7 +24,7 @@ pub(in crate::store) struct PrincipalRow {
     pub(in crate::store) search_text: String,
 }
 
-/// The columns of [`PrincipalRow`] with PostgreSQL's types (SQLite takes JSON's).
+/// The columns of [`PrincipalRow`], with their types in PostgreSQL. SQLite uses the types of JSON.
 pub(in crate::store) const PRINCIPAL: &[(&str, &str)] = &[
     ("id", "bigint"),
     ("kind", "smallint"),
@@ -37,6 +38,7 @@ pub(in crate::store) const PRINCIPAL: &[(&str, &str)] = &[
     ("search_text", "text"),
 ];
 
+/// A row of the table of secrets.
 #[derive(Serialize)]
 pub(in crate::store) struct SecretRow {
     pub(in crate::store) id: i64,
@@ -44,7 +46,7 @@ pub(in crate::store) struct SecretRow {
     pub(in crate::store) name: String,
     pub(in crate::store) url: String,
     pub(in crate::store) client_id: String,
-    /// Encrypted, in hex.
+    /// The encrypted client secret, in hex. `None` if the line has none.
     pub(in crate::store) sealed: Option<String>,
     pub(in crate::store) client_secret_key: Option<String>,
     pub(in crate::store) identifier: Option<String>,
@@ -54,6 +56,7 @@ pub(in crate::store) struct SecretRow {
     pub(in crate::store) search_text: String,
 }
 
+/// The columns of [`SecretRow`], like [`PRINCIPAL`].
 pub(in crate::store) const SECRET: &[(&str, &str)] = &[
     ("id", "bigint"),
     ("owner_id", "bigint"),
@@ -69,20 +72,24 @@ pub(in crate::store) const SECRET: &[(&str, &str)] = &[
     ("search_text", "text"),
 ];
 
+/// A row of the table of members.
 #[derive(Serialize)]
 pub(in crate::store) struct MemberRow {
     pub(in crate::store) group_id: i64,
     pub(in crate::store) user_id: i64,
 }
 
+/// The columns of [`MemberRow`], like [`PRINCIPAL`].
 pub(in crate::store) const MEMBER: &[(&str, &str)] = &[("group_id", "bigint"), ("user_id", "bigint")];
 
+/// A row of the table of tags.
 #[derive(Serialize)]
 pub(in crate::store) struct TagRow {
     pub(in crate::store) secret_id: i64,
     pub(in crate::store) tag: String,
 }
 
+/// The columns of [`TagRow`], like [`PRINCIPAL`].
 pub(in crate::store) const TAG: &[(&str, &str)] = &[("secret_id", "bigint"), ("tag", "text")];
 
 impl PrincipalRow {
@@ -130,7 +137,8 @@ impl PrincipalRow {
 }
 
 impl SecretRow {
-    /// `sealed`: the encrypted client secret and the id of its key.
+    /// The row of a secret. `sealed` is its encrypted client secret and the id of the key, if the line has a client
+    /// secret.
     pub(in crate::store) fn of(secret: &Secret, sealed: Option<(Vec<u8>, String)>) -> Self {
         let (sealed, key) = sealed.unzip();
         Self {
@@ -150,21 +158,23 @@ impl SecretRow {
     }
 }
 
+/// These rows as one JSON text, to be bound as `$1`.
 pub(in crate::store) fn json<T: Serialize>(rows: &[T]) -> Result<String, DbError> {
     serde_json::to_string(rows).map_err(|error| DbError::Corrupt(error.to_string()))
 }
 
-/// The JSON array bound as `$1`, as a table `r`.
+/// An expression that makes a table `r` of the JSON text bound as `$1`.
 pub(in crate::store) fn rows_of(conn: &Conn, columns: &[(&str, &str)]) -> String {
     conn.each_object("$1", columns)
 }
 
+/// The names of the columns, separated by commas, each with `before` in front.
 pub(in crate::store) fn names(columns: &[(&str, &str)], before: &str) -> String {
     let names: Vec<String> = columns.iter().map(|(name, _)| format!("{before}{name}")).collect();
     names.join(", ")
 }
 
-/// `name = excluded.name, …` for every column but the key, which comes first.
+/// `name = excluded.name, …` for every column except the first, which is the key.
 pub(in crate::store) fn replaced(columns: &[(&str, &str)]) -> String {
     let parts: Vec<String> =
         columns.iter().skip(1).map(|(name, _)| format!("{name} = excluded.{name}")).collect();

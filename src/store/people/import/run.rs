@@ -1,9 +1,10 @@
-//! Import: people, groups and secrets, a file in one transaction.
+//! Imports a file of people, groups and secrets in one transaction.
 //!
-//! Lines come in any order and are written in batches as they are read, so memory is bounded by the
-//! batch and by 16 bytes an id, of lines and of users that are referred to. What can be known only at the end (a
-//! member whose own line comes later, a username that passes from one person to another) is checked
-//! at the end of the transaction; every refusal names a line and changes nothing.
+//! The lines may be in any order. They are written in batches while they are read, so the memory that an import needs
+//! is that of one batch, and 16 bytes for the id of each line and of each user that is referred to. Some things are
+//! known only at the end of the file: the line of a member may come later, and a username may pass from one person to
+//! another. These are checked at the end of the transaction. If anything is wrong, the error names a line and nothing
+//! is changed.
 
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -23,12 +24,13 @@ use crate::store::people::import::unsettled::Unsettled;
 use crate::store::transact::Store;
 
 impl Store {
-    /// Imports JSON Lines in one transaction. What is there is replaced (members and tags included),
-    /// so the same file can be imported again; a secret's line without a client secret keeps the one
-    /// there is. Two lines with one id are refused: nobody could say which of them counts. Blank lines are skipped.
+    /// Imports JSON Lines in one transaction. A line replaces the row with its id, members and tags included, so the
+    /// same file can be imported again. A line of a secret without a client secret keeps the client secret that the
+    /// row has. Two lines with the same id are refused, since it is not clear which of them counts. Blank lines are
+    /// skipped.
     ///
     /// # Errors
-    /// The line that is wrong; nothing was changed then.
+    /// The first line that is wrong and why, or an error of reading or of the database. Nothing was changed.
     pub async fn import(
         &self,
         lines: impl BufRead + Send + 'static,
@@ -37,11 +39,11 @@ impl Store {
         self.in_one_transaction(move |conn| run(conn, Lines::new(lines), sealer)).await
     }
 
-    /// Imports given lines, as [`Store::import`] does, but only where there is no principal and no
-    /// secret yet: `None` otherwise.
+    /// Does what [`Store::import`] does with these lines, but only if there is no principal and no secret yet.
+    /// Otherwise nothing is changed, and the answer is `None`.
     ///
     /// # Errors
-    /// As [`Store::import`].
+    /// The errors are those of [`Store::import`].
     pub async fn import_if_empty(
         &self,
         lines: impl IntoIterator<Item = ImportLine> + Send + 'static,
@@ -78,13 +80,14 @@ struct AnyId {
     _id: i64,
 }
 
+/// Whether there is no principal and no secret.
 fn is_empty(conn: &mut Conn) -> Result<bool, DbError> {
     let any = "SELECT id FROM principals UNION ALL SELECT id FROM secrets LIMIT 1";
     Ok(sql_query(any).load::<AnyId>(conn)?.is_empty())
 }
 
-/// Two imports would wait for each other's rows in different orders: the second waits for the first.
-/// On SQLite, write transactions are alone anyway.
+/// Waits until no other import is under way. Two imports at the same time would lock each other's rows in different
+/// orders. On SQLite there is only one write transaction at a time anyway.
 fn take_turns(conn: &mut Conn) -> Result<(), DbError> {
     conn.lock_number_unhurried(7_220_231)
 }
@@ -119,7 +122,7 @@ struct Importer {
     imported: Imported,
 }
 
-/// The ids of the lines so far, each with its line.
+/// The ids of the lines that were read so far, each with the number of its line.
 #[derive(Default)]
 struct Ids {
     principals: HashMap<i64, u64>,

@@ -1,4 +1,4 @@
-//! What only the end of an imported file can settle: people who were referred to, and names that changed hands.
+//! Checks, at the end of an import, that every user who was referred to exists, and that nobody lost a unique name.
 
 use std::collections::HashMap;
 
@@ -10,21 +10,23 @@ use crate::db::{Conn, DbError};
 use crate::domain::PrincipalId;
 use crate::store::people::import::kinds::ImportError;
 
-/// What only the end of the file can settle, each with the line to blame.
+/// What can be checked only at the end of the file, each with the line to blame if it is wrong.
 #[derive(Default)]
 pub(in crate::store) struct Unsettled {
-    /// Users that were referred to, by the first line that did.
+    /// The users that were referred to, each with the first line that did.
     pub(in crate::store) references: HashMap<PrincipalId, u64>,
-    /// Users whose username went to another line, until their own line gives them a new one.
+    /// The users whose username was given to another user by this line. A user is removed from here when the user's
+    /// own line gives a new username.
     pub(in crate::store) usernames: HashMap<i64, u64>,
-    /// Secrets whose identifier went to another line, likewise.
+    /// The same for secrets whose identifier was given to another secret.
     pub(in crate::store) identifiers: HashMap<i64, u64>,
 }
 
-/// Ids in one statement of the check.
+/// The most ids that one statement of the check looks up.
 const CHECKED_TOGETHER: usize = 10_000;
 
 impl Unsettled {
+    /// Notes that this line refers to these users.
     pub(in crate::store) fn refer<'a>(
         &mut self,
         line: u64,
@@ -35,6 +37,7 @@ impl Unsettled {
         }
     }
 
+    /// Checks everything that was noted. The error names the first line that is wrong.
     pub(in crate::store) fn check(&self, conn: &mut Conn) -> Result<(), ImportError> {
         let first = |map: &HashMap<i64, u64>| map.iter().map(|(id, line)| (*line, *id)).min();
         if let Some((line, holder)) = first(&self.usernames) {
@@ -65,6 +68,7 @@ struct Id {
     id: i64,
 }
 
+/// Those of these ids that no user has.
 fn not_users(conn: &mut Conn, referred: &[(u64, PrincipalId)]) -> Result<Vec<i64>, DbError> {
     let sql = format!(
         "WITH ids(id) AS ({}) SELECT CAST(ids.id AS BIGINT) AS id FROM ids \

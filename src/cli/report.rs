@@ -40,24 +40,24 @@ impl NamedRejection {
 
 /// The job as HTTP shows it, with who asked for it and what its last try failed of. An operator sees the jobs of all
 /// people, and may read what the database said.
-pub(super) fn body(job: &JobSnapshot) -> JobBody<'_> {
+pub(super) fn body(job: &JobSnapshot) -> JobBody {
     with_error(job, JobBody { requested_by: Some(job.requested_by), ..JobBody::of(job) })
 }
 
 /// As [`body`], with the job's first rejections by name.
-pub(super) async fn body_with_rejections<'a>(
+pub(super) async fn body_with_rejections(
     store: &Store,
-    job: &'a JobSnapshot,
+    job: &JobSnapshot,
     limit: i64,
-) -> Result<JobBody<'a, NamedRejection>, Failure> {
+) -> Result<JobBody<NamedRejection>, Failure> {
     let rejections = named(store, job, limit).await?;
     let rejections = rejections.into_iter().map(|(rejection, known)| NamedRejection::new(&rejection, known));
     Ok(with_error(job, JobBody::with_rejections(job, rejections.collect())))
 }
 
-fn with_error<'a, R>(job: &'a JobSnapshot, mut body: JobBody<'a, R>) -> JobBody<'a, R> {
+fn with_error<R>(job: &JobSnapshot, mut body: JobBody<R>) -> JobBody<R> {
     if let (Some(body), Some(retry)) = (&mut body.retry, &job.retry) {
-        body.last_error = Some(&retry.last_error);
+        body.last_error = Some(retry.last_error.clone());
     }
     body
 }
@@ -214,7 +214,7 @@ mod tests {
         }
     }
 
-    fn written(body: &JobBody<'_>) -> String {
+    fn written(body: &JobBody) -> String {
         serde_json::to_string(body).expect("JSON")
     }
 

@@ -1,4 +1,4 @@
-//! A job and its rejections as events and the command line have them.
+//! A job and its rejections, as events, HTTP and the command line have them.
 
 use serde::Serialize;
 
@@ -14,8 +14,8 @@ pub const RETRY_REASON: &str = "transient";
 
 /// A job. `R` is what each of its rejections is written as. The fields stand in the order of their names, which is
 /// the order in which our documents have them.
-#[derive(Debug, Clone, Serialize)]
-pub struct JobBody<'a, R = RejectionBody> {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JobBody<R = RejectionBody> {
     /// Failures in this run.
     pub attempts: u32,
     pub counts: CountsBody,
@@ -39,7 +39,7 @@ pub struct JobBody<'a, R = RejectionBody> {
     pub requested_by: Option<PrincipalId>,
     /// Only while it waits for another try.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry: Option<RetryBody<'a>>,
+    pub retry: Option<RetryBody>,
     pub run: i32,
     pub secrets: Option<u64>,
     pub started_at: Option<String>,
@@ -47,7 +47,7 @@ pub struct JobBody<'a, R = RejectionBody> {
 }
 
 /// What became of the pairs that are done.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct CountsBody {
     pub granted: u64,
     pub rejected: u64,
@@ -62,31 +62,31 @@ impl From<Counts> for CountsBody {
 }
 
 /// What a job waits for.
-#[derive(Debug, Clone, Serialize)]
-pub struct RetryBody<'a> {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RetryBody {
     /// What its last try failed of, in the database's words: for operators only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<&'a str>,
+    pub last_error: Option<String>,
     pub next_attempt_at: Option<String>,
     pub reason: &'static str,
 }
 
-impl<'a> JobBody<'a> {
+impl JobBody {
     /// A job without its rejections, and without who asked for it.
     #[must_use]
-    pub fn of(job: &'a JobSnapshot) -> Self {
+    pub fn of(job: &JobSnapshot) -> Self {
         Self::new(job, None)
     }
 }
 
-impl<'a, R> JobBody<'a, R> {
+impl<R> JobBody<R> {
     /// A job with these of its rejections, and with who asked for it.
     #[must_use]
-    pub fn with_rejections(job: &'a JobSnapshot, rejections: Vec<R>) -> Self {
+    pub fn with_rejections(job: &JobSnapshot, rejections: Vec<R>) -> Self {
         Self { requested_by: Some(job.requested_by), ..Self::new(job, Some(rejections)) }
     }
 
-    fn new(job: &'a JobSnapshot, rejections: Option<Vec<R>>) -> Self {
+    fn new(job: &JobSnapshot, rejections: Option<Vec<R>>) -> Self {
         let retry = job.retry.as_ref().map(|retry| RetryBody {
             last_error: None,
             next_attempt_at: retry.next_attempt_at.map(rfc3339),
@@ -115,7 +115,7 @@ impl<'a, R> JobBody<'a, R> {
 }
 
 /// A rejection as an event carries it.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RejectionBody {
     pub id: i64,
     /// `secret` or `recipient`.

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::contract;
-use crate::contract::answer;
+use crate::contract::JobBody;
 use crate::contract::answer::Page;
 use crate::domain::Selection;
 use crate::domain::share::OverLimit;
@@ -47,7 +47,7 @@ pub(in crate::gateway) async fn submit(
     match submitted {
         Submitted::Accepted(job) | Submitted::Repeated(job) => {
             let location = format!("/api/v1/share-jobs/{}", job.job_id);
-            Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(answer::Job::from(&job))).into_response())
+            Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(JobBody::of(&job))).into_response())
         }
         Submitted::KeyConflict => Err(Problem::key_conflict()),
         Submitted::TooManyUnfinished { limit } => Err(Problem::too_many_jobs(limit)),
@@ -92,11 +92,11 @@ pub(in crate::gateway) async fn list(
     State(state): State<GatewayState>,
     Reading(me, _turn): Reading,
     params: Params,
-) -> Result<Json<Page<answer::Job>>, Problem> {
+) -> Result<Json<Page<JobBody>>, Problem> {
     let limit = params.limit(50, 200)?;
     let before = params.number_cursor()?;
     let (jobs, next) = state.store.jobs(Some(me.id), before, limit as i64).await?;
-    Ok(Json(numbered(jobs.iter().map(answer::Job::from).collect(), next)))
+    Ok(Json(numbered(jobs.iter().map(JobBody::of).collect(), next)))
 }
 
 /// `GET /share-jobs/{id}`: one of the person's own jobs.
@@ -104,8 +104,8 @@ pub(in crate::gateway) async fn show(
     State(state): State<GatewayState>,
     Me(me): Me,
     path: PathIds,
-) -> Result<Json<answer::Job>, Problem> {
+) -> Result<Json<JobBody>, Problem> {
     let job = state.store.job(path.parsed(0)?).await?;
     let job = job.filter(|job| job.requested_by == me.id).ok_or_else(Problem::not_found)?;
-    Ok(Json(answer::Job::from(&job)))
+    Ok(Json(JobBody::of(&job)))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::contract::answer;
+use crate::contract::{JobBody, answer};
 use crate::db::DbError;
 use crate::domain::JobId;
 use crate::gateway::answers;
@@ -103,7 +103,7 @@ impl Teller {
 
     async fn job(&mut self, id: JobId, events: &mut Events) -> Result<(), DbError> {
         let Some(job) = self.state.store.job(id).await? else { return Ok(()) };
-        events.push(("job", text(&answer::Job::from(&job))));
+        events.push(("job", text(&JobBody::of(&job))));
         // From now on the streams know more than the last snapshot says. The next snapshot is sent even if it is the
         // same one.
         self.told = None;
@@ -126,7 +126,7 @@ pub(super) async fn snapshot(state: &GatewayState, me: &Person) -> Result<String
     let jobs = state.store.unfinished_jobs(me.id, SNAPSHOT).await?;
     let (notices, _) = state.store.notices(me.id, false, None, SNAPSHOT).await?;
     Ok(text(&answer::Snapshot {
-        jobs: jobs.iter().map(answer::Job::from).collect(),
+        jobs: jobs.iter().map(JobBody::of).collect(),
         me: answers::me(me, state.sign_ins.mode_name()),
         notices: notices.into_iter().map(answers::notice).collect(),
     }))

@@ -5,7 +5,6 @@
 //! nothing else: no client secret has a field here.
 
 mod health;
-mod job;
 mod notice;
 mod page;
 mod person;
@@ -17,7 +16,6 @@ mod stream;
 mod time;
 
 pub use health::{DeadLetters, Health, Live, Policies};
-pub use job::{Counts, Job, Retry};
 pub use notice::Notice;
 pub use page::Page;
 pub use person::{DemoPerson, Me};

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use crate::contract::http::answer::job::Counts;
 use crate::contract::http::answer::time::Time;
+use crate::contract::job::CountsBody;
 use crate::domain::{FailReason, JobId, JobState};
 
 /// The job as it had ended, and whether its requester has put the notice away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Notice {
-    pub counts: Counts,
+    pub counts: CountsBody,
     pub created_at: Time,
     pub dismissed_at: Option<Time>,
     pub done_pairs: u64,

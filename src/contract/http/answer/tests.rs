@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::*;
+use crate::contract::JobBody;
 use crate::domain::event;
 use crate::domain::{
     self, FailReason, JobId, JobSnapshot, JobState, Permission, PrincipalId, PrincipalKind, RejectReason,
@@ -155,7 +156,7 @@ fn stands_in_the_order_of_the_alphabet(answer: &impl Serialize) {
 
 #[test]
 fn the_members_of_every_answer_stand_in_the_order_of_the_alphabet() {
-    let (job, queues) = (Job::from(&snapshot()), vec!["q".to_owned()]);
+    let (job, queues) = (JobBody::of(&snapshot()), vec!["q".to_owned()]);
     stands_in_the_order_of_the_alphabet(&Page { items: vec![job.clone()], next_cursor: None });
     stands_in_the_order_of_the_alphabet(&Snapshot { jobs: vec![job], me: me(), notices: vec![notice()] });
     stands_in_the_order_of_the_alphabet(&DemoPerson {
@@ -188,10 +189,10 @@ fn the_members_of_every_answer_stand_in_the_order_of_the_alphabet() {
 #[test]
 fn a_job_is_written_to_the_letter() {
     assert_eq!(
-        text(&Job::from(&snapshot())),
+        text(&JobBody::of(&snapshot())),
         r#"{"attempts":2,"counts":{"granted":1,"rejected":1,"unchanged":0,"upgraded":2},"done_pairs":4,"finished_at":null,"job_id":"01936f7e-0000-7000-8000-000000000001","pairs":6,"reason":null,"recipients":3,"rejections_total":1,"requested_at":"1970-01-01T00:00:00Z","retry":{"next_attempt_at":"1970-01-01T00:00:02.5Z","reason":"transient"},"run":1,"secrets":2,"started_at":"1970-01-01T00:00:01Z","state":"retrying"}"#
     );
-    let ended = Job { retry: None, ..Job::from(&snapshot()) };
+    let ended = JobBody { retry: None, ..JobBody::of(&snapshot()) };
     assert!(!text(&ended).contains("\"retry\""), "a job that waits for nothing has no such member");
 }
 

@@ -30,9 +30,9 @@ pub(in crate::store) struct NewJob<'a> {
     /// the person, since anybody who may publish can name any person in a message.
     pub(in crate::store) asked_here: bool,
     /// How the job ends in this transaction, if everything goes as expected. The row is then inserted in that state.
-    /// Most small jobs end in the transaction that makes them, and writing a row once costs half as much as writing it
-    /// and changing it (docs/performance.md). If the job ends in another way after all, `ending` updates the row as it
-    /// does for every other job.
+    /// Most small jobs end in the transaction that makes them, and 1,000 of them take 7 to 13 % longer if each row is
+    /// written and then changed (docs/performance.md). If the job ends in another way after all, `ending` updates the
+    /// row as it does for every other job.
     pub(in crate::store) expected_end: Option<ExpectedEnd>,
 }
 

@@ -132,10 +132,10 @@ pub(in crate::store) fn end_one(
     step: Move,
     counts: Counts,
 ) -> Result<JobSnapshot, DbError> {
-    let strange = || DbError::Corrupt(format!("job {} was ended and is not told", row.job_id));
-    let nothing = strange();
+    let job = row.job_id;
     let ending = Ending { row, step, counts, report: Report::Stored, begins: false, written: false };
-    end(tx, vec![ending])?.pop().ok_or(nothing)
+    let ended = end(tx, vec![ending])?.pop();
+    ended.ok_or_else(|| DbError::Corrupt(format!("job {job} was ended, and its end was not returned")))
 }
 
 /// The first lines of a job's report, as many as an event holds, and the number of all of its lines.

@@ -118,10 +118,8 @@ pub fn plan(secrets: &[SecretId], recipients: &[Recipient], facts: &Facts) -> Pl
 #[must_use]
 pub fn secret_rejection(fact: Option<&SecretFact>) -> Option<RejectReason> {
     match fact {
+        Some(SecretFact { reach: Some(reach), disabled, .. }) => reach.share_refusal(*disabled),
         None | Some(SecretFact { reach: None, .. }) => Some(RejectReason::NotFound),
-        Some(SecretFact { reach: Some(Reach::View), .. }) => Some(RejectReason::NotAllowed),
-        Some(SecretFact { disabled: true, .. }) => Some(RejectReason::Disabled),
-        Some(_) => None,
     }
 }
 

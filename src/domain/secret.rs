@@ -5,6 +5,7 @@ use std::fmt;
 use secrecy::SecretString;
 
 use crate::domain::names::names;
+use crate::domain::permission::RejectReason;
 
 /// What a person may do with a secret that they can see. Each includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +23,16 @@ impl Reach {
     #[must_use]
     pub fn may_edit(self) -> bool {
         self >= Self::Edit
+    }
+
+    /// Why a secret on which the person has this access cannot be shared by that person. `None` if it can.
+    #[must_use]
+    pub fn share_refusal(self, disabled: bool) -> Option<RejectReason> {
+        if self.may_edit() {
+            disabled.then_some(RejectReason::Disabled)
+        } else {
+            Some(RejectReason::NotAllowed)
+        }
     }
 }
 

@@ -110,11 +110,7 @@ impl Store {
 
 fn selectable(row: &MatchRow) -> Result<Selectable, DbError> {
     // If there are two reasons, this is the one that the report of a job gives.
-    let reason = if !some_reach(row.level)?.may_edit() {
-        Some(RejectReason::NotAllowed)
-    } else {
-        row.disabled.then_some(RejectReason::Disabled)
-    };
+    let reason = some_reach(row.level)?.share_refusal(row.disabled);
     Ok(Selectable { id: secret_id(row.id)?, reason })
 }
 

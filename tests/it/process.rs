@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -12,6 +13,7 @@ use serde_json::Value;
 pub struct Program {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 /// The settings of a process, on top of the defaults.
@@ -36,12 +38,12 @@ impl Program {
         let mut child = command.spawn().expect("the program starts");
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (output, kept) = (child.stderr.take().expect("stderr"), Arc::clone(&lines));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 kept.lock().expect("lines").push(line);
             }
         });
-        Self { child, lines }
+        Self { child, lines, reader: Some(reader) }
     }
 
     /// What it has logged.
@@ -85,6 +87,7 @@ impl Program {
     pub fn kill(&mut self) {
         self.child.kill().expect("kill");
         self.child.wait().expect("wait");
+        self.read_to_the_end();
     }
 
     /// SIGTERM, and how it ended.
@@ -103,10 +106,19 @@ impl Program {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
             if let Some(status) = self.child.try_wait().expect("wait") {
+                self.read_to_the_end();
                 return status.code().unwrap_or(-1);
             }
             assert!(Instant::now() < end, "it does not end:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for the last lines of a process that has ended: on a busy machine they are still in the
+    /// pipe when its exit code is there already. They end with the pipe, which nobody else holds.
+    fn read_to_the_end(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("its output is read");
         }
     }
 }

@@ -11,14 +11,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::broker::topology::{
-    HEADER_ASIDES, KEY_ACCEPTED, KEY_CANCELLED, KEY_COMPLETED, KEY_FAILED, KEY_PROGRESS, KEY_REQUESTED,
-    KEY_STEP,
-};
+use crate::broker::topology::{HEADER_ASIDES, KEY_REQUESTED, KEY_STEP, event_key};
 use crate::broker::{Broker, BrokerError, Exchange, Outgoing};
 use crate::contract;
 use crate::domain::JobId;
-use crate::domain::event::EventKind;
 use crate::shutdown::Stop;
 use crate::store::{Committed, MessageKind, OUTBOX_TRIES, OutboxRow, Store};
 
@@ -217,16 +213,10 @@ fn outgoing(row: OutboxRow) -> Outgoing {
     let (exchange, key, kind, mandatory) = match row.kind {
         MessageKind::Request => (Exchange::Jobs, KEY_REQUESTED, contract::REQUEST_TYPE, true),
         MessageKind::Step => (Exchange::Internal, KEY_STEP, contract::STEP_TYPE, true),
-        MessageKind::Event(event) => {
-            let key = match event {
-                EventKind::Accepted => KEY_ACCEPTED,
-                EventKind::Progress => KEY_PROGRESS,
-                EventKind::Completed => KEY_COMPLETED,
-                EventKind::Failed => KEY_FAILED,
-                EventKind::Cancelled => KEY_CANCELLED,
-            };
+        MessageKind::Event(of, event) => {
+            let key = event_key(of, event);
             // Perhaps nobody is listening to progress. The end of a job always has the queue of notices.
-            (Exchange::Events, key, contract::event_type(event), event.is_terminal())
+            (Exchange::Events, key, contract::event_type(of, event), event.is_terminal())
         }
     };
     Outgoing {

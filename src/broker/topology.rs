@@ -1,5 +1,7 @@
 //! Every name at the broker, in one place: exchanges, queues, routing keys, headers.
 
+use crate::domain::{EventKind, JobKind};
+
 /// An exchange. The embedded broker stores its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exchange {
@@ -84,9 +86,15 @@ impl Queue {
             Self::Steps => &[(Exchange::Internal, KEY_STEP)],
             Self::Dead => &[(Exchange::Internal, KEY_DEAD), (Exchange::Internal, KEY_DEAD_OWN)],
             Self::Notices => &[
-                (Exchange::Events, KEY_COMPLETED),
-                (Exchange::Events, KEY_FAILED),
-                (Exchange::Events, KEY_CANCELLED),
+                (Exchange::Events, "job.completed"),
+                (Exchange::Events, "job.failed"),
+                (Exchange::Events, "job.cancelled"),
+                (Exchange::Events, "undo.completed"),
+                (Exchange::Events, "undo.failed"),
+                (Exchange::Events, "undo.cancelled"),
+                (Exchange::Events, "unshare.completed"),
+                (Exchange::Events, "unshare.failed"),
+                (Exchange::Events, "unshare.cancelled"),
             ],
         }
     }
@@ -101,13 +109,31 @@ pub const KEY_DEAD: &str = "dead";
 /// The key of the dead letters that we publish ourselves. Publishing with it takes the right to write on the internal
 /// exchange, and the broker's own dead letters never have it, because their key is an argument of our queues.
 pub const KEY_DEAD_OWN: &str = "dead.own";
-pub const KEY_ACCEPTED: &str = "job.accepted";
-pub const KEY_PROGRESS: &str = "job.progress";
-pub const KEY_COMPLETED: &str = "job.completed";
-pub const KEY_FAILED: &str = "job.failed";
-pub const KEY_CANCELLED: &str = "job.cancelled";
-/// The pattern that matches every event of every job.
-pub const KEY_ALL_EVENTS: &str = "job.#";
+/// The routing key of an event of such a job.
+#[must_use]
+pub fn event_key(of: JobKind, event: EventKind) -> &'static str {
+    match (of, event) {
+        (JobKind::Share, EventKind::Accepted) => "job.accepted",
+        (JobKind::Share, EventKind::Progress) => "job.progress",
+        (JobKind::Share, EventKind::Completed) => "job.completed",
+        (JobKind::Share, EventKind::Failed) => "job.failed",
+        (JobKind::Share, EventKind::Cancelled) => "job.cancelled",
+        (JobKind::Undo, EventKind::Accepted) => "undo.accepted",
+        (JobKind::Undo, EventKind::Progress) => "undo.progress",
+        (JobKind::Undo, EventKind::Completed) => "undo.completed",
+        (JobKind::Undo, EventKind::Failed) => "undo.failed",
+        (JobKind::Undo, EventKind::Cancelled) => "undo.cancelled",
+        (JobKind::Unshare, EventKind::Accepted) => "unshare.accepted",
+        (JobKind::Unshare, EventKind::Progress) => "unshare.progress",
+        (JobKind::Unshare, EventKind::Completed) => "unshare.completed",
+        (JobKind::Unshare, EventKind::Failed) => "unshare.failed",
+        (JobKind::Unshare, EventKind::Cancelled) => "unshare.cancelled",
+    }
+}
+
+/// The patterns that match every event of every job. A listener of somebody else that knows shares only binds the
+/// first.
+pub const KEYS_OF_ALL_EVENTS: [&str; 3] = ["job.#", "undo.#", "unshare.#"];
 
 /// The headers of a dead letter that we publish ourselves. They are believed only together with [`KEY_DEAD_OWN`].
 pub const HEADER_DEAD_ID: &str = "x-batchshare-dead-id";

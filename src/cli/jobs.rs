@@ -90,7 +90,7 @@ async fn list(store: &Store, args: &List) -> Result<Code, Failure> {
     for job in &jobs {
         let by = names.get(&job.requested_by).map_or_else(|| "?".to_owned(), Known::label);
         let pairs = job.pairs.map_or("?".to_owned(), out::grouped);
-        let done = format!("{}/{pairs}", out::grouped(job.counts.done()));
+        let done = format!("{}/{pairs}", out::grouped(job.done()));
         let (state, at) = (job.state.as_str(), rfc3339(job.requested_at));
         out::line(format!("{}  {state:<25}  {done:>21}  {at:<24}  {by}", job.job_id))?;
     }

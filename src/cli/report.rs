@@ -140,17 +140,26 @@ fn why(reason: FailReason) -> &'static str {
         FailReason::LimitExceeded => "it is larger than a job may be",
         FailReason::InvalidRequest => "the request is not valid",
         FailReason::AttemptsExhausted => "it was tried too often",
+        FailReason::NothingToUndo => "there was nothing to take back",
+        FailReason::NothingToUnshare => "there was nothing to take away",
+        FailReason::JobNotEnded => "the job to take back has not ended",
+        FailReason::AlreadyUndone => "the job is taken back already",
+        FailReason::NotUndoable => "only a share can be taken back",
     }
 }
 
 /// A line for each count that is not zero, and one for the pairs that were not touched.
 fn counts(job: &JobSnapshot) -> Vec<String> {
-    let done = job.counts.done();
+    let done = job.done();
     let untouched = job.pairs.map_or(0, |pairs| pairs.saturating_sub(done));
     let lines = [
         (job.counts.granted, "shared"),
         (job.counts.upgraded, "upgraded from view to edit"),
         (job.counts.unchanged, "had it already"),
+        (job.taken.revoked, "taken back"),
+        (job.taken.lowered, "lowered from edit to view"),
+        (job.taken.kept, "kept: others shared it, too"),
+        (job.taken.untouched, "had nothing to take"),
         (untouched, if job.state.is_terminal() { "not touched" } else { "still to do" }),
         (job.counts.rejected, "not shared"),
     ];
@@ -195,6 +204,11 @@ mod tests {
 
     fn job(state: JobState, counts: Counts, pairs: u64) -> JobSnapshot {
         JobSnapshot {
+            kind: crate::domain::JobKind::Share,
+            parent: None,
+            undone_by: None,
+            ended_by: None,
+            taken: crate::domain::Taken::default(),
             job_id: JobId::generate(),
             run: 1,
             requested_by: PrincipalId::new(1).expect("an id"),

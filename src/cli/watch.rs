@@ -72,7 +72,7 @@ impl Bar {
         if let Some(pairs) = job.pairs {
             self.bar.set_length(pairs);
         }
-        self.bar.set_position(job.counts.done());
+        self.bar.set_position(job.done());
         self.bar.set_message(self.words(job));
     }
 

@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::contract::time::rfc3339;
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::{
-    Counts, FailReason, JobId, JobSnapshot, JobState, PrincipalId, PrincipalKind, RejectReason,
+    Counts, EndedBy, FailReason, JobId, JobKind, JobSnapshot, JobState, PrincipalId, PrincipalKind,
+    RejectReason, Taken,
 };
 
 /// Why a job waits for another try, as everybody is told: the only class of failure that waits. The error itself is
@@ -20,10 +21,18 @@ pub struct JobBody<R = RejectionBody> {
     pub attempts: u32,
     pub counts: CountsBody,
     pub done_pairs: u64,
+    /// Who cancelled the job: a person's id, or `"operator"`. It is absent from a job that nobody cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<EndedByBody>,
     pub finished_at: Option<String>,
     pub job_id: JobId,
+    /// What the job does: `share`, `undo` or `unshare`.
+    pub kind: JobKind,
     /// Null until "all" is resolved, as `secrets` is.
     pub pairs: Option<u64>,
+    /// The job that an undo takes back. It is absent from other jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<JobId>,
     /// Null where the job has not failed. An event of such a job has no `reason` at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Option<FailReason>>,
@@ -44,20 +53,48 @@ pub struct JobBody<R = RejectionBody> {
     pub secrets: Option<u64>,
     pub started_at: Option<String>,
     pub state: JobState,
+    /// The latest undo of this job. It is absent where nobody has asked for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undone_by: Option<JobId>,
 }
 
-/// What became of the pairs that are done.
+/// What became of the pairs that are done. Which members there are depends on what the job does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct CountsBody {
-    pub granted: u64,
-    pub rejected: u64,
-    pub unchanged: u64,
-    pub upgraded: u64,
+#[serde(untagged)]
+pub enum CountsBody {
+    Share { granted: u64, rejected: u64, unchanged: u64, upgraded: u64 },
+    Undo { kept: u64, lowered: u64, rejected: u64, revoked: u64, untouched: u64 },
+    Unshare { lowered: u64, rejected: u64, revoked: u64, untouched: u64 },
 }
 
-impl From<Counts> for CountsBody {
-    fn from(Counts { granted, upgraded, unchanged, rejected }: Counts) -> Self {
-        Self { granted, rejected, unchanged, upgraded }
+impl CountsBody {
+    /// The counts of a job of this kind.
+    #[must_use]
+    pub fn of(kind: JobKind, counts: Counts, taken: Taken) -> Self {
+        let Counts { granted, upgraded, unchanged, rejected } = counts;
+        let Taken { revoked, lowered, kept, untouched } = taken;
+        match kind {
+            JobKind::Share => Self::Share { granted, rejected, unchanged, upgraded },
+            JobKind::Undo => Self::Undo { kept, lowered, rejected, revoked, untouched },
+            JobKind::Unshare => Self::Unshare { lowered, rejected, revoked, untouched },
+        }
+    }
+}
+
+/// Who ended a job by hand: a person's id, or the text `operator`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum EndedByBody {
+    Person(PrincipalId),
+    Operator(&'static str),
+}
+
+impl From<EndedBy> for EndedByBody {
+    fn from(by: EndedBy) -> Self {
+        match by {
+            EndedBy::Person(id) => Self::Person(id),
+            EndedBy::Operator => Self::Operator("operator"),
+        }
     }
 }
 
@@ -94,11 +131,14 @@ impl<R> JobBody<R> {
         });
         Self {
             attempts: job.attempts,
-            counts: job.counts.into(),
-            done_pairs: job.counts.done(),
+            counts: CountsBody::of(job.kind, job.counts, job.taken),
+            done_pairs: job.done(),
+            ended_by: job.ended_by.map(EndedByBody::from),
             finished_at: job.finished_at.map(rfc3339),
             job_id: job.job_id,
+            kind: job.kind,
             pairs: job.pairs,
+            parent: job.parent,
             reason: Some(job.reason),
             recipients: job.recipients,
             rejections,
@@ -110,6 +150,7 @@ impl<R> JobBody<R> {
             secrets: job.secrets,
             started_at: job.started_at.map(rfc3339),
             state: job.state,
+            undone_by: job.undone_by,
         }
     }
 }

@@ -19,7 +19,7 @@ pub use http::person::decode_username;
 pub use http::query::{Query, write_cursor, write_secret_cursor};
 pub use http::secret::decode_secret_patch;
 pub use import::decode_import_line;
-pub use job::{CountsBody, JobBody, RETRY_REASON, RejectionBody, RetryBody};
+pub use job::{CountsBody, EndedByBody, JobBody, RETRY_REASON, RejectionBody, RetryBody};
 pub use json::invalid::{Invalid, Unread};
 pub use message::binary::structured;
 pub use message::event::{JobEvent, decode_event, encode_event, event_type};

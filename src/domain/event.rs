@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::domain::ids::{JobId, PrincipalId, SecretId};
-use crate::domain::job::{Counts, FailReason, JobState};
+use crate::domain::job::{Counts, FailReason, JobKind, JobState, Taken};
 use crate::domain::permission::{PrincipalKind, RejectReason};
 
 /// How many rejections an event carries. All of them are read over HTTP.
@@ -23,6 +23,9 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    pub const ALL: &'static [Self] =
+        &[Self::Accepted, Self::Progress, Self::Completed, Self::Failed, Self::Cancelled];
+
     /// The event that tells of a job's end. `None` for a state in which the job has not ended.
     #[must_use]
     pub fn terminal(state: JobState) -> Option<Self> {
@@ -62,6 +65,13 @@ pub struct Rejection {
 pub struct JobSnapshot {
     pub job_id: JobId,
     pub run: i32,
+    pub kind: JobKind,
+    /// The job that an undo takes back.
+    pub parent: Option<JobId>,
+    /// The latest undo of this job.
+    pub undone_by: Option<JobId>,
+    /// Who cancelled it.
+    pub ended_by: Option<EndedBy>,
     pub requested_by: PrincipalId,
     pub state: JobState,
     pub reason: Option<FailReason>,
@@ -72,6 +82,8 @@ pub struct JobSnapshot {
     /// Secrets times recipients. `None` until "all" is resolved.
     pub pairs: Option<u64>,
     pub counts: Counts,
+    /// What a job did that takes access away. It is nothing in a share.
+    pub taken: Taken,
     /// The first [`REJECTIONS_IN_EVENT`] rejections. It is empty in listings, which do not show them.
     pub rejections: Vec<Rejection>,
     pub rejections_total: u64,
@@ -82,6 +94,21 @@ pub struct JobSnapshot {
     pub finished_at: Option<i64>,
     /// Why the job waits for another try, and until when. `None` while it does not wait.
     pub retry: Option<Retry>,
+}
+
+impl JobSnapshot {
+    /// How many pairs are done, whatever became of them.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.counts.done() + self.taken.done()
+    }
+}
+
+/// Who ended a job by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndedBy {
+    Person(PrincipalId),
+    Operator,
 }
 
 /// What a `retrying` job waits for.

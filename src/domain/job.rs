@@ -4,6 +4,21 @@ use serde::Serialize;
 
 use crate::domain::names::names;
 
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// It gives access.
+    #[default]
+    Share,
+    /// It takes back what another job gave and nobody else has asked for since.
+    Undo,
+    /// It takes access away, whoever gave it.
+    Unshare,
+}
+
+names!(JobKind { Share = "share", Undo = "undo", Unshare = "unshare" });
+
 /// Where a job stands. `Retrying` is never stored: it is shown for a job that has not ended, while one of its parts
 /// waits for another try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -39,6 +54,16 @@ pub enum FailReason {
     LimitExceeded,
     InvalidRequest,
     AttemptsExhausted,
+    /// The job to undo gave nothing, or every pair of the undo was rejected.
+    NothingToUndo,
+    /// Every pair that was to be taken away was rejected.
+    NothingToUnshare,
+    /// The job to undo has not ended.
+    JobNotEnded,
+    /// The job to undo is undone, or is being undone.
+    AlreadyUndone,
+    /// Only a share can be undone.
+    NotUndoable,
 }
 
 names!(FailReason {
@@ -47,6 +72,11 @@ names!(FailReason {
     LimitExceeded = "limit_exceeded",
     InvalidRequest = "invalid_request",
     AttemptsExhausted = "attempts_exhausted",
+    NothingToUndo = "nothing_to_undo",
+    NothingToUnshare = "nothing_to_unshare",
+    JobNotEnded = "job_not_ended",
+    AlreadyUndone = "already_undone",
+    NotUndoable = "not_undoable",
 });
 
 /// Why a message is a dead letter.
@@ -72,6 +102,8 @@ pub enum DeadReason {
     Rejected,
     /// The broker moved it to the dead letters and does not say why.
     Unexplained,
+    /// It is about a job that never came.
+    UnknownJob,
 }
 
 names!(DeadReason {
@@ -89,6 +121,7 @@ names!(DeadReason {
     QueueFull = "queue_full",
     Rejected = "rejected",
     Unexplained = "unexplained",
+    UnknownJob = "unknown_job",
 });
 
 /// What a dead message was to be.
@@ -158,6 +191,39 @@ impl std::iter::Sum for Counts {
     }
 }
 
+/// What became of the done pairs of a job that takes access away. Its rejected pairs are in [`Counts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Taken {
+    /// The recipient had a grant of the secret and has none now.
+    pub revoked: u64,
+    /// The recipient could edit the secret and can only view it now.
+    pub lowered: u64,
+    /// The recipient keeps what they had, because others gave it or asked for it, too.
+    pub kept: u64,
+    /// There was nothing to take.
+    pub untouched: u64,
+}
+
+impl Taken {
+    /// How many pairs are done and were not rejected.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.revoked + self.lowered + self.kept + self.untouched
+    }
+}
+
+impl std::ops::Add for Taken {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            revoked: self.revoked + other.revoked,
+            lowered: self.lowered + other.lowered,
+            kept: self.kept + other.kept,
+            untouched: self.untouched + other.untouched,
+        }
+    }
+}
+
 /// What happens to a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Move {
@@ -165,7 +231,15 @@ pub enum Move {
     Begin,
     /// Every pair is done, with these counts.
     Finish(Counts),
+    /// Every pair of a job that takes access away is done, with these counts.
+    FinishTaking {
+        kind: JobKind,
+        taken: Taken,
+        rejected: u64,
+    },
     Fail(FailReason),
+    /// Its requester or an operator stops it. What it did so far stays.
+    Cancel,
     /// An operator replays its dead letter. `begun` says that it has lanes, with which it goes on.
     Reopen {
         begun: bool,
@@ -203,6 +277,15 @@ impl JobState {
                     (Self::Completed, None)
                 })
             }
+            (Self::Queued | Self::Running | Self::Retrying, Move::FinishTaking { kind, taken, rejected }) => {
+                Ok(match (taken.done(), rejected, kind) {
+                    (_, 0, _) => (Self::Completed, None),
+                    (1.., _, _) => (Self::CompletedWithRejections, None),
+                    (0, _, JobKind::Unshare) => (Self::Failed, Some(FailReason::NothingToUnshare)),
+                    (0, _, _) => (Self::Failed, Some(FailReason::NothingToUndo)),
+                })
+            }
+            (Self::Queued | Self::Running | Self::Retrying, Move::Cancel) => Ok((Self::Cancelled, None)),
             (Self::Queued | Self::Running | Self::Retrying, Move::Fail(reason)) => {
                 Ok((Self::Failed, Some(reason)))
             }
@@ -221,8 +304,12 @@ mod tests {
     #[test]
     fn an_ended_job_is_moved_by_replay_only() {
         for &state in JobState::ALL.iter().filter(|state| state.is_terminal()) {
-            for step in [Move::Begin, Move::Finish(Counts::default()), Move::Fail(FailReason::LimitExceeded)]
-            {
+            for step in [
+                Move::Begin,
+                Move::Finish(Counts::default()),
+                Move::Fail(FailReason::LimitExceeded),
+                Move::Cancel,
+            ] {
                 assert!(state.next(step).is_err(), "{state} {step:?}");
             }
         }
@@ -242,9 +329,23 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_takes_away_fails_only_where_all_was_rejected() {
+        let end = |kind, revoked, untouched, rejected| {
+            let taken = Taken { revoked, untouched, ..Taken::default() };
+            JobState::Running.next(Move::FinishTaking { kind, taken, rejected })
+        };
+        let failed = |reason| Ok((JobState::Failed, Some(reason)));
+        assert_eq!(end(JobKind::Undo, 0, 3, 0), Ok((JobState::Completed, None)));
+        assert_eq!(end(JobKind::Undo, 1, 0, 2), Ok((JobState::CompletedWithRejections, None)));
+        assert_eq!(end(JobKind::Undo, 0, 0, 2), failed(FailReason::NothingToUndo));
+        assert_eq!(end(JobKind::Unshare, 0, 0, 2), failed(FailReason::NothingToUnshare));
+    }
+
+    #[test]
     fn every_name_reads_back() {
         assert!(JobState::ALL.iter().all(|s| JobState::from_name(s.as_str()) == Some(*s)));
         assert!(FailReason::ALL.iter().all(|s| FailReason::from_name(s.as_str()) == Some(*s)));
+        assert!(JobKind::ALL.iter().all(|s| JobKind::from_name(s.as_str()) == Some(*s)));
         assert!(DeadReason::ALL.iter().all(|s| DeadReason::from_name(s.as_str()) == Some(*s)));
     }
 }

@@ -13,9 +13,9 @@ pub mod secret;
 pub mod share;
 pub mod text;
 
-pub use event::{EventKind, JobSnapshot};
+pub use event::{EndedBy, EventKind, JobSnapshot};
 pub use ids::{JobId, JobKey, MAX_ID, PrincipalId, SecretId};
-pub use job::{Counts, DeadReason, DeadState, FailReason, JobState, Origin};
+pub use job::{Counts, DeadReason, DeadState, FailReason, JobKind, JobState, Origin, Taken};
 pub use permission::{Permission, PrincipalKind, RejectReason};
 pub use secret::{Reach, SecretPatch};
 pub use share::{AllFilter, Limits, Recipient, Selection, ShareRequest};

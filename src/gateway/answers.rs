@@ -1,5 +1,6 @@
 //! Rows of the store as the answers of the contract.
 
+use crate::contract::CountsBody;
 use crate::contract::answer;
 use crate::contract::answer::Time;
 use crate::store::{GrantItem, Notice, Person, RecipientItem, SecretDetail, SecretItem};
@@ -19,19 +20,22 @@ pub(super) fn demo_person(person: Person) -> answer::DemoPerson {
 /// A notice, as the listing and the stream show it.
 pub(super) fn notice(notice: Notice) -> answer::Notice {
     answer::Notice {
-        counts: notice.counts.into(),
+        counts: CountsBody::of(notice.kind, notice.counts, notice.taken),
         created_at: Time(notice.created_at),
         dismissed_at: notice.dismissed_at.map(Time),
-        done_pairs: notice.counts.done(),
+        done_pairs: notice.counts.done() + notice.taken.done(),
         id: notice.id,
         job_id: notice.job_id,
+        kind: notice.kind,
         pairs: notice.pairs,
+        parent: notice.parent,
         reason: notice.reason,
         recipients: notice.recipients,
         rejections_total: notice.rejections_total,
         run: notice.run,
         secrets: notice.secrets,
         state: notice.state,
+        undone_by: notice.undone_by,
     }
 }
 

@@ -5,10 +5,10 @@ use diesel::sql_types::{BigInt, Integer, SmallInt, Text};
 use serde_json::{Value, json};
 
 use crate::db::{Conn, DbError, statement};
-use crate::domain::{Counts, FailReason, JobId, JobState, PrincipalId, PrincipalKind};
+use crate::domain::{Counts, FailReason, JobId, JobKind, JobState, PrincipalId, PrincipalKind, Taken};
 use crate::store::clock;
 
-use crate::store::codes::counts;
+use crate::store::codes::{counts, taken};
 use crate::store::schema::{jobs as jobs_table, notices};
 use crate::store::transact::{LOCKS_OF_RECORDS, Store};
 
@@ -18,6 +18,11 @@ pub struct Notice {
     pub id: i64,
     pub job_id: JobId,
     pub run: i32,
+    pub kind: JobKind,
+    /// The job that an undo took back.
+    pub parent: Option<JobId>,
+    /// The latest undo of the job.
+    pub undone_by: Option<JobId>,
     pub state: JobState,
     pub reason: Option<FailReason>,
     /// The number of secrets that the job is about. `None` if its request could not be read, as with the two below.
@@ -25,6 +30,8 @@ pub struct Notice {
     pub recipients: Option<i32>,
     pub pairs: Option<u64>,
     pub counts: Counts,
+    /// What a job did that takes access away.
+    pub taken: Taken,
     pub rejections_total: u64,
     /// Milliseconds since 1970, as is `dismissed_at`.
     pub created_at: i64,
@@ -48,6 +55,10 @@ struct NoticeColumns {
     rejections_total: i64,
     created_at: i64,
     dismissed_at: Option<i64>,
+    taken: (Option<i64>, Option<i64>, Option<i64>, Option<i64>),
+    kind: String,
+    parent: Option<String>,
+    undone_by: Option<String>,
 }
 
 impl TryFrom<NoticeColumns> for Notice {
@@ -55,6 +66,10 @@ impl TryFrom<NoticeColumns> for Notice {
 
     fn try_from(row: NoticeColumns) -> Result<Self, DbError> {
         let corrupt = |what: &str| DbError::Corrupt(format!("notices.{what} of notice {}", row.id));
+        let related = |id: &Option<String>, what: &str| {
+            id.as_deref().map(|id| id.parse::<JobId>().map_err(|()| corrupt(what))).transpose()
+        };
+        let (revoked, lowered, kept, untouched) = row.taken;
         Ok(Self {
             id: row.id,
             job_id: row.job_id.parse().map_err(|()| corrupt("job"))?,
@@ -65,6 +80,10 @@ impl TryFrom<NoticeColumns> for Notice {
             recipients: row.recipients,
             pairs: row.pairs.and_then(|pairs| u64::try_from(pairs).ok()),
             counts: counts(row.granted, row.upgraded, row.unchanged, row.rejected),
+            taken: taken(revoked, lowered, kept, untouched),
+            kind: JobKind::from_name(&row.kind).ok_or_else(|| corrupt("kind"))?,
+            parent: related(&row.parent, "parent")?,
+            undone_by: related(&row.undone_by, "undone_by")?,
             rejections_total: u64::try_from(row.rejections_total).unwrap_or(0),
             created_at: row.created_at,
             dismissed_at: row.dismissed_at,
@@ -97,9 +116,9 @@ fn take_due_statement(ended: &str, locking: &str) -> String {
 fn insert_statement(keys: &str) -> String {
     format!(
         "INSERT INTO notices (job, run, user_id, state, reason, pairs, granted, upgraded, unchanged, rejected, \
-         rejections_total, created_at) \
+         rejections_total, created_at, revoked, lowered, kept, untouched) \
          SELECT j.id, j.run, j.requested_by, j.state, j.reason, j.pairs, j.granted, j.upgraded, j.unchanged, \
-         j.rejected, COALESCE(j.rejections_total, 0), now_ms() \
+         j.rejected, COALESCE(j.rejections_total, 0), now_ms(), j.revoked, j.lowered, j.kept, j.untouched \
          FROM jobs j JOIN principals p ON p.id = j.requested_by WHERE j.id IN ({keys}) AND p.kind = $2 ORDER BY j.id \
          ON CONFLICT DO NOTHING"
     )
@@ -148,6 +167,10 @@ fn of(user: i64) -> _ {
             notices::rejections_total,
             notices::created_at,
             notices::dismissed_at,
+            (notices::revoked, notices::lowered, notices::kept, notices::untouched),
+            jobs_table::kind,
+            jobs_table::parent,
+            jobs_table::undone_by,
         ))
 }
 

@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text};
 
 use crate::db::{Conn, DbError, statement};
+use crate::domain::JobKind;
 use crate::domain::event::EventKind;
 use crate::store::clock::Now;
 
@@ -19,44 +20,45 @@ pub enum MessageKind {
     Request,
     /// A step, which makes a worker go on with one lane of a job.
     Step,
-    /// An event of a job, for everybody who listens.
-    Event(EventKind),
+    /// An event of a job of this kind, for everybody who listens.
+    Event(JobKind, EventKind),
 }
 
 impl MessageKind {
-    const ALL: [Self; 7] = [
-        Self::Request,
-        Self::Step,
-        Self::Event(EventKind::Accepted),
-        Self::Event(EventKind::Progress),
-        Self::Event(EventKind::Completed),
-        Self::Event(EventKind::Failed),
-        Self::Event(EventKind::Cancelled),
-    ];
-
-    /// The number of this kind in the column `outbox.letter`. All numbers from [`FIRST_TERMINAL`] on are terminal
-    /// events.
+    /// The number of this kind in the column `outbox.letter`. The last digit says which event it is, and the tens say
+    /// of which kind of job.
     pub(in crate::store) fn code(self) -> i16 {
-        match self {
-            Self::Request => 1,
-            Self::Step => 2,
-            Self::Event(EventKind::Accepted) => 3,
-            Self::Event(EventKind::Progress) => 4,
-            Self::Event(EventKind::Completed) => FIRST_TERMINAL,
-            Self::Event(EventKind::Failed) => 6,
-            Self::Event(EventKind::Cancelled) => 7,
+        let (of, kind) = match self {
+            Self::Request => return 1,
+            Self::Step => return 2,
+            Self::Event(of, kind) => (of, kind),
+        };
+        let tens = match of {
+            JobKind::Share => 0,
+            JobKind::Undo => 10,
+            JobKind::Unshare => 20,
+        };
+        tens + match kind {
+            EventKind::Accepted => 3,
+            EventKind::Progress => 4,
+            EventKind::Completed => FIRST_TERMINAL,
+            EventKind::Failed => 6,
+            EventKind::Cancelled => 7,
         }
     }
 
     pub(in crate::store) fn from_code(code: i16) -> Result<Self, DbError> {
-        Self::ALL
+        let events =
+            JobKind::ALL.iter().flat_map(|of| EventKind::ALL.iter().map(|kind| Self::Event(*of, *kind)));
+        [Self::Request, Self::Step]
             .into_iter()
+            .chain(events)
             .find(|kind| kind.code() == code)
             .ok_or_else(|| DbError::Corrupt(format!("outbox.letter is {code}")))
     }
 }
 
-/// The smallest number of a terminal event in the column `outbox.letter`.
+/// The smallest last digit of the number of a terminal event in the column `outbox.letter`.
 pub(in crate::store) const FIRST_TERMINAL: i16 = 5;
 
 /// A message that waits to be sent.

@@ -55,6 +55,7 @@ diesel::table! {
         view_job -> Nullable<BigInt>,
         edit_job -> Nullable<BigInt>,
         granted_at -> BigInt,
+        edit_at -> Nullable<BigInt>,
     }
 }
 
@@ -92,6 +93,18 @@ diesel::table! {
         notice_due -> Bool,
         asked_here -> Bool,
         queued_at -> Nullable<BigInt>,
+        kind -> Text,
+        parent -> Nullable<Text>,
+        undone_by -> Nullable<Text>,
+        ended_by -> Nullable<BigInt>,
+        as_operator -> Bool,
+        note -> Nullable<Text>,
+        expires_at -> Nullable<BigInt>,
+        revoked -> Nullable<BigInt>,
+        lowered -> Nullable<BigInt>,
+        kept -> Nullable<BigInt>,
+        untouched -> Nullable<BigInt>,
+        ledger -> Bool,
     }
 }
 
@@ -122,6 +135,11 @@ diesel::table! {
         lease_ms -> BigInt,
         progress_at -> BigInt,
         last_error -> Nullable<Text>,
+        revoked -> BigInt,
+        lowered -> BigInt,
+        kept -> BigInt,
+        untouched -> BigInt,
+        recorded -> BigInt,
     }
 }
 
@@ -134,6 +152,25 @@ diesel::table! {
         lane -> Integer,
         reason -> Text,
         pairs -> BigInt,
+    }
+}
+
+diesel::table! {
+    claims (secret_id, job) {
+        secret_id -> BigInt,
+        job -> BigInt,
+        at -> BigInt,
+        among -> Nullable<Binary>,
+    }
+}
+
+diesel::table! {
+    job_outcomes (job, position) {
+        job -> BigInt,
+        position -> Integer,
+        end_position -> Integer,
+        code -> Nullable<SmallInt>,
+        pairs -> Nullable<Binary>,
     }
 }
 
@@ -153,6 +190,10 @@ diesel::table! {
         rejections_total -> BigInt,
         created_at -> BigInt,
         dismissed_at -> Nullable<BigInt>,
+        revoked -> Nullable<BigInt>,
+        lowered -> Nullable<BigInt>,
+        kept -> Nullable<BigInt>,
+        untouched -> Nullable<BigInt>,
     }
 }
 
@@ -219,4 +260,13 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(principals, members, secrets, secret_tags, grants);
-diesel::allow_tables_to_appear_in_same_query!(jobs, job_secrets, lanes, job_rejections, notices, outbox);
+diesel::allow_tables_to_appear_in_same_query!(
+    jobs,
+    job_secrets,
+    lanes,
+    job_rejections,
+    job_outcomes,
+    claims,
+    notices,
+    outbox
+);

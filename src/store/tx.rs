@@ -57,7 +57,7 @@ impl<'a> Tx<'a> {
         trace: &str,
     ) -> Result<(), DbError> {
         let (message_id, body) = contract::encode_event(kind, snapshot, part, trace, self.now()?);
-        self.send(MessageKind::Event(kind), message_id, trace, body, job, None);
+        self.send(MessageKind::Event(snapshot.kind, kind), message_id, trace, body, job, None);
         Ok(())
     }
 

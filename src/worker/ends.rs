@@ -5,7 +5,7 @@ use crate::store::Recorded;
 
 /// Logs the end of a job.
 pub(super) fn log_ended(job: &JobSnapshot) {
-    tracing::info!(state = %job.state, pairs = job.pairs, done = job.counts.done(), "job ended");
+    tracing::info!(state = %job.state, pairs = job.pairs, done = job.done(), "job ended");
 }
 
 /// Logs a failure that was recorded.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use batchshare::broker::topology;
-use batchshare::broker::topology::{KEY_ACCEPTED, KEY_REQUESTED};
+use batchshare::broker::topology::KEY_REQUESTED;
 use batchshare::broker::{
     Broker, BrokerError, Consumer, Delivery, Embedded, Exchange, Outgoing, Queue, Rabbit, RabbitOptions,
     Topology,
@@ -219,7 +219,7 @@ on_both_brokers! {
 
     async fn an_event_that_nobody_listens_to_is_published(site: Site) {
         let mut message = to(Queue::Notices, "accepted");
-        message.routing_key = KEY_ACCEPTED.to_owned();
+        message.routing_key = "job.accepted".to_owned();
         message.mandatory = false;
         site.publish(&[message]).await;
         site.assert_drained(Queue::Notices).await;

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use batchshare::domain::{DeadReason, DeadState, FailReason, JobState, Origin, PrincipalKind, RejectReason};
+use batchshare::domain::{
+    DeadReason, DeadState, FailReason, JobKind, JobState, Origin, PrincipalKind, RejectReason,
+};
 
 use diesel::RunQueryDsl as _;
 
@@ -135,8 +137,9 @@ async fn each_constraint_of_a_code_knows_the_codes_that_the_program_writes() {
         // 0 is a secret.
         ("job_rejections", "kind", numbers(0..=last_kind)),
         ("job_rejections", "reason", names(&rejections)),
-        // Request, step and the five events.
-        ("outbox", "letter", numbers(1..=7)),
+        ("jobs", "kind", names(&JobKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>())),
+        // Request and step, and the five events of each of the three kinds of jobs.
+        ("outbox", "letter", [numbers(1..=7), numbers(13..=17), numbers(23..=27)].concat()),
         ("dead_letters", "state", names(&dead)),
         ("dead_letters", "reason", names(&why_dead)),
         ("dead_letters", "origin", names(&origins)),

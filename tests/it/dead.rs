@@ -44,12 +44,12 @@ impl World {
                     MessageKind::Step => {
                         self.step(&contract::decode_step(&row.body).expect("a step")).await;
                     }
-                    MessageKind::Event(kind) if kind.is_terminal() => {
+                    MessageKind::Event(_, kind) if kind.is_terminal() => {
                         let event = contract::decode_event(&row.body).expect("an event");
                         self.store.make_notices(vec![(event.job_id, event.run)]).await.expect("notice");
                         ended.push(row.message_id);
                     }
-                    MessageKind::Event(_) => {}
+                    MessageKind::Event(..) => {}
                 }
             }
         }

@@ -171,7 +171,7 @@ impl World {
                     self.step(&step).await;
                     messages.extend(self.take_messages().await);
                 }
-                MessageKind::Event(kind) => {
+                MessageKind::Event(_, kind) => {
                     events.push((kind, serde_json::from_slice(&row.body).expect("an event")));
                 }
                 MessageKind::Request => panic!("a request in the outbox"),

@@ -153,6 +153,11 @@ export default {
   "reason.limit_exceeded": "The request is larger than allowed.",
   "reason.invalid_request": "The request was not valid.",
   "reason.attempts_exhausted": "It failed several times. The request is kept, and an administrator can resume it.",
+  "reason.nothing_to_undo": "There was nothing to take back.",
+  "reason.nothing_to_unshare": "There was nothing to take away.",
+  "reason.job_not_ended": "The share has not ended yet.",
+  "reason.already_undone": "The share is undone already.",
+  "reason.not_undoable": "Only a share can be undone.",
   "retry.transient": "A failure that may pass; nothing is lost.",
 
   "jobs.when": "Requested",

@@ -153,6 +153,11 @@ export default {
   "reason.limit_exceeded": "O pedido ultrapassa o tamanho máximo.",
   "reason.invalid_request": "O pedido não era válido.",
   "reason.attempts_exhausted": "Falhou várias vezes. O pedido está guardado e a administração pode retomá-lo.",
+  "reason.nothing_to_undo": "Não havia nada para desfazer.",
+  "reason.nothing_to_unshare": "Não havia acesso para remover.",
+  "reason.job_not_ended": "O compartilhamento ainda não terminou.",
+  "reason.already_undone": "O compartilhamento já foi desfeito.",
+  "reason.not_undoable": "Só um compartilhamento pode ser desfeito.",
   "retry.transient": "Falha temporária; nada se perdeu.",
 
   "jobs.when": "Pedido em",

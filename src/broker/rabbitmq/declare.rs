@@ -7,7 +7,7 @@ use lapin::{Channel, ErrorKind, ExchangeKind};
 use crate::broker::error::BrokerError;
 use crate::broker::rabbitmq::link::Link;
 use crate::broker::rabbitmq::refusal::failed;
-use crate::broker::topology::{Exchange, KEY_ALL_EVENTS, KEY_DEAD, Queue, Topology};
+use crate::broker::topology::{Exchange, KEY_DEAD, KEYS_OF_ALL_EVENTS, Queue, Topology};
 
 pub(super) async fn all(link: &Link, topology: &Topology) -> Result<(), BrokerError> {
     let channel = link.channel().await?;
@@ -52,8 +52,11 @@ pub(super) async fn listener(link: &Link, topology: &Topology, name: &str) -> Re
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(10_000));
     channel.queue_declare(short(name)?, options, arguments).await.map_err(what)?;
     let exchange = short(&topology.exchange(Exchange::Events))?;
-    let (options, none) = (QueueBindOptions::default(), FieldTable::default());
-    channel.queue_bind(short(name)?, exchange, KEY_ALL_EVENTS.into(), options, none).await.map_err(what)
+    for key in KEYS_OF_ALL_EVENTS {
+        let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+        channel.queue_bind(short(name)?, exchange.clone(), key.into(), options, none).await.map_err(what)?;
+    }
+    Ok(())
 }
 
 fn arguments(topology: &Topology, queue: Queue) -> FieldTable {

@@ -11,17 +11,27 @@ use crate::contract::message::names::DATA_CONTENT_TYPE;
 use crate::contract::message::written::Written;
 use crate::contract::time::rfc3339;
 use crate::domain::event::{EventKind, event_id};
-use crate::domain::{JobId, JobSnapshot, PrincipalId};
+use crate::domain::{JobId, JobKind, JobSnapshot, PrincipalId};
 
-/// The CloudEvents `type` of an event.
+/// The CloudEvents `type` of an event of such a job.
 #[must_use]
-pub fn event_type(kind: EventKind) -> &'static str {
-    match kind {
-        EventKind::Accepted => "batchshare.job.accepted.v1",
-        EventKind::Progress => "batchshare.job.progress.v1",
-        EventKind::Completed => "batchshare.job.completed.v1",
-        EventKind::Failed => "batchshare.job.failed.v1",
-        EventKind::Cancelled => "batchshare.job.cancelled.v1",
+pub fn event_type(of: JobKind, kind: EventKind) -> &'static str {
+    match (of, kind) {
+        (JobKind::Share, EventKind::Accepted) => "batchshare.job.accepted.v1",
+        (JobKind::Share, EventKind::Progress) => "batchshare.job.progress.v1",
+        (JobKind::Share, EventKind::Completed) => "batchshare.job.completed.v1",
+        (JobKind::Share, EventKind::Failed) => "batchshare.job.failed.v1",
+        (JobKind::Share, EventKind::Cancelled) => "batchshare.job.cancelled.v1",
+        (JobKind::Undo, EventKind::Accepted) => "batchshare.undo.accepted.v1",
+        (JobKind::Undo, EventKind::Progress) => "batchshare.undo.progress.v1",
+        (JobKind::Undo, EventKind::Completed) => "batchshare.undo.completed.v1",
+        (JobKind::Undo, EventKind::Failed) => "batchshare.undo.failed.v1",
+        (JobKind::Undo, EventKind::Cancelled) => "batchshare.undo.cancelled.v1",
+        (JobKind::Unshare, EventKind::Accepted) => "batchshare.unshare.accepted.v1",
+        (JobKind::Unshare, EventKind::Progress) => "batchshare.unshare.progress.v1",
+        (JobKind::Unshare, EventKind::Completed) => "batchshare.unshare.completed.v1",
+        (JobKind::Unshare, EventKind::Failed) => "batchshare.unshare.failed.v1",
+        (JobKind::Unshare, EventKind::Cancelled) => "batchshare.unshare.cancelled.v1",
     }
 }
 
@@ -41,7 +51,7 @@ pub fn encode_event(
         datacontenttype: Some(DATA_CONTENT_TYPE),
         subject: Some(job.job_id),
         time: Some(rfc3339(now_ms)),
-        ..Written::new(&id, event_type(kind), traceparent, data)
+        ..Written::new(&id, event_type(job.kind, kind), traceparent, data)
     };
     let body = event.bytes();
     (id, body)
@@ -50,6 +60,8 @@ pub fn encode_event(
 /// What a reader of our own events needs: which job, which run, which event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobEvent {
+    /// What its job does.
+    pub of: JobKind,
     pub kind: EventKind,
     pub job_id: JobId,
     pub run: i32,
@@ -72,17 +84,11 @@ pub fn decode_event(body: &[u8]) -> Result<JobEvent, Invalid> {
     const WHAT: &str = "the event";
     let mut event = own(Envelope::read(body), WHAT)?;
     let name = event.required("type")?;
-    let kinds = [
-        EventKind::Accepted,
-        EventKind::Progress,
-        EventKind::Completed,
-        EventKind::Failed,
-        EventKind::Cancelled,
-    ];
-    let kind = kinds
+    let events = JobKind::ALL.iter().flat_map(|of| EventKind::ALL.iter().map(|kind| (*of, *kind)));
+    let (of, kind) = events
         .into_iter()
-        .find(|kind| event_type(*kind) == name)
+        .find(|(of, kind)| event_type(*of, *kind) == name)
         .ok_or_else(|| Invalid::new("type", "is not an event of a job"))?;
     let data: EventData = own(document(event.data()?.bytes(), "data"), WHAT)?;
-    Ok(JobEvent { kind, job_id: data.job_id.0, run: data.run.0, requested_by: data.requested_by.0 })
+    Ok(JobEvent { of, kind, job_id: data.job_id.0, run: data.run.0, requested_by: data.requested_by.0 })
 }

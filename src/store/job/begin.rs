@@ -14,7 +14,9 @@ use crate::db::{Conn, DbError, Flow};
 use crate::domain::event::EventKind;
 use crate::domain::job::Move;
 use crate::domain::plan::ChunkPlan;
-use crate::domain::{Counts, FailReason, JobId, JobKey, JobSnapshot, JobState, Limits, SecretId, Selection};
+use crate::domain::{
+    Counts, FailReason, JobId, JobKey, JobSnapshot, JobState, Limits, SecretId, Selection, Taken,
+};
 use crate::store::job::decide::{Decided, decide_small, decide_with_row};
 use crate::store::job::ending::{Ending, Report};
 use crate::store::job::insert::{ExpectedEnd, NewJob};
@@ -261,7 +263,15 @@ fn apply_and_end(tx: &mut Tx<'_>, ready: Vec<Ready>) -> Result<Vec<JobSnapshot>,
         };
         tx.tally.pairs = tx.tally.pairs + counts;
         let written = expected.is_some_and(|expected| expected.counts == counts);
-        endings.push(Ending { row, step, counts, report: Report::Whole(lines), begins: true, written });
+        endings.push(Ending {
+            row,
+            step,
+            counts,
+            taken: Taken::default(),
+            report: Report::Whole(lines),
+            begins: true,
+            written,
+        });
     }
     ending::end(tx, endings)
 }

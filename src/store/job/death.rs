@@ -8,11 +8,12 @@ use crate::contract::{JobRequested, Step, StoredRequest};
 use crate::db::{Conn, DbError, Flow, statement};
 use crate::domain::Origin;
 use crate::domain::job::Move;
-use crate::domain::{Counts, DeadReason, FailReason, JobId, JobSnapshot, JobState, PrincipalId};
+use crate::domain::{DeadReason, FailReason, JobId, JobSnapshot, JobState, PrincipalId};
 use crate::store::job::request;
 use crate::store::message::letters::DeadLetter;
 use crate::store::message::letters::clean;
 
+use crate::store::job::ending::Done;
 use crate::store::job::insert;
 use crate::store::job::insert::NewJob;
 use crate::store::job::row;
@@ -90,6 +91,7 @@ fn effect(letter: &DeadLetter) -> Effect {
         Why::NotJson | Why::NotCloudevent | Why::UnknownVersion | Why::UnknownType => true,
         Why::InvalidField | Why::TooLarge => true,
         Why::PublisherNotAllowed | Why::IdConflict | Why::AttemptsExhausted | Why::DeliveryLimit => false,
+        Why::UnknownJob => false,
         Why::Expired | Why::QueueFull | Why::Rejected | Why::Unexplained => false,
     };
     // The id of a message may name a run, but anybody can choose such an id. So `apply` also checks that the job waits
@@ -245,7 +247,7 @@ fn fail(
     detail: &str,
 ) -> Result<Option<JobSnapshot>, DbError> {
     row.last_error = Some(clean(detail));
-    let counts =
-        if row.state == JobState::Running { ending::close_lanes(tx.conn, &row)? } else { Counts::default() };
-    ending::end_one(tx, row, Move::Fail(reason), counts).map(Some)
+    let done =
+        if row.state == JobState::Running { ending::close_lanes(tx.conn, &row)? } else { Done::default() };
+    ending::end_one(tx, row, Move::Fail(reason), done).map(Some)
 }

@@ -212,7 +212,7 @@ struct Run {
 fn make_notices(tx: &mut Tx<'_>) -> Result<usize, DbError> {
     let sql = format!(
         "SELECT job_id, run FROM jobs j WHERE notice_due AND finished_at <= now_ms() - $1 \
-         AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.job = j.id AND o.letter >= {FIRST_TERMINAL}) \
+         AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.job = j.id AND o.letter % 10 >= {FIRST_TERMINAL}) \
          ORDER BY finished_at LIMIT $2 {}",
         tx.conn.skip_locked()
     );

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::db::{Conn, DbError, statement};
 use crate::domain::event::{EventKind, REJECTIONS_IN_EVENT, Rejection};
 use crate::domain::job::Move;
-use crate::domain::{Counts, FailReason, JobSnapshot};
-use crate::store::codes::stored;
+use crate::domain::{Counts, FailReason, JobKind, JobSnapshot, Taken};
+use crate::store::codes::{stored, stored_ender};
 use crate::store::job::row::JobRow;
 use crate::store::job::snapshot::shown;
 use crate::store::job::{lane_rows, rejections};
@@ -24,6 +24,8 @@ pub(in crate::store) struct Ending {
     pub(in crate::store) step: Move,
     /// The counts of the whole job, those of its lanes included.
     pub(in crate::store) counts: Counts,
+    /// What the whole job took away, if that is what it does.
+    pub(in crate::store) taken: Taken,
     pub(in crate::store) report: Report,
     /// Whether the job begins in this transaction, too, so that its time of beginning is set as well.
     pub(in crate::store) begins: bool,
@@ -41,7 +43,7 @@ pub(in crate::store) enum Report {
 }
 
 /// The fields of one job in the list that is bound to the update, with PostgreSQL's types.
-const COLUMNS: [(&str, &str); 12] = [
+const COLUMNS: [(&str, &str); 17] = [
     ("id", "bigint"),
     ("state", "text"),
     ("reason", "text"),
@@ -54,6 +56,11 @@ const COLUMNS: [(&str, &str); 12] = [
     ("last_error", "text"),
     ("started_at", "bigint"),
     ("finished_at", "bigint"),
+    ("revoked", "bigint"),
+    ("lowered", "bigint"),
+    ("kept", "bigint"),
+    ("untouched", "bigint"),
+    ("ended_by", "bigint"),
 ];
 
 /// Writes the ends of the jobs in `rows`, an expression with the columns [`COLUMNS`]. It is one statement for all
@@ -63,7 +70,8 @@ fn end_statement(rows: &str) -> String {
         "UPDATE jobs SET state = e.state, reason = e.reason, granted = e.granted, upgraded = e.upgraded, \
          unchanged = e.unchanged, rejected = e.rejected, rejections_total = e.rejections_total, \
          failures = e.failures, last_error = e.last_error, started_at = e.started_at, \
-         finished_at = e.finished_at, attempts = 0, open_lanes = 0, not_before = NULL, due_at = NULL, \
+         finished_at = e.finished_at, revoked = e.revoked, lowered = e.lowered, kept = e.kept, \
+         untouched = e.untouched, ended_by = e.ended_by, attempts = 0, open_lanes = 0, not_before = NULL, due_at = NULL, \
          notice_due = true FROM ({rows}) AS e WHERE jobs.id = e.id"
     )
 }
@@ -77,7 +85,7 @@ pub(in crate::store) fn end(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec
     let now = tx.now()?;
     let mut rows = Vec::new();
     let mut ended = Vec::with_capacity(endings.len());
-    for Ending { row, step, counts, report, begins, written } in endings {
+    for Ending { row, step, counts, taken, report, begins, written } in endings {
         let (state, reason) = row.state.next(step).map_err(|error| DbError::Corrupt(error.to_string()))?;
         let (lines, total) = first_lines(tx.conn, &row, report)?;
         // A job never ends before it was requested or begun. The clock may say so after a failover, since another
@@ -88,6 +96,7 @@ pub(in crate::store) fn end(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec
             state,
             reason,
             counts,
+            taken,
             rejections_total: Some(total),
             attempts: 0,
             not_before: None,
@@ -96,6 +105,7 @@ pub(in crate::store) fn end(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec
             ..row
         };
         if !written {
+            let took = |count: u64| (row.kind != JobKind::Share).then(|| stored(count));
             rows.push(json!([
                 row.key.get(),
                 state.as_str(),
@@ -109,6 +119,11 @@ pub(in crate::store) fn end(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec
                 row.last_error,
                 started_at,
                 finished_at,
+                took(taken.revoked),
+                took(taken.lowered),
+                took(taken.kept),
+                took(taken.untouched),
+                row.ended_by.map(stored_ender),
             ]));
         }
         tx.tally.ended.push(Ended { state, reason, after_ms: finished_at - row.requested_at });
@@ -130,10 +145,10 @@ pub(in crate::store) fn end_one(
     tx: &mut Tx<'_>,
     row: JobRow,
     step: Move,
-    counts: Counts,
+    Done { counts, taken }: Done,
 ) -> Result<JobSnapshot, DbError> {
     let job = row.job_id;
-    let ending = Ending { row, step, counts, report: Report::Stored, begins: false, written: false };
+    let ending = Ending { row, step, counts, taken, report: Report::Stored, begins: false, written: false };
     let ended = end(tx, vec![ending])?.pop();
     ended.ok_or_else(|| DbError::Corrupt(format!("job {job} was ended, and its end was not returned")))
 }
@@ -155,9 +170,28 @@ fn first_lines(conn: &mut Conn, row: &JobRow, report: Report) -> Result<(Vec<Rej
     }
 }
 
-/// Closes all lanes of a job and returns the counts of the whole job. The caller holds the lock of the job.
-pub(in crate::store) fn close_lanes(conn: &mut Conn, row: &JobRow) -> Result<Counts, DbError> {
+/// What a whole job has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::store) struct Done {
+    pub(in crate::store) counts: Counts,
+    pub(in crate::store) taken: Taken,
+}
+
+impl Done {
+    /// The move that ends a job of this kind, all of whose pairs are done.
+    pub(in crate::store) fn finish(&self, kind: JobKind) -> Move {
+        match kind {
+            JobKind::Share => Move::Finish(self.counts),
+            JobKind::Undo | JobKind::Unshare => {
+                Move::FinishTaking { kind, taken: self.taken, rejected: self.counts.rejected }
+            }
+        }
+    }
+}
+
+/// Closes all lanes of a job and returns what the whole job has done. The caller holds the lock of the job.
+pub(in crate::store) fn close_lanes(conn: &mut Conn, row: &JobRow) -> Result<Done, DbError> {
     lane_rows::close_all(conn, row.key)?;
     let lanes = lane_rows::totals(conn, &[row.key])?.remove(&row.key).unwrap_or_default();
-    Ok(row.counts + lanes.counts)
+    Ok(Done { counts: row.counts + lanes.counts, taken: row.taken + lanes.taken })
 }

@@ -8,16 +8,17 @@ use diesel::sql_types::{BigInt, Bool, Integer};
 
 use crate::contract::Step;
 use crate::db::{Conn, DbError, statement};
-use crate::domain::{Counts, JobKey};
-use crate::store::codes::counts;
+use crate::domain::{Counts, JobKey, Taken};
 use crate::store::codes::id;
 use crate::store::codes::millis;
+use crate::store::codes::{counts, taken};
 use crate::store::schema::{jobs as jobs_table, lanes};
 
 /// The sum of all lanes of a job.
 #[derive(Debug, Clone, Default)]
 pub(in crate::store) struct Totals {
     pub(in crate::store) counts: Counts,
+    pub(in crate::store) taken: Taken,
     pub(in crate::store) failures: i32,
     /// The most consecutive failures that an open lane has. `last_error` and `not_before`, the time of the next
     /// attempt, are those of the same lane.
@@ -28,7 +29,8 @@ pub(in crate::store) struct Totals {
 
 /// Sums up the lanes of each of these jobs. A job that has no lanes is left out of the answer.
 pub(in crate::store) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashMap<JobKey, Totals>, DbError> {
-    type LaneColumns = (i64, bool, (i64, i64, i64, i64), i32, i32, Option<String>, Option<i64>);
+    type Four = (i64, i64, i64, i64);
+    type LaneColumns = (i64, bool, Four, Four, i32, i32, Option<String>, Option<i64>);
     let rows: Vec<LaneColumns> = lanes::table
         .filter(lanes::job.eq_any(jobs.iter().map(|job| job.get()).collect::<Vec<_>>()))
         .order((lanes::job, lanes::lane))
@@ -36,6 +38,7 @@ pub(in crate::store) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashM
             lanes::job,
             lanes::open,
             (lanes::granted, lanes::upgraded, lanes::unchanged, lanes::rejected),
+            (lanes::revoked, lanes::lowered, lanes::kept, lanes::untouched),
             lanes::attempts,
             lanes::failures,
             lanes::last_error,
@@ -43,11 +46,12 @@ pub(in crate::store) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashM
         ))
         .load(conn)?;
     let mut all: HashMap<JobKey, Totals> = HashMap::new();
-    for (job, open, (granted, upgraded, unchanged, rejected), attempts, failures, last_error, not_before) in
-        rows
-    {
+    for (job, open, given, took, attempts, failures, last_error, not_before) in rows {
+        let (granted, upgraded, unchanged, rejected) = given;
+        let (revoked, lowered, kept, untouched) = took;
         let sum = all.entry(id(job)?).or_default();
         sum.counts = sum.counts + counts(granted, upgraded, unchanged, rejected);
+        sum.taken = sum.taken + taken(Some(revoked), Some(lowered), Some(kept), Some(untouched));
         sum.failures += failures;
         if open && attempts > sum.attempts {
             (sum.attempts, sum.last_error, sum.not_before) = (attempts, last_error, not_before);

@@ -15,7 +15,6 @@ use crate::contract;
 use crate::contract::Step;
 use crate::db::{Conn, DbError, Flow, statement};
 use crate::domain::event::EventKind;
-use crate::domain::job::Move;
 use crate::domain::plan::{Plan, plan};
 use crate::domain::{Counts, JobKey, JobSnapshot, JobState, Recipient};
 use crate::store::clock;
@@ -361,6 +360,7 @@ fn end_lane(tx: &mut Tx<'_>, job: JobRow) -> Result<ChunkDone, DbError> {
     if open > 0 {
         return Ok(ChunkDone::LaneEnded);
     }
-    let counts = ending::close_lanes(tx.conn, &job)?;
-    ending::end_one(tx, job, Move::Finish(counts), counts).map(ChunkDone::JobEnded)
+    let done = ending::close_lanes(tx.conn, &job)?;
+    let finish = done.finish(job.kind);
+    ending::end_one(tx, job, finish, done).map(ChunkDone::JobEnded)
 }

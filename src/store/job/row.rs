@@ -5,8 +5,8 @@ use diesel::sql_types::{BigInt, Text};
 
 use crate::contract::JobRequested;
 use crate::db::{Conn, DbError, statement};
-use crate::domain::{Counts, FailReason, JobId, JobKey, JobState, PrincipalId};
-use crate::store::codes::counts;
+use crate::domain::{Counts, EndedBy, FailReason, JobId, JobKey, JobKind, JobState, PrincipalId, Taken};
+use crate::store::codes::{counts, ended_by, taken};
 
 use crate::store::clock::Now;
 use crate::store::codes::id;
@@ -19,6 +19,15 @@ pub(in crate::store) struct JobRow {
     pub(in crate::store) key: JobKey,
     pub(in crate::store) job_id: JobId,
     pub(in crate::store) run: i32,
+    pub(in crate::store) kind: JobKind,
+    /// The job that an undo takes back.
+    pub(in crate::store) parent: Option<JobId>,
+    /// The latest undo of this job.
+    pub(in crate::store) undone_by: Option<JobId>,
+    /// Who cancelled it.
+    pub(in crate::store) ended_by: Option<EndedBy>,
+    /// Whether the operator asked for it, so that no right is checked.
+    pub(in crate::store) as_operator: bool,
     pub(in crate::store) state: JobState,
     pub(in crate::store) reason: Option<FailReason>,
     pub(in crate::store) requested_by: PrincipalId,
@@ -29,6 +38,7 @@ pub(in crate::store) struct JobRow {
     pub(in crate::store) pairs: Option<u64>,
     pub(in crate::store) has_snapshot: bool,
     pub(in crate::store) counts: Counts,
+    pub(in crate::store) taken: Taken,
     pub(in crate::store) rejections_total: Option<i64>,
     pub(in crate::store) attempts: i32,
     pub(in crate::store) failures: i32,
@@ -48,6 +58,11 @@ impl JobRow {
             key,
             job_id: asked.job_id,
             run: 1,
+            kind: JobKind::Share,
+            parent: None,
+            undone_by: None,
+            ended_by: None,
+            as_operator: false,
             state: JobState::Queued,
             reason: None,
             requested_by: request.requested_by,
@@ -58,6 +73,7 @@ impl JobRow {
             pairs: request.pairs(),
             has_snapshot: false,
             counts: Counts::default(),
+            taken: Taken::default(),
             rejections_total: None,
             attempts: 0,
             failures: 0,
@@ -105,6 +121,15 @@ pub(in crate::store) struct JobColumns {
     requested_at: i64,
     started_at: Option<i64>,
     finished_at: Option<i64>,
+    kind: String,
+    parent: Option<String>,
+    undone_by: Option<String>,
+    ended_by: Option<i64>,
+    as_operator: bool,
+    revoked: Option<i64>,
+    lowered: Option<i64>,
+    kept: Option<i64>,
+    untouched: Option<i64>,
 }
 
 impl JobColumns {
@@ -112,7 +137,8 @@ impl JobColumns {
     /// databases.
     pub(in crate::store) const NAMES: &'static str = "id, job_id, run, state, reason, requested_by, digest, traceparent, \
         secrets_total, recipients_total, pairs, has_snapshot, granted, upgraded, unchanged, rejected, \
-        rejections_total, attempts, failures, not_before, last_error, requested_at, started_at, finished_at";
+        rejections_total, attempts, failures, not_before, last_error, requested_at, started_at, finished_at, \
+        kind, parent, undone_by, ended_by, as_operator, revoked, lowered, kept, untouched";
 }
 
 impl TryFrom<JobColumns> for JobRow {
@@ -120,6 +146,9 @@ impl TryFrom<JobColumns> for JobRow {
 
     fn try_from(row: JobColumns) -> Result<Self, DbError> {
         let corrupt = |what: &str| DbError::Corrupt(format!("jobs.{what} of job {}", row.job_id));
+        let related = |id: &Option<String>, what: &str| {
+            id.as_deref().map(|id| id.parse::<JobId>().map_err(|()| corrupt(what))).transpose()
+        };
         Ok(Self {
             key: id(row.id)?,
             job_id: row.job_id.parse().map_err(|()| corrupt("job_id"))?,
@@ -133,6 +162,12 @@ impl TryFrom<JobColumns> for JobRow {
             requested_by: id(row.requested_by)?,
             pairs: row.pairs.map(|pairs| u64::try_from(pairs).unwrap_or(0)),
             counts: counts(row.granted, row.upgraded, row.unchanged, row.rejected),
+            taken: taken(row.revoked, row.lowered, row.kept, row.untouched),
+            kind: JobKind::from_name(&row.kind).ok_or_else(|| corrupt("kind"))?,
+            parent: related(&row.parent, "parent")?,
+            undone_by: related(&row.undone_by, "undone_by")?,
+            ended_by: ended_by(row.ended_by)?,
+            as_operator: row.as_operator,
             rejections_total: row.rejections_total,
             digest: row.digest,
             traceparent: row.traceparent,

@@ -41,6 +41,10 @@ pub(in crate::store) fn shown(
     JobSnapshot {
         job_id: row.job_id,
         run: row.run,
+        kind: row.kind,
+        parent: row.parent,
+        undone_by: row.undone_by,
+        ended_by: row.ended_by,
         requested_by: row.requested_by,
         state: if retry.is_some() { JobState::Retrying } else { row.state },
         reason: row.reason,
@@ -49,6 +53,7 @@ pub(in crate::store) fn shown(
         pairs: row.pairs,
         // When a job ends, its row gets the sum of its lanes. Until then the lanes have their counts.
         counts: if ended { row.counts } else { row.counts + lanes.counts },
+        taken: if ended { row.taken } else { row.taken + lanes.taken },
         rejections: Vec::new(),
         rejections_total: u64::try_from(rejections_total).unwrap_or(0),
         attempts: u32::try_from(row.failures + lanes.failures).unwrap_or(0),

@@ -74,6 +74,11 @@ fn requests() -> [(&'static str, ShareRequest); 2] {
 
 fn snapshot(state: JobState, counts: Counts) -> JobSnapshot {
     JobSnapshot {
+        kind: batchshare::domain::JobKind::Share,
+        parent: None,
+        undone_by: None,
+        ended_by: None,
+        taken: batchshare::domain::Taken::default(),
         job_id: job_id(),
         run: 1,
         requested_by: principal(42),

@@ -72,7 +72,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("consume", &["broker", "db", "domain", "shutdown", "telemetry"]),
     // The two sides of a role; they do not know each other.
     ("store", &["contract", "db", "domain", "telemetry"]),
-    ("broker", &["db", "telemetry"]),
+    ("broker", &["db", "domain", "telemetry"]),
     // What they are made of.
     ("telemetry", &["config", "domain"]),
     ("config", &["db", "domain", "files"]),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::contract::http::answer::time::Time;
 use crate::contract::job::CountsBody;
-use crate::domain::{FailReason, JobId, JobState};
+use crate::domain::{FailReason, JobId, JobKind, JobState};
 
 /// The job as it had ended, and whether its requester has put the notice away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -15,7 +15,12 @@ pub struct Notice {
     pub done_pairs: u64,
     pub id: i64,
     pub job_id: JobId,
+    /// What the job did: `share`, `undo` or `unshare`.
+    pub kind: JobKind,
     pub pairs: Option<u64>,
+    /// The job that an undo took back. It is absent from other notices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<JobId>,
     pub reason: Option<FailReason>,
     /// `None` where the request could not be read, as are `secrets` and `pairs`.
     pub recipients: Option<i32>,
@@ -23,4 +28,7 @@ pub struct Notice {
     pub run: i32,
     pub secrets: Option<i32>,
     pub state: JobState,
+    /// The latest undo of the job. It is absent where nobody has asked for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undone_by: Option<JobId>,
 }

@@ -21,6 +21,11 @@ fn job_id() -> JobId {
 
 fn snapshot() -> JobSnapshot {
     JobSnapshot {
+        kind: crate::domain::JobKind::Share,
+        parent: None,
+        undone_by: None,
+        ended_by: None,
+        taken: crate::domain::Taken::default(),
         job_id: job_id(),
         run: 1,
         requested_by: person(1),
@@ -49,7 +54,14 @@ fn me() -> Me {
 
 fn notice() -> Notice {
     Notice {
-        counts: snapshot().counts.into(),
+        counts: crate::contract::CountsBody::of(
+            crate::domain::JobKind::Share,
+            snapshot().counts,
+            snapshot().taken,
+        ),
+        kind: crate::domain::JobKind::Share,
+        parent: None,
+        undone_by: None,
         created_at: Time(0),
         dismissed_at: None,
         done_pairs: 4,
@@ -190,7 +202,7 @@ fn the_members_of_every_answer_stand_in_the_order_of_the_alphabet() {
 fn a_job_is_written_to_the_letter() {
     assert_eq!(
         text(&JobBody::of(&snapshot())),
-        r#"{"attempts":2,"counts":{"granted":1,"rejected":1,"unchanged":0,"upgraded":2},"done_pairs":4,"finished_at":null,"job_id":"01936f7e-0000-7000-8000-000000000001","pairs":6,"reason":null,"recipients":3,"rejections_total":1,"requested_at":"1970-01-01T00:00:00Z","retry":{"next_attempt_at":"1970-01-01T00:00:02.5Z","reason":"transient"},"run":1,"secrets":2,"started_at":"1970-01-01T00:00:01Z","state":"retrying"}"#
+        r#"{"attempts":2,"counts":{"granted":1,"rejected":1,"unchanged":0,"upgraded":2},"done_pairs":4,"finished_at":null,"job_id":"01936f7e-0000-7000-8000-000000000001","kind":"share","pairs":6,"reason":null,"recipients":3,"rejections_total":1,"requested_at":"1970-01-01T00:00:00Z","retry":{"next_attempt_at":"1970-01-01T00:00:02.5Z","reason":"transient"},"run":1,"secrets":2,"started_at":"1970-01-01T00:00:01Z","state":"retrying"}"#
     );
     let ended = JobBody { retry: None, ..JobBody::of(&snapshot()) };
     assert!(!text(&ended).contains("\"retry\""), "a job that waits for nothing has no such member");

@@ -1,0 +1,87 @@
+-- What a batch did, pair by pair, so that it can be stopped, undone and explained. What is not recorded when it happens
+-- cannot be made up later. Everything here is added: the release before goes on beside this one.
+
+-- share, undo or unshare.
+ALTER TABLE jobs ADD COLUMN kind TEXT NOT NULL DEFAULT 'share';
+-- The job_id of the job that an undo takes back.
+ALTER TABLE jobs ADD COLUMN parent TEXT;
+-- The job_id of the latest undo of this job. The job counts as undone unless that undo failed or was cancelled.
+ALTER TABLE jobs ADD COLUMN undone_by TEXT;
+-- Who cancelled the job; 0 is the operator.
+ALTER TABLE jobs ADD COLUMN ended_by BIGINT;
+-- The operator asked for it, so no right is checked.
+ALTER TABLE jobs ADD COLUMN as_operator BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE jobs ADD COLUMN note TEXT;
+ALTER TABLE jobs ADD COLUMN expires_at BIGINT;
+-- What a job did that takes access away. Null in all other jobs.
+ALTER TABLE jobs ADD COLUMN revoked BIGINT;
+ALTER TABLE jobs ADD COLUMN lowered BIGINT;
+ALTER TABLE jobs ADD COLUMN kept BIGINT;
+ALTER TABLE jobs ADD COLUMN untouched BIGINT;
+-- Outcomes and claims of all its pairs are recorded. A job that an older program worked on has false, and due work
+-- writes its claims once it has ended.
+ALTER TABLE jobs ADD COLUMN ledger BOOLEAN NOT NULL DEFAULT FALSE;
+CREATE INDEX jobs_without_ledger ON jobs (id) WHERE NOT ledger AND unchanged > 0 AND finished_at IS NOT NULL;
+
+ALTER TABLE lanes ADD COLUMN revoked BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE lanes ADD COLUMN lowered BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE lanes ADD COLUMN kept BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE lanes ADD COLUMN untouched BIGINT NOT NULL DEFAULT 0;
+-- How many of the lane's done pairs have their outcomes recorded: all, unless an older program did some of them.
+ALTER TABLE lanes ADD COLUMN recorded BIGINT NOT NULL DEFAULT 0;
+
+ALTER TABLE notices ADD COLUMN revoked BIGINT;
+ALTER TABLE notices ADD COLUMN lowered BIGINT;
+ALTER TABLE notices ADD COLUMN kept BIGINT;
+ALTER TABLE notices ADD COLUMN untouched BIGINT;
+
+-- When the edit of a grant came, in microseconds; null where edit came with the row. From now on granted_at has
+-- microseconds, too, and stays when a grant is upgraded: what is below 100000000000000 has milliseconds.
+ALTER TABLE grants ADD COLUMN edit_at BIGINT;
+
+-- Who else asked for access that was there already: the job found pairs of this secret unchanged at that time
+-- (microseconds). among has a bit for each recipient of the job, in the order in which they are stored; null: all.
+CREATE TABLE claims (
+    secret_id BIGINT NOT NULL,
+    job BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    among BYTEA,
+    PRIMARY KEY (secret_id, job)
+);
+
+-- What became of each pair of the secrets at the positions [position, end_position) of a job: one code for all, or two
+-- bits a pair (0 granted, 1 upgraded, 2 unchanged, 3 rejected), secret by secret, recipients in their stored order.
+-- Where all were granted there is no row, nor for a job of one chunk whose pairs all came out alike: its counts say it.
+CREATE TABLE job_outcomes (
+    job BIGINT NOT NULL,
+    position INTEGER NOT NULL,
+    end_position INTEGER NOT NULL,
+    code SMALLINT,
+    pairs BYTEA,
+    PRIMARY KEY (job, position)
+);
+
+-- Microseconds by this server's clock, read when it is called and not when the statement began: what was waited for is
+-- over by then.
+CREATE FUNCTION now_us() RETURNS BIGINT LANGUAGE sql VOLATILE AS
+    $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
+
+-- The codes that this release adds (see 2026-11-27-000200_codes).
+ALTER TABLE jobs DROP CONSTRAINT jobs_reason_is_known,
+    ADD CONSTRAINT jobs_kind_is_known CHECK (kind IN ('share', 'undo', 'unshare')) NOT VALID,
+    ADD CONSTRAINT jobs_reason_is_known CHECK (reason IN (
+        'requester_not_valid', 'nothing_to_share', 'limit_exceeded', 'invalid_request', 'attempts_exhausted',
+        'nothing_to_undo', 'nothing_to_unshare', 'job_not_ended', 'already_undone', 'not_undoable')) NOT VALID;
+ALTER TABLE notices DROP CONSTRAINT notices_reason_is_known,
+    ADD CONSTRAINT notices_reason_is_known CHECK (reason IN (
+        'requester_not_valid', 'nothing_to_share', 'limit_exceeded', 'invalid_request', 'attempts_exhausted',
+        'nothing_to_undo', 'nothing_to_unshare', 'job_not_ended', 'already_undone', 'not_undoable')) NOT VALID;
+-- Events of a job that takes back have 10 more than those of a share, those of one that takes away 20 more.
+ALTER TABLE outbox DROP CONSTRAINT outbox_letter_is_known,
+    ADD CONSTRAINT outbox_letter_is_known CHECK (letter IN (
+        1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 16, 17, 23, 24, 25, 26, 27)) NOT VALID;
+ALTER TABLE dead_letters DROP CONSTRAINT dead_letters_reason_is_known,
+    ADD CONSTRAINT dead_letters_reason_is_known CHECK (reason IN (
+        'not_json', 'not_cloudevent', 'unknown_version', 'unknown_type', 'invalid_field', 'too_large',
+        'publisher_not_allowed', 'id_conflict', 'attempts_exhausted', 'delivery_limit', 'expired', 'queue_full',
+        'rejected', 'unexplained', 'unknown_job')) NOT VALID;

@@ -190,6 +190,10 @@ fn axe_finds_what_is_wrong() {
     browser.script("document.querySelector('img').alt = 'A pixel'; document.documentElement.lang = ''", &[]);
     let found = browser.axe();
     assert!(found.len() == 1 && found[0].starts_with("html-has-lang"), "{found:?}");
+    assert_eq!(browser.axe_of_colours(), [""; 0]);
+    browser.script("document.getElementById('wide').style.color = '#eee'", &[]);
+    let found = browser.axe_of_colours();
+    assert!(found.len() == 1 && found[0].starts_with("color-contrast"), "{found:?}");
 }
 
 #[test]

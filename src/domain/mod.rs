@@ -1,5 +1,6 @@
 //! The rules of batch sharing, as values and pure functions. Nothing here reads a file, a clock or a database.
 
+pub mod audit;
 pub mod event;
 pub mod groups;
 pub mod hex;
@@ -13,6 +14,7 @@ pub mod secret;
 pub mod share;
 pub mod text;
 
+pub use audit::{Actor, AuditAction};
 pub use event::{EndedBy, EventKind, JobSnapshot};
 pub use ids::{JobId, JobKey, MAX_ID, PrincipalId, SecretId};
 pub use job::{Counts, DeadReason, DeadState, FailReason, JobKind, JobState, Origin, Taken};

@@ -10,6 +10,7 @@
 //! have been changed. The caller then acts as if nothing had happened, and the work is written so that a repetition
 //! does no harm. A method has a section `# Errors` only where there is more to say than this.
 
+mod audit;
 mod clock;
 mod codes;
 mod figures;
@@ -26,6 +27,7 @@ mod transact;
 mod tx;
 mod vault;
 
+pub use audit::entry::{Entry as AuditEntry, Replay as AuditedReplay};
 pub use figures::Figures;
 pub use job::aside::Aside;
 pub use job::asked::{Allowance, Asked};

@@ -259,6 +259,21 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    audit (id) {
+        id -> BigInt,
+        at -> BigInt,
+        action -> Text,
+        actor -> Nullable<BigInt>,
+        secret_id -> Nullable<BigInt>,
+        principal -> Nullable<BigInt>,
+        job -> Nullable<Text>,
+        other_job -> Nullable<Text>,
+        detail -> Text,
+        once -> Nullable<Text>,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(principals, members, secrets, secret_tags, grants);
 diesel::allow_tables_to_appear_in_same_query!(
     jobs,

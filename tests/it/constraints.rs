@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use batchshare::domain::{
-    DeadReason, DeadState, FailReason, JobKind, JobState, Origin, PrincipalKind, RejectReason,
+    AuditAction, DeadReason, DeadState, FailReason, JobKind, JobState, Origin, PrincipalKind, RejectReason,
 };
 
 use diesel::RunQueryDsl as _;
@@ -127,6 +127,7 @@ async fn each_constraint_of_a_code_knows_the_codes_that_the_program_writes() {
     let why_dead: Vec<&str> = DeadReason::ALL.iter().map(|reason| reason.as_str()).collect();
     let dead: Vec<&str> = DeadState::ALL.iter().map(|state| state.as_str()).collect();
     let origins: Vec<&str> = Origin::ALL.iter().map(|origin| origin.as_str()).collect();
+    let actions: Vec<&str> = AuditAction::ALL.iter().map(|action| action.as_str()).collect();
     let last_kind = PrincipalKind::ALL.iter().map(|kind| i32::from(kind.code())).max().expect("kinds");
     let known = [
         ("jobs", "state", names(&stored)),
@@ -143,6 +144,7 @@ async fn each_constraint_of_a_code_knows_the_codes_that_the_program_writes() {
         ("dead_letters", "state", names(&dead)),
         ("dead_letters", "reason", names(&why_dead)),
         ("dead_letters", "origin", names(&origins)),
+        ("audit", "action", names(&actions)),
     ];
     let expected: BTreeSet<(String, BTreeSet<String>)> = known
         .into_iter()

@@ -93,6 +93,7 @@ const INSIDE: &[(&str, &[&[&str]])] = &[
             &["outbox", "pulse"],
             &["tx"],
             &["transact"],
+            &["audit"],
             &["people"],
             &["vault", "message", "notice"],
             &["job"],

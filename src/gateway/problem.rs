@@ -177,6 +177,14 @@ impl Problem {
             .retry_after(5)
     }
 
+    /// What has to be recorded cannot be, so it was not done.
+    pub(crate) fn not_recorded() -> Self {
+        let detail = "a reading of a client secret is recorded before the value is given, and the database takes no \
+                      record now; the value is not given, try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The reading cannot be recorded", detail)
+            .retry_after(5)
+    }
+
     /// The program is starting and waits for its servers. `/readyz` says for which.
     pub(crate) fn starting() -> Self {
         let detail = "the program is starting and waits for its servers; nothing is lost, try again";

@@ -20,7 +20,7 @@ use crate::gateway::auth::Me;
 use crate::gateway::limits::turns::{Changing, Reading};
 use crate::gateway::problem::Problem;
 use crate::gateway::state::GatewayState;
-use crate::store::{Edited, OwnedBy, Sealed, SecretCursor, SecretFilter, SecretSort};
+use crate::store::{ClientSecret, Edited, OwnedBy, Sealed, SecretCursor, SecretFilter, SecretSort};
 
 /// Which secrets a listing is for.
 fn filter(params: &Params) -> Result<SecretFilter, Problem> {
@@ -132,21 +132,29 @@ pub(super) fn done(edited: Edited) -> Result<(), Problem> {
     }
 }
 
-/// `GET /secrets/{id}/client-secret`: the value itself, for whoever may view the secret; null where it has none.
+/// `GET /secrets/{id}/client-secret`: the value itself, for whoever may view the secret; null where it has none. The
+/// reading is recorded before the value is given, so this has a turn like a change.
 pub(in crate::gateway) async fn client_secret(
     State(state): State<GatewayState>,
-    Me(me): Me,
+    Changing(me, _turn): Changing,
     path: PathIds,
 ) -> Result<Response, Problem> {
     let id = path.id(0)?;
-    let sealed = state.store.client_secret(me.id, id).await?.ok_or_else(Problem::not_found)?;
-    let Some(sealed) = sealed else {
-        return Ok(Json(answer::NoClientSecret::default()).into_response());
-    };
-    let value = state.vault.open(id, &sealed.bytes, &sealed.key_id).map_err(|error| {
-        tracing::error!(%error, secret = id.get(), "a client secret was not opened");
-        Problem::internal("the client secret cannot be opened; the server's log says why")
+    let vault = state.clone();
+    let open = move |sealed: Sealed| vault.vault.open(id, &sealed.bytes, &sealed.key_id);
+    let read = state.store.client_secret(me.id, id, open).await.map_err(|error| {
+        tracing::warn!(%error, secret = id.get(), "a client secret was not given: its reading was not recorded");
+        Problem::not_recorded()
     })?;
+    let value = match read {
+        ClientSecret::NotSeen => return Err(Problem::not_found()),
+        ClientSecret::Empty => return Ok(Json(answer::NoClientSecret::default()).into_response()),
+        ClientSecret::Given(value) => value,
+        ClientSecret::NotOpened(error) => {
+            tracing::error!(%error, secret = id.get(), "a client secret was not opened");
+            return Err(Problem::internal("the client secret cannot be opened; the server's log says why"));
+        }
+    };
     // The answer is written by hand into memory that is wiped once it is sent. A byte becomes six bytes of JSON at
     // the most, so that the memory never has to grow: growing would leave a copy behind.
     let mut body = Zeroizing::new(Vec::with_capacity(value.expose_secret().len() * 6 + 32));

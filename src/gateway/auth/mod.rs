@@ -7,6 +7,7 @@ pub(super) mod demo;
 mod error;
 mod header;
 mod proxy;
+mod record;
 mod refusals;
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +23,7 @@ use crate::domain::text;
 use crate::gateway::problem::Problem;
 use crate::gateway::serving::Caller;
 use crate::store::{Person, SignIn, Store};
+use record::Records;
 use refusals::Refusals;
 
 pub use error::AuthError;
@@ -61,19 +63,21 @@ impl Auth {
     }
 }
 
-/// Signs people in, and remembers which refusals were logged. Cheap to clone: all clones are the same one.
+/// Signs people in, and remembers which refusals were logged and recorded. Cheap to clone: all clones are the same one.
 #[derive(Clone)]
 pub(super) struct SignIns(Arc<Inner>);
 
 struct Inner {
     auth: Auth,
-    store: Store,
+    records: Records,
     refusals: Refusals,
+    store: Store,
 }
 
 impl SignIns {
     pub(super) fn new(auth: Auth, store: Store) -> Self {
-        Self(Arc::new(Inner { auth, store, refusals: Refusals::default() }))
+        let records = Records::new(store.clone());
+        Self(Arc::new(Inner { auth, records, refusals: Refusals::default(), store }))
     }
 
     pub(super) fn is_demo(&self) -> bool {
@@ -119,7 +123,7 @@ impl SignIns {
         }
     }
 
-    /// Signs in whoever sent a request with these headers, and logs a refusal.
+    /// Signs in whoever sent a request with these headers, and logs and records a refusal.
     async fn of(&self, headers: &HeaderMap, caller: Option<&Caller>) -> Result<Person, Problem> {
         let signed_in = match self.0.auth.username(headers) {
             Ok(username) => self.by_username(username).await,
@@ -129,7 +133,9 @@ impl SignIns {
             (Ok(person), Some(caller)) => caller.is(person.id),
             (Err(problem), Some(caller)) => {
                 if let Some(cause) = problem.refused_sign_in() {
-                    self.0.refusals.tell(self.client(headers, caller), cause);
+                    let address = self.client(headers, caller);
+                    self.0.refusals.tell(address, cause);
+                    self.0.records.keep(address, cause);
                 }
             }
             (_, None) => {}

@@ -11,7 +11,9 @@ use diesel::prelude::*;
 use crate::contract::Step;
 use crate::db::{Conn, DbError, Flow};
 use crate::domain::job::Move;
-use crate::domain::{DeadReason, DeadState, FailReason, JobId, JobState};
+use crate::domain::{Actor, DeadReason, DeadState, FailReason, JobId, JobState};
+use crate::store::audit::entry::{Entry, Replay};
+use crate::store::audit::write as audit;
 use crate::store::clock;
 use crate::store::job::request;
 
@@ -97,7 +99,8 @@ impl Store {
                 let refused = |state| Replayed::Refused(NotReplayed::Settled(state));
                 return Ok(Flow::Rollback(desk::state(tx.conn, id)?.map_or(Replayed::Absent, refused)));
             }
-            let replayed = match (letter.item.reason, row) {
+            let (reason, named) = (letter.item.reason, letter.item.job_id);
+            let replayed = match (reason, row) {
                 // The message would go out as one of ours, and nobody would check its publisher again. So it stays
                 // refused until the operator trusts it.
                 (DeadReason::PublisherNotAllowed, _) if publisher != Publisher::Trusted => {
@@ -114,10 +117,15 @@ impl Store {
                 }
                 _ => send(tx, letter),
             };
-            Ok(match replayed {
-                Replayed::Refused(_) => Flow::Rollback(replayed),
-                done => Flow::Commit(done),
-            })
+            let replay = match replayed {
+                Replayed::Reopened { job, run } => Replay::Reopened { job, run },
+                Replayed::Sent => Replay::Sent { job: named },
+                Replayed::Absent | Replayed::Refused(_) => return Ok(Flow::Rollback(replayed)),
+            };
+            let trusted = publisher == Publisher::Trusted;
+            let by = Actor::Operator;
+            audit::write(tx.conn, &Entry::DeadLetterReplayed { letter: id, reason, by, replay, trusted })?;
+            Ok(Flow::Commit(replayed))
         })
         .await
     }

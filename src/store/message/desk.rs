@@ -9,7 +9,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::db::{Conn, DbError};
 use crate::domain::hex::hex;
-use crate::domain::{DeadReason, DeadState, JobId};
+use crate::domain::{Actor, DeadReason, DeadState, JobId};
+use crate::store::audit::entry::Entry;
+use crate::store::audit::write as audit;
 use crate::store::clock;
 
 use crate::domain::Origin;
@@ -180,14 +182,17 @@ pub(in crate::store) fn settle(
     Ok(settled == 1)
 }
 
-/// Discards a kept letter and frees its body, in one update. False if the letter is not kept, or not any more.
+/// Discards a kept letter and frees its body, in one update, and records that. False if the letter is not kept, or not
+/// any more.
 fn discard(conn: &mut Conn, id: i64, now: i64) -> Result<bool, DbError> {
     let kept = dead_letters::table
         .filter(dead_letters::id.eq(id))
         .filter(dead_letters::state.eq(DeadState::Kept.as_str()));
     // The body of a kept letter never changes, so the update frees the body that is read here.
-    let body: Option<Vec<u8>> = kept.select(dead_letters::body).first(conn).optional()?;
-    let Some(body) = body else { return Ok(false) };
+    let read: Option<(DeadColumns, Vec<u8>)> =
+        kept.select((columns!(), dead_letters::body)).first(conn).optional()?;
+    let Some((letter, body)) = read else { return Ok(false) };
+    let DeadItem { reason, job_id: job, .. } = letter.try_into()?;
     let digest = hex(&Sha256::digest(&body));
     let settled = diesel::update(kept)
         .set((
@@ -198,7 +203,11 @@ fn discard(conn: &mut Conn, id: i64, now: i64) -> Result<bool, DbError> {
             dead_letters::body.eq(Vec::new()),
         ))
         .execute(conn)?;
-    Ok(settled == 1)
+    if settled != 1 {
+        return Ok(false);
+    }
+    audit::write(conn, &Entry::DeadLetterDiscarded { letter: id, reason, job, by: Actor::Operator })?;
+    Ok(true)
 }
 
 /// The state of a letter. `None` if there is no such letter.

@@ -3,12 +3,14 @@
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, SmallInt, Text};
 
-use crate::db::DbError;
-use crate::domain::{JobId, Permission, PrincipalId, PrincipalKind, SecretId};
+use crate::db::{Conn, DbError, Flow, statement};
+use crate::domain::{Actor, JobId, Permission, PrincipalId, PrincipalKind, SecretId};
+use crate::store::audit::entry::Entry;
+use crate::store::audit::write as audit;
 use crate::store::people::membership::visible_to;
-use crate::store::schema::grants;
+use crate::store::schema::jobs;
 use crate::store::transact::Store;
-use crate::store::vault::secret::{Edited, reach_of};
+use crate::store::vault::secret::{Edited, lock_to_edit, reach_of};
 
 /// A grant as people read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +63,8 @@ impl Store {
             .await
     }
 
-    /// Takes the grant of a principal on a secret back. The answer is `Done` also if there was no such grant.
+    /// Takes the grant of a principal on a secret back, and records whose it was and who gave it. The answer is `Done`
+    /// also if there was no such grant, of which nothing is recorded.
     pub async fn revoke(
         &self,
         user: PrincipalId,
@@ -69,22 +72,64 @@ impl Store {
         principal: PrincipalId,
     ) -> Result<Edited, DbError> {
         self.db
-            .write(move |conn| {
-                let edited = match reach_of(conn, user, id)? {
-                    None => Edited::NotSeen,
-                    Some(reach) if !reach.may_edit() => Edited::NotAllowed,
-                    Some(_) => {
-                        diesel::delete(grants::table)
-                            .filter(grants::secret_id.eq(id.get()))
-                            .filter(grants::principal_id.eq(principal.get()))
-                            .execute(conn)?;
-                        Edited::Done
-                    }
+            .write_or_not(move |conn| {
+                // Whoever takes access away locks the secret before anything is read. Whoever confirms access to it
+                // locks it, too, so nobody is told of a grant that is being deleted.
+                let refused = lock_to_edit(conn, user, id)?;
+                if refused != Edited::Done {
+                    return Ok(Flow::Rollback(refused));
+                }
+                let sql = "DELETE FROM grants WHERE secret_id = $1 AND principal_id = $2 \
+                           RETURNING permission, granted_at, view_job, edit_job";
+                let taken: Option<TakenRow> = statement(sql)
+                    .bind::<BigInt, _>(id.get())
+                    .bind::<BigInt, _>(principal.get())
+                    .get_result(conn)
+                    .optional()?;
+                let Some(taken) = taken else { return Ok(Flow::Rollback(Edited::Done)) };
+                let entry = Entry::GrantRevoked {
+                    secret: id,
+                    principal,
+                    by: Actor::Person(user),
+                    permission: Permission::from_code(taken.permission)
+                        .ok_or_else(|| DbError::Corrupt(format!("permission of a grant to {principal}")))?,
+                    since: taken.granted_at,
+                    jobs: jobs_of(conn, &taken)?,
                 };
-                Ok(edited)
+                audit::write(conn, &entry)?;
+                Ok(Flow::Commit(Edited::Done))
             })
             .await
     }
+}
+
+/// A grant that was deleted.
+#[derive(QueryableByName)]
+struct TakenRow {
+    #[diesel(sql_type = SmallInt)]
+    permission: i16,
+    #[diesel(sql_type = BigInt)]
+    granted_at: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    view_job: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    edit_job: Option<i64>,
+}
+
+/// The jobs that gave the grant: that of the edit, and then that of the view. Jobs that are not known are left out.
+fn jobs_of(conn: &mut Conn, taken: &TakenRow) -> Result<Vec<JobId>, DbError> {
+    let mut keys: Vec<i64> = taken.edit_job.into_iter().chain(taken.view_job).collect();
+    keys.dedup();
+    let mut found = Vec::new();
+    for key in keys {
+        let job: Option<String> =
+            jobs::table.filter(jobs::id.eq(key)).select(jobs::job_id).first(conn).optional()?;
+        if let Some(job) = job {
+            let corrupt = |()| DbError::Corrupt(format!("jobs.job_id of {key}"));
+            found.push(job.parse().map_err(corrupt)?);
+        }
+    }
+    Ok(found)
 }
 
 #[derive(QueryableByName)]

@@ -1,6 +1,7 @@
 //! Keeps secrets and grants, and knows who may do what with which secret.
 
 pub(super) mod access;
+pub(super) mod client_secret;
 pub(super) mod facts;
 pub(super) mod filter;
 pub(super) mod grants;

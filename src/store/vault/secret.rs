@@ -1,15 +1,18 @@
-//! Reads and changes one secret: its details and its client secret.
+//! Reads one secret with its details, and changes it.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use crate::db::{Conn, DbError, Flow};
 use crate::domain::text::secret_search_text;
-use crate::domain::{PrincipalId, Reach, SecretId, SecretPatch};
+use crate::domain::{Actor, PrincipalId, Reach, SecretId, SecretPatch};
+use crate::store::audit::entry::Entry;
+use crate::store::audit::write as audit;
 use crate::store::people::membership::acting_as;
 use crate::store::schema::{secret_tags, secrets};
 use crate::store::transact::Store;
 use crate::store::vault::access::{level_on_secret, reach};
+use crate::store::vault::client_secret::Sealed;
 use crate::store::vault::reach::{SHARED, tags};
 
 /// A secret with everything except its client secret.
@@ -33,12 +36,6 @@ pub struct SecretDetail {
     /// Milliseconds since 1970.
     pub updated_at: i64,
     pub reach: Reach,
-}
-
-/// An encrypted client secret, which only the vault can decrypt, and the id of its key.
-pub struct Sealed {
-    pub bytes: Vec<u8>,
-    pub key_id: String,
 }
 
 /// What became of an attempt to change a secret, or a grant on it.
@@ -65,30 +62,6 @@ impl Store {
             .await
     }
 
-    /// The sealed client secret. The outer `None` means that the person cannot reach the secret, the inner `None`
-    /// that the secret has no client secret.
-    pub async fn client_secret(
-        &self,
-        user: PrincipalId,
-        id: SecretId,
-    ) -> Result<Option<Option<Sealed>>, DbError> {
-        self.db
-            .read(move |conn| {
-                if reach_of(conn, user, id)?.is_none() {
-                    return Ok(None);
-                }
-                let row: Option<(Option<Vec<u8>>, Option<String>)> = secrets::table
-                    .filter(secrets::id.eq(id.get()))
-                    .select((secrets::client_secret, secrets::client_secret_key))
-                    .first(conn)
-                    .optional()?;
-                Ok(row.map(|(bytes, key_id)| {
-                    bytes.map(|bytes| Sealed { bytes, key_id: key_id.unwrap_or_default() })
-                }))
-            })
-            .await
-    }
-
     /// Changes a secret: either the whole patch is applied or nothing. The client secret in the patch is not used.
     /// The caller has encrypted it and gives it as `sealed`: the outer `None` leaves it as it is, the inner `None`
     /// removes it.
@@ -106,7 +79,11 @@ impl Store {
                 if refused != Edited::Done {
                     return Ok(Flow::Rollback(refused));
                 }
-                update(conn, id, patch, sealed)?;
+                let (fields, disabled) = update(conn, id, patch, sealed)?;
+                if !fields.is_empty() {
+                    let by = Actor::Person(user);
+                    audit::write(conn, &Entry::SecretChanged { secret: id, by, fields, disabled })?;
+                }
                 Ok(Flow::Commit(Edited::Done))
             })
             .await;
@@ -141,7 +118,11 @@ pub(in crate::store) fn reach_of(
 }
 
 /// Locks the row of the secret and decides whether the person may change it: `Done` means that they may.
-fn lock_to_edit(conn: &mut Conn, user: PrincipalId, id: SecretId) -> Result<Edited, DbError> {
+pub(in crate::store) fn lock_to_edit(
+    conn: &mut Conn,
+    user: PrincipalId,
+    id: SecretId,
+) -> Result<Edited, DbError> {
     if conn.locks_rows() {
         diesel::sql_query("SELECT id FROM secrets WHERE id = $1 FOR UPDATE")
             .bind::<BigInt, _>(id.get())
@@ -170,18 +151,52 @@ struct Change {
     search_text: String,
 }
 
+/// What a secret was before it is changed.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = secrets)]
+struct Before {
+    name: String,
+    url: String,
+    client_id: String,
+    #[diesel(select_expression = secrets::client_secret.is_not_null())]
+    has_client_secret: bool,
+    identifier: Option<String>,
+    method: String,
+    notes: String,
+    disabled: bool,
+}
+
+/// Applies the patch. Returns the names of the fields that have another value now, and what `disabled` became if it is
+/// among them. A client secret that is set counts as another value, because the two cannot be compared.
 fn update(
     conn: &mut Conn,
     id: SecretId,
     patch: SecretPatch,
     sealed: Option<Option<Sealed>>,
-) -> Result<(), DbError> {
+) -> Result<(Vec<&'static str>, Option<bool>), DbError> {
     let this = secrets::table.filter(secrets::id.eq(id.get()));
-    let (name, identifier, url): (String, Option<String>, String) =
-        this.select((secrets::name, secrets::identifier, secrets::url)).first(conn)?;
-    let name = patch.name.unwrap_or(name);
-    let url = patch.url.unwrap_or(url);
-    let identifier = patch.identifier.unwrap_or(identifier);
+    let before: Before = this.select(Before::as_select()).first(conn)?;
+    let tags = match patch.tags {
+        Some(tags) if tags != tags_of(conn, id)? => Some(tags),
+        _ => None,
+    };
+    let disabled = patch.disabled.filter(|disabled| *disabled != before.disabled);
+    let differs = |new: &Option<String>, old: &str| new.as_deref().is_some_and(|new| new != old);
+    let changed = [
+        ("name", differs(&patch.name, &before.name)),
+        ("url", differs(&patch.url, &before.url)),
+        ("client_id", differs(&patch.client_id, &before.client_id)),
+        ("client_secret", sealed.as_ref().is_some_and(|new| new.is_some() || before.has_client_secret)),
+        ("identifier", patch.identifier.as_ref().is_some_and(|new| *new != before.identifier)),
+        ("method", differs(&patch.method, &before.method)),
+        ("tags", tags.is_some()),
+        ("notes", differs(&patch.notes, &before.notes)),
+        ("disabled", disabled.is_some()),
+    ];
+    let fields = changed.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect();
+    let name = patch.name.unwrap_or(before.name);
+    let url = patch.url.unwrap_or(before.url);
+    let identifier = patch.identifier.unwrap_or(before.identifier);
     let (client_secret, client_secret_key) = match sealed {
         None => (None, None),
         Some(None) => (Some(None), Some(None)),
@@ -201,7 +216,7 @@ fn update(
     };
     let now = diesel::dsl::sql::<BigInt>("now_ms()");
     diesel::update(this).set((change, secrets::updated_at.eq(now))).execute(conn)?;
-    if let Some(tags) = patch.tags {
+    if let Some(tags) = tags {
         diesel::delete(secret_tags::table).filter(secret_tags::secret_id.eq(id.get())).execute(conn)?;
         for tag in tags {
             diesel::insert_into(secret_tags::table)
@@ -209,7 +224,13 @@ fn update(
                 .execute(conn)?;
         }
     }
-    Ok(())
+    Ok((fields, disabled))
+}
+
+/// The tags of the secret, in order.
+fn tags_of(conn: &mut Conn, id: SecretId) -> Result<Vec<String>, DbError> {
+    let list = conn.id_list([id]);
+    Ok(tags(conn, list)?.remove(&id.get()).unwrap_or_default())
 }
 
 #[derive(QueryableByName)]
@@ -260,8 +281,7 @@ fn detail(
         .get_result(conn)
         .optional()?;
     let Some(row) = row else { return Ok(None) };
-    let list = conn.id_list([id]);
-    let tags = tags(conn, list)?.remove(&id.get()).unwrap_or_default();
+    let tags = tags_of(conn, id)?;
     Ok(Some(SecretDetail {
         id,
         name: row.name,

@@ -13,7 +13,10 @@ use diesel::sql_types::BigInt;
 use diesel::{RunQueryDsl, sql_query};
 
 use crate::db::{Conn, DbError, Flow};
+use crate::domain::Actor;
 use crate::domain::import::ImportLine;
+use crate::store::audit::entry::Entry;
+use crate::store::audit::write as audit;
 use crate::store::people::import::batch::Batch;
 use crate::store::people::import::kinds::ImportError;
 use crate::store::people::import::kinds::Imported;
@@ -24,7 +27,7 @@ use crate::store::people::import::unsettled::Unsettled;
 use crate::store::transact::Store;
 
 impl Store {
-    /// Imports JSON Lines in one transaction. A line replaces the row with its id, members and tags included, so the
+    /// Imports JSON Lines in one transaction, as the operator. A line replaces the row with its id, members and tags included, so the
     /// same file can be imported again. A line of a secret without a client secret keeps the client secret that the
     /// row has. Two lines with the same id are refused, since it is not clear which of them counts. Blank lines are
     /// skipped.
@@ -36,11 +39,12 @@ impl Store {
         lines: impl BufRead + Send + 'static,
         sealer: Option<Sealer>,
     ) -> Result<Imported, ImportError> {
-        self.in_one_transaction(move |conn| run(conn, Lines::new(lines), sealer)).await
+        self.in_one_transaction(move |conn| run(conn, Lines::new(lines), sealer, Actor::Operator)).await
     }
 
     /// Does what [`Store::import`] does with these lines, but only if there is no principal and no secret yet.
-    /// Otherwise nothing is changed, and the answer is `None`.
+    /// Otherwise nothing is changed, and the answer is `None`. The audit says that nobody did it, since the program does
+    /// so by itself.
     ///
     /// # Errors
     /// The errors are those of [`Store::import`].
@@ -54,7 +58,7 @@ impl Store {
             if !is_empty(conn)? {
                 return Ok(None);
             }
-            run(conn, (1..).zip(lines).map(Ok), sealer).map(Some)
+            run(conn, (1..).zip(lines).map(Ok), sealer, Actor::Nobody).map(Some)
         })
         .await
     }
@@ -96,6 +100,7 @@ fn run(
     conn: &mut Conn,
     lines: impl Iterator<Item = Numbered>,
     sealer: Option<Sealer>,
+    by: Actor,
 ) -> Result<Imported, ImportError> {
     take_turns(conn)?;
     let mut importer = Importer {
@@ -111,7 +116,12 @@ fn run(
     }
     importer.batch.flush(conn, &mut importer.open)?;
     importer.open.check(conn)?;
-    Ok(importer.imported)
+    let imported = importer.imported;
+    if imported.lines() > 0 {
+        let Imported { users, user_groups, personal_groups, secrets } = imported;
+        audit::write(conn, &Entry::ImportDone { by, users, user_groups, personal_groups, secrets })?;
+    }
+    Ok(imported)
 }
 
 struct Importer {

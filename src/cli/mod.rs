@@ -1,6 +1,7 @@
 //! The command line, with a file for each command. Results go to stdout, and messages to stderr.
 
 mod allocator;
+mod audit;
 mod backup;
 mod dead;
 mod failure;
@@ -66,6 +67,9 @@ enum Command {
     /// Look at messages that could not be handled; replay or discard them
     #[command(subcommand)]
     Dead(dead::Command),
+    /// Look at what people and operators did
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Print the broker's names and permissions, or declare the topology
     Topology(topology::Args),
     /// Print a new key for vault.key_file
@@ -129,6 +133,7 @@ fn run(cli: Cli, settings: Settings) -> Result<Code, Failure> {
             Command::Share(args) => share::run(args, &settings).await,
             Command::Jobs(command) => jobs::run(command, &settings).await,
             Command::Dead(command) => dead::run(command, &settings).await,
+            Command::Audit(command) => audit::run(command, &settings).await,
             Command::Topology(args) => topology::run(args, settings).await,
             Command::Keygen => keygen::run(),
         }

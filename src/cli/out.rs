@@ -30,13 +30,16 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
 
 /// A listing as every `--json` has it.
 #[derive(Serialize)]
-struct Listing<T> {
+struct Listing<T, C> {
     items: Vec<T>,
-    next_cursor: Option<i64>,
+    next_cursor: Option<C>,
 }
 
 /// Writes a listing.
-pub(super) fn listing<T: Serialize>(items: Vec<T>, next_cursor: Option<i64>) -> Result<(), Failure> {
+pub(super) fn listing<T: Serialize, C: Serialize>(
+    items: Vec<T>,
+    next_cursor: Option<C>,
+) -> Result<(), Failure> {
     json(&Listing { items, next_cursor })
 }
 

@@ -1,5 +1,6 @@
 //! The words of the audit: what is recorded of people and operators, and who did it.
 
+use crate::domain::event::EndedBy;
 use crate::domain::ids::PrincipalId;
 use crate::domain::names::names;
 
@@ -74,5 +75,14 @@ impl Actor {
 impl From<PrincipalId> for Actor {
     fn from(id: PrincipalId) -> Self {
         Self::Person(id)
+    }
+}
+
+impl From<EndedBy> for Actor {
+    fn from(by: EndedBy) -> Self {
+        match by {
+            EndedBy::Person(id) => Self::Person(id),
+            EndedBy::Operator => Self::Operator,
+        }
     }
 }

@@ -28,6 +28,7 @@ mod tx;
 mod vault;
 
 pub use audit::entry::{Entry as AuditEntry, Replay as AuditedReplay};
+pub use audit::item::{AuditCursor, AuditFilter, AuditItem, Since};
 pub use figures::Figures;
 pub use job::aside::Aside;
 pub use job::asked::{Allowance, Asked};

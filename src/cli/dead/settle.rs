@@ -71,7 +71,7 @@ impl<'a> Outcomes<'a> {
     /// done is printed before the error that ended the command.
     fn end(self, verb: &str, result: Result<(), Failure>) -> Result<Code, Failure> {
         if self.which.json {
-            out::listing(self.items, None)?;
+            out::listing(self.items, None::<i64>)?;
         } else if self.done + self.left > 1 {
             let left = match self.left {
                 0 => String::new(),

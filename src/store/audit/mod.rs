@@ -4,4 +4,7 @@
 //! about. What happened to a job (asked, begun, ended) stands in the job's own row and is not written twice.
 
 pub(in crate::store) mod entry;
+pub(in crate::store) mod item;
+pub(in crate::store) mod jobs;
+pub(in crate::store) mod read;
 pub(in crate::store) mod write;

@@ -7,6 +7,7 @@ use crate::db::{Conn, DbError, Flow, statement};
 use crate::domain::{Actor, JobId, Permission, PrincipalId, PrincipalKind, SecretId};
 use crate::store::audit::entry::Entry;
 use crate::store::audit::write as audit;
+use crate::store::codes::grant_ms;
 use crate::store::people::membership::visible_to;
 use crate::store::schema::jobs;
 use crate::store::transact::Store;
@@ -93,7 +94,7 @@ impl Store {
                     by: Actor::Person(user),
                     permission: Permission::from_code(taken.permission)
                         .ok_or_else(|| DbError::Corrupt(format!("permission of a grant to {principal}")))?,
-                    since: taken.granted_at,
+                    since: grant_ms(taken.granted_at),
                     jobs: jobs_of(conn, &taken)?,
                 };
                 audit::write(conn, &entry)?;
@@ -171,7 +172,7 @@ impl TryFrom<GrantRow> for GrantItem {
             email: row.email.filter(|_| is_seen),
             permission: Permission::from_code(row.permission).ok_or_else(|| corrupt("permission"))?,
             job: row.job_id.map(|job| job.parse().map_err(|()| corrupt("job"))).transpose()?,
-            granted_at: row.granted_at,
+            granted_at: grant_ms(row.granted_at),
         })
     }
 }

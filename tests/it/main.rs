@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod audit;
 mod backup;
 mod broker;
 mod broker_rabbitmq;

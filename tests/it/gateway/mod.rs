@@ -1,6 +1,7 @@
 //! The gateway over real HTTP. Each test is named after the rule that it checks.
 
 pub mod app;
+mod audit;
 mod editing;
 mod guards;
 mod identity;

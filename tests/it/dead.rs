@@ -12,6 +12,7 @@ use batchshare::store::{
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::audit::trail::trail;
 use crate::on_both_stores;
 use crate::world::*;
 
@@ -154,6 +155,9 @@ on_both_stores! {
 
         let id = world.dead().await[0].id;
         assert_eq!(world.replay(id).await, Replayed::Reopened { job: asked.job_id, run: 2 });
+        let recorded = trail(&world.test).await;
+        assert_eq!((recorded.len(), &recorded[0].jobs), (1, &vec![asked.job_id]));
+        assert_eq!((recorded[0].action.as_str(), &recorded[0].detail["run"]), ("dead_letter_replayed", &json!(2)));
         let job = world.job(asked.job_id).await;
         assert_eq!((job.run, job.state, job.reason, job.attempts), (2, JobState::Running, None, 0));
         assert_eq!((job.counts, job.finished_at, job.pairs), (counts(10, 0, 0, 0), None, Some(12)));

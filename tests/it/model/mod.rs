@@ -13,6 +13,7 @@
 
 #![allow(clippy::print_stdout, reason = "how it went wrong is read when a test fails")]
 
+mod control;
 mod protocol;
 mod steps;
 

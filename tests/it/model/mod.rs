@@ -140,6 +140,16 @@ fn jobs_beside_each_other_have_their_effect_once() {
     holds(Protocol { jobs, faults, ..large() });
 }
 
+/// A cancel is one transaction, so what is sent again or comes late finds that the job has ended.
+#[test]
+fn a_cancelled_job_ends_once_and_is_told_once() {
+    let faults = Faults { cancels: 1, crashes: 1, duplicates: 1, ..Faults::default() };
+    holds(Protocol { faults, ..large() });
+    let faults = Faults { cancels: 1, failures: 1, losses: 1, ..Faults::default() };
+    holds(Protocol { faults, due_work: true, ..large() });
+    holds(Protocol { faults, due_work: true, jobs: vec![(Shape::Small, Asked::OverHttp)], ..large() });
+}
+
 /// Two small jobs, which are begun together if both messages are there.
 fn together() -> Protocol {
     let jobs = vec![(Shape::Small, Asked::ByMessage), (Shape::Small, Asked::OverHttp)];
@@ -191,6 +201,7 @@ fn every_path_ends() {
 fn every_broken_protocol_is_caught() {
     let crash = Faults { crashes: 1, ..Faults::default() };
     let relay_crash = Faults { relay_crashes: 1, ..Faults::default() };
+    let cancel = Faults { cancels: 1, ..Faults::default() };
     let cases = [
         (Broken::AcksBeforeCommit, Protocol { faults: crash, ..large() }, LOSES_NOTHING),
         (
@@ -221,6 +232,17 @@ fn every_broken_protocol_is_caught() {
             Protocol { faults: Faults { unknown: 1, ..Faults::default() }, ..large() },
             LOSES_NOTHING,
         ),
+        (
+            Broken::CancelForgetsTheEvent,
+            Protocol { faults: cancel, due_work: true, ..large() },
+            LOSES_NOTHING,
+        ),
+        (
+            Broken::BeginsACancelledJob,
+            Protocol { faults: cancel, jobs: vec![(Shape::Small, Asked::OverHttp)], ..large() },
+            ENDS_ONCE,
+        ),
+        (Broken::ChunkIgnoresACancel, Protocol { faults: cancel, ..large() }, COUNTS),
     ];
     for (broken, protocol, promise) in cases {
         println!("{broken:?}");

@@ -3,6 +3,8 @@
 
 use stateright::Model;
 
+use super::steps::{end_of, request_of, step_of};
+
 /// The faults, and how often each may happen at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults {
@@ -22,6 +24,8 @@ pub struct Faults {
     pub failures: u8,
     /// Somebody takes a grant back while the job runs.
     pub revocations: u8,
+    /// Somebody cancels a job.
+    pub cancels: u8,
 }
 
 /// A protocol with one mistake, each of which the checker must find.
@@ -39,6 +43,9 @@ pub enum Broken {
     /// If the transaction of a group fails because of one of its jobs, all are acknowledged, though that one was not
     /// begun.
     ReportsABadJobAsDone,
+    CancelForgetsTheEvent,
+    BeginsACancelledJob,
+    ChunkIgnoresACancel,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +93,7 @@ pub enum JobState {
     Running,
     Completed,
     Failed,
+    Cancelled,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -220,6 +228,7 @@ pub enum Action {
         job: usize,
         chunk: usize,
     },
+    Cancel(usize),
     WakeLane {
         job: usize,
         lane: usize,
@@ -249,7 +258,7 @@ impl Job {
     }
 
     pub fn ended(&self) -> bool {
-        matches!(self.state, JobState::Completed | JobState::Failed)
+        matches!(self.state, JobState::Completed | JobState::Failed | JobState::Cancelled)
     }
 
     pub fn granted(&self) -> usize {
@@ -358,18 +367,6 @@ impl Protocol {
     }
 }
 
-fn step_of(job: usize, lane: usize) -> impl Fn(&Message) -> bool {
-    move |message| matches!(message, Message::Step { job: j, lane: l, .. } if (usize::from(*j), usize::from(*l)) == (job, lane))
-}
-
-fn request_of(job: usize) -> impl Fn(&Message) -> bool {
-    move |message| matches!(message, Message::Request { job: j } if usize::from(*j) == job)
-}
-
-fn end_of(job: usize) -> impl Fn(&Message) -> bool {
-    move |message| matches!(message, Message::Ended { job: j, .. } if usize::from(*j) == job)
-}
-
 impl Model for Protocol {
     type State = State;
     type Action = Action;
@@ -457,6 +454,9 @@ impl Model for Protocol {
             if faults.revocations > 0 {
                 let given = at.grants.iter().enumerate().filter(|(_, grant)| **grant == Grant::Yes);
                 actions.extend(given.map(|(chunk, _)| Action::Revoke { job, chunk }));
+            }
+            if faults.cancels > 0 && at.state != JobState::Absent && !at.ended() {
+                actions.push(Action::Cancel(job));
             }
             if !self.due_work {
                 continue;

@@ -66,6 +66,11 @@ fn a_broken_undo_is_caught() {
     is_caught(Broken::UndoDoesNotLockRows, mixed(vec![view(&[0]), edit(&[0])], 2, undo), KEPT);
     let chunks = mixed(vec![view(&[0, 1]), edit(&[0, 1])], 2, undo);
     is_caught(Broken::UndoLocksRowsInAnyOrder, chunks, NO_CIRCLE);
+    let twice = Budget { undos: 2, ..NOTHING };
+    let statements = Control { set_based: true, ..mixed(vec![view(&[0]), edit(&[0])], 2, twice) };
+    is_caught(Broken::UndoLowersBeforeItDeletes, statements, TAKEN);
+    let statements = Control { set_based: true, ..mixed(two(), 2, twice) };
+    is_caught(Broken::UndoReadsClaimsTwice, statements, TAKEN);
 }
 
 #[test]

@@ -112,6 +112,9 @@ const NOT_UNDONE: fn(&State, &Wish) -> bool = |state, wish| {
 };
 
 fn has_circle(control: &Control, state: &State) -> bool {
+    if state.txs.len() < 2 {
+        return false;
+    }
     let waits: Vec<Vec<usize>> = (0..state.txs.len()).map(|tx| control.blockers(state, tx)).collect();
     let mut free = vec![false; waits.len()];
     // Whoever waits for nobody goes on, and frees those that wait only for such. Who is left waits in a circle.
@@ -160,7 +163,7 @@ fn lanes(kind: Kind, pairs: &[u8]) -> Ask {
 
 /// Whole transactions, one after the other, in every order.
 fn in_turn(jobs: Vec<Ask>, budget: Budget) -> Control {
-    Control { jobs, done: 0, at_once: 1, budget, rights: None, broken: None }
+    Control { jobs, done: 0, at_once: 1, budget, rights: None, set_based: false, broken: None }
 }
 
 /// The first of the jobs has ended, and the statements of the others are mixed.
@@ -212,4 +215,39 @@ fn cancel() {
     let budget = Budget { cancels: 1, failures: 1, replays: 1, undos: 1, ..Budget::default() };
     let two = Ask { lanes: vec![vec![vec![0], vec![1]], vec![vec![2]]], begun: false, ..view(&[]) };
     holds(Control { done: 0, ..mixed(vec![two], 3, budget) });
+}
+
+#[test]
+fn hunt_a() {
+    let share = Kind::Share(Level::View);
+    let budget = Budget { undos: 3, failures: 2, replays: 2, ..Budget::default() };
+    holds(in_turn(vec![lanes(share, &[0, 1]), lanes(share, &[0, 1])], budget));
+}
+#[test]
+fn hunt_b() {
+    let budget = Budget { undos: 2, failures: 1, replays: 1, ..Budget::default() };
+    holds(mixed(vec![view(&[0]), edit(&[0])], 2, budget));
+}
+#[test]
+fn hunt_c() {
+    let budget = Budget { undos: 2, deletes: 1, ..Budget::default() };
+    holds(mixed(vec![edit(&[0, 1]), view(&[0, 1]), edit(&[0, 1])], 3, budget));
+}
+#[test]
+fn hunt_d() {
+    let budget = Budget { undos: 2, lowerings: 1, deletes: 1, ..Budget::default() };
+    holds(Control { set_based: true, ..mixed(vec![edit(&[0]), view(&[0]), edit(&[0])], 3, budget) });
+}
+#[test]
+fn hunt_e() {
+    let budget = Budget { undos: 3, lowerings: 1, deletes: 1, cancels: 1, ..Budget::default() };
+    holds(in_turn(vec![view(&[0]), edit(&[0]), view(&[0]), edit(&[0])], budget));
+}
+#[test]
+fn hunt_f() {
+    let budget = Budget { undos: 3, lowerings: 1, deletes: 1, cancels: 1, rights: 2, ..Budget::default() };
+    holds(Control {
+        rights: Some(0),
+        ..in_turn(vec![edit(&[0, 1]), lanes(Kind::Share(Level::View), &[0, 1])], budget)
+    });
 }

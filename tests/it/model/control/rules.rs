@@ -24,25 +24,27 @@ impl Control {
         !state.jobs.iter().any(|undo| undo.undoes(job) && (!undo.ended() || all_taken(undo)))
     }
 
-    /// What becomes of a row when `job` is undone, or `None` if the job has no part in it.
-    pub fn undo(&self, state: &State, job: u8, row: Row, claims: &[Claim]) -> Option<Option<Row>> {
-        let asked = |claim: &Claim| match state.job(claim.job).kind {
-            Kind::Share(level) => level,
-            _ => Level::View,
-        };
-        let counts = |claim: &&Claim| {
-            let fits =
-                if self.is(Broken::UndoComparesJobs) { claim.job > job } else { claim.at >= row.granted_at };
+    /// The claims that may stand in for `job`: those of other jobs that are not undone.
+    pub fn live(&self, state: &State, job: u8, claims: &[Claim]) -> Vec<Claim> {
+        let is_live = |claim: &Claim| {
             let undone = self.is_undone(state, claim.job) && !self.is(Broken::HandsToUndone);
-            claim.job != job && fits && !undone && !self.is(Broken::UndoForgetsClaims)
+            claim.job != job && !undone && !self.is(Broken::UndoForgetsClaims)
         };
-        let claims: Vec<&Claim> = claims.iter().filter(counts).collect();
-        let of_edit = |claim: &&&Claim| {
-            let survives = self.is(Broken::ClaimOfEditSurvivesLowering) || self.is(Broken::UndoComparesJobs);
-            asked(claim) == Level::Edit && (survives || row.edit_at.is_none_or(|edit_at| claim.at >= edit_at))
+        claims.iter().copied().filter(is_live).collect()
+    }
+
+    /// What becomes of a row when `job` is undone, or `None` if the job has no part in it. The claims are live.
+    pub fn undo(&self, state: &State, job: u8, row: Row, live: &[Claim]) -> Option<Option<Row>> {
+        let by_job = self.is(Broken::UndoComparesJobs);
+        let fits = |claim: &&Claim| if by_job { claim.job > job } else { claim.at >= row.granted_at };
+        let claims: Vec<&Claim> = live.iter().filter(fits).collect();
+        let is_of_edit = |claim: &&&Claim| {
+            let survives = by_job || self.is(Broken::ClaimOfEditSurvivesLowering);
+            state.job(claim.job).kind == Kind::Share(Level::Edit)
+                && (survives || row.edit_at.is_none_or(|edit_at| claim.at >= edit_at))
         };
         let heir = claims.first().map(|claim| claim.job);
-        let edit_heir = claims.iter().find(of_edit).map(|claim| claim.job);
+        let edit_heir = claims.iter().find(is_of_edit).map(|claim| claim.job);
         let (in_view, in_edit) = (row.view == Some(job), row.edit == Some(job));
         if !in_view && !in_edit {
             return None;

@@ -13,6 +13,7 @@ pub enum Step {
     ReadClock,
     /// Reads the rows of the chunk, and locks nothing.
     See,
+    /// Reads which claims on the pairs of the chunk may stand in for the job that is undone.
     SeeClaims,
     /// A share writes its row of this pair, or finds that it gives enough.
     Apply(u8),
@@ -23,6 +24,10 @@ pub enum Step {
     /// An undo locks its row of this pair and reads it.
     LockRow(u8),
     Decide,
+    /// The part of a statement that deletes or lowers the rows that an undo takes back: it looks at the row, waits for
+    /// it if there is something to do, and then looks again.
+    DeleteRow(u8),
+    LowerRow(u8),
     /// Takes away what this pair has.
     Take(u8),
     Commit,
@@ -121,6 +126,19 @@ impl Control {
             steps.push(Step::SeeClaims);
         }
         steps.extend(chunk.clone().map(|pair| Step::Lock(Lock::Secret(pair))));
+        if self.set_based {
+            if !self.is(Broken::UndoReadsClaimsTwice) {
+                steps.push(Step::SeeClaims);
+            }
+            let (first, then): (fn(u8) -> Step, fn(u8) -> Step) =
+                if self.is(Broken::UndoLowersBeforeItDeletes) {
+                    (Step::LowerRow, Step::DeleteRow)
+                } else {
+                    (Step::DeleteRow, Step::LowerRow)
+                };
+            steps.extend(chunk.clone().map(first).chain(chunk.map(then)));
+            return;
+        }
         if self.is(Broken::UndoLocksRowsInAnyOrder) {
             steps.extend(chunk.rev().map(Step::LockRow));
         } else {
@@ -144,9 +162,35 @@ impl Control {
                 let locks = at(pair).as_ref().is_some_and(has_part) && !self.is(Broken::UndoDoesNotLockRows);
                 locks.then_some(Lock::Grant(pair))
             }
+            Step::DeleteRow(pair) | Step::LowerRow(pair) => {
+                self.becomes(state, tx, step, pair).map(|_| Lock::Grant(pair))
+            }
             Step::Take(pair) => at(pair).map(|_| Lock::Grant(pair)),
             _ => None,
         }
+    }
+
+    /// The live claims on a pair, as they were read for the whole chunk or as they are now.
+    fn live_for(&self, state: &State, tx: &Tx, pair: u8) -> Vec<Claim> {
+        let place = self.chunk(state, tx).position(|other| other == pair);
+        let read = tx.live.as_ref().zip(place).map(|(live, place)| live[place].clone());
+        read.unwrap_or_else(|| self.live_now(state, tx, pair))
+    }
+
+    fn live_now(&self, state: &State, tx: &Tx, pair: u8) -> Vec<Claim> {
+        let What::Chunk { job, .. } = tx.what else { return Vec::new() };
+        let Kind::Undo(parent) = state.job(job).kind else { return Vec::new() };
+        self.live(state, parent, &state.pairs[usize::from(pair)].claims)
+    }
+
+    /// What a statement that deletes or lowers makes of a row. `None` if this is not a row for it.
+    fn becomes(&self, state: &State, tx: &Tx, step: Step, pair: u8) -> Option<Option<Row>> {
+        let What::Chunk { job, .. } = tx.what else { return None };
+        let Kind::Undo(parent) = state.job(job).kind else { return None };
+        let at = &state.pairs[usize::from(pair)];
+        let becomes = self.undo(state, parent, at.row?, &self.live_for(state, tx, pair))?;
+        let is_own = tx.writes.iter().any(|(written, _)| *written == pair);
+        (becomes.is_none() == matches!(step, Step::DeleteRow(_)) && !is_own).then_some(becomes)
     }
 
     /// Whether the statement that looked before it locked saw that the row of this pair gives enough.
@@ -158,11 +202,14 @@ impl Control {
         gives(seen) >= Some(level)
     }
 
+    pub fn next(&self, state: &State, tx: &Tx) -> Step {
+        self.program(state, tx)[usize::from(tx.next)]
+    }
+
     /// The open transactions that this one waits for.
     pub fn blockers(&self, state: &State, tx: usize) -> Vec<usize> {
         let waits = &state.txs[tx];
-        let step = self.program(state, waits)[usize::from(waits.next)];
-        let Some(lock) = self.wants(state, waits, step) else { return Vec::new() };
+        let Some(lock) = self.wants(state, waits, self.next(state, waits)) else { return Vec::new() };
         let holds =
             |other: &usize| *other != tx && state.txs[*other].held.iter().any(|held| held.conflicts(lock));
         (0..state.txs.len()).filter(holds).collect()
@@ -171,7 +218,7 @@ impl Control {
     /// Does the next step of a transaction that waits for nobody.
     pub fn step(&self, state: &mut State, tx: usize) {
         let mut tx = state.txs.remove(tx);
-        let step = self.program(state, &tx)[usize::from(tx.next)];
+        let step = self.next(state, &tx);
         if let Some(lock) = self.wants(state, &tx, step)
             && !tx.held.contains(&lock)
         {
@@ -207,8 +254,8 @@ impl Control {
             }
             Step::See => tx.seen = self.chunk(state, tx).map(|pair| row_of(state, pair)).collect(),
             Step::SeeClaims => {
-                let claims = |pair: u8| state.pairs[usize::from(pair)].claims.clone();
-                tx.claims_seen = Some(self.chunk(state, tx).map(claims).collect());
+                let chunk: Vec<u8> = self.chunk(state, tx).collect();
+                tx.live = Some(chunk.iter().map(|pair| self.live_now(state, tx, *pair)).collect());
             }
             Step::Apply(pair) => {
                 let What::Chunk { job, .. } = tx.what else { return false };
@@ -238,6 +285,13 @@ impl Control {
             }
             Step::LockRow(pair) => tx.seen.push(row_of(state, pair)),
             Step::Decide => self.decide(state, tx),
+            Step::DeleteRow(pair) | Step::LowerRow(pair) => {
+                let becomes = self.becomes(state, tx, step, pair);
+                tx.writes.extend(becomes.map(|row| (pair, row)));
+                if !tx.outcomes.contains(&(pair, Outcome::Changed)) {
+                    tx.outcomes.push((pair, Outcome::Changed));
+                }
+            }
             Step::Take(pair) => {
                 let what = taken_by(state, tx);
                 if let Some(row) = row_of(state, pair) {
@@ -266,15 +320,14 @@ impl Control {
         if self.is(Broken::UndoLocksRowsInAnyOrder) {
             seen.reverse();
         }
-        let claims_seen = tx.claims_seen.take();
         let pairs: Vec<u8> = self.chunk(state, tx).collect();
-        for (place, (pair, row)) in pairs.into_iter().zip(seen).enumerate() {
-            let now = &state.pairs[usize::from(pair)].claims;
-            let claims = claims_seen.as_ref().map_or(now, |claims| &claims[place]);
-            let becomes = row.and_then(|row| self.undo(state, parent, row, claims));
+        for (pair, row) in pairs.into_iter().zip(seen) {
+            let live = self.live_for(state, tx, pair);
+            let becomes = row.and_then(|row| self.undo(state, parent, row, &live));
             tx.writes.extend(becomes.map(|row| (pair, row)));
             tx.outcomes.push((pair, Outcome::Changed));
         }
+        tx.live = None;
     }
 
     fn commit(&self, state: &mut State, tx: &mut Tx) {

@@ -2,6 +2,8 @@
 
 use stateright::{Model, Property};
 
+use super::steps::Step;
+
 /// A reading of the logical clock. Only the order of the readings that a state still knows is part of it.
 pub type Time = u8;
 
@@ -41,6 +43,8 @@ pub struct Control {
     pub budget: Budget,
     /// The secrets on which the right of those who undo comes and goes, each time at the cost of the budget.
     pub rights: Option<u8>,
+    /// An undo deletes and lowers rows by a statement each, in place of locking, reading and writing them.
+    pub set_based: bool,
     pub broken: Option<Broken>,
 }
 
@@ -83,6 +87,10 @@ pub enum Broken {
     /// An undo decides on rows that it did not lock, and writes what it decided.
     UndoDoesNotLockRows,
     UndoLocksRowsInAnyOrder,
+    /// An undo lowers rows by one statement, and then deletes rows by another.
+    UndoLowersBeforeItDeletes,
+    /// Each statement of an undo looks by itself which claims may stand in.
+    UndoReadsClaimsTwice,
     UndoRaises,
     ClaimOfEditSurvivesLowering,
     HandsToUndone,
@@ -222,7 +230,8 @@ pub struct Tx {
     pub claims_at: Option<Time>,
     /// For each pair of the chunk: what the statement saw, in protocols and paths that look before they lock.
     pub seen: Vec<Option<Row>>,
-    pub claims_seen: Option<Vec<Vec<Claim>>>,
+    /// For each pair of the chunk of an undo: the claims that may stand in for the job that is undone.
+    pub live: Option<Vec<Vec<Claim>>>,
     pub writes: Vec<(u8, Option<Row>)>,
     pub outcomes: Vec<(u8, Outcome)>,
     /// The jobs whose edit this transaction lowers to a view that another job gave, with their pairs.
@@ -242,8 +251,12 @@ pub struct State {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    Start { what: What, locks_first: bool },
-    Step(usize),
+    Start {
+        what: What,
+        locks_first: bool,
+    },
+    /// The transaction at this place does its next step.
+    Goes(usize, What, Step),
     RightChanges,
 }
 
@@ -312,7 +325,7 @@ impl State {
             tx.clock.iter_mut().chain(&mut tx.claims_at).for_each(&mut *of);
             let written = tx.writes.iter_mut().filter_map(|(_, row)| row.as_mut());
             tx.seen.iter_mut().flatten().chain(written).for_each(|row| of_row(row, of));
-            tx.claims_seen.iter_mut().flatten().flatten().for_each(|claim| of(&mut claim.at));
+            tx.live.iter_mut().flatten().flatten().for_each(|claim| of(&mut claim.at));
         }
     }
 }
@@ -396,15 +409,18 @@ impl Control {
             clock: None,
             claims_at: None,
             seen: Vec::new(),
-            claims_seen: None,
+            live: None,
             writes: Vec::new(),
             outcomes: Vec::new(),
             lowered: Vec::new(),
         });
-        if self.at_once == 1 {
-            while !state.txs.is_empty() {
-                self.step(state, 0);
-            }
+        // What a transaction read before it began was read now. Its first lock is taken at once, if nobody has it.
+        let tx = state.txs.len() - 1;
+        if self.blockers(state, tx).is_empty() {
+            self.step(state, tx);
+        }
+        while self.at_once == 1 && !state.txs.is_empty() {
+            self.step(state, 0);
         }
     }
 
@@ -440,7 +456,7 @@ impl Model for Control {
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         let free = (0..state.txs.len()).filter(|tx| self.blockers(state, *tx).is_empty());
-        actions.extend(free.map(Action::Step));
+        actions.extend(free.map(|tx| Action::Goes(tx, state.txs[tx].what, self.next(state, &state.txs[tx]))));
         if state.txs.len() < self.at_once {
             for what in self.starts(state) {
                 actions.push(Action::Start { what, locks_first: false });
@@ -458,7 +474,7 @@ impl Model for Control {
         let mut state = last.clone();
         match action {
             Action::Start { what, locks_first } => self.start(&mut state, what, locks_first),
-            Action::Step(tx) => self.step(&mut state, tx),
+            Action::Goes(tx, ..) => self.step(&mut state, tx),
             Action::RightChanges => {
                 state.right = !state.right;
                 state.budget.rights -= 1;

@@ -10,6 +10,8 @@
 //! The number of faults is limited, so that every path has an end, and [`every_path_ends`] proves it by looking for a
 //! cycle. In every state where nothing can happen any more, everything must be done. Both together show that each job
 //! reaches its end, whatever happens and in whatever order.
+//!
+//! In [`control`] is a second model, of what several transactions do to the same jobs and grants at the same time.
 
 #![allow(clippy::print_stdout, reason = "how it went wrong is read when a test fails")]
 
@@ -143,7 +145,7 @@ fn jobs_beside_each_other_have_their_effect_once() {
 /// A cancel is one transaction, so what is sent again or comes late finds that the job has ended.
 #[test]
 fn a_cancelled_job_ends_once_and_is_told_once() {
-    let faults = Faults { cancels: 1, crashes: 1, duplicates: 1, ..Faults::default() };
+    let faults = Faults { cancels: 1, crashes: 1, ..Faults::default() };
     holds(Protocol { faults, ..large() });
     let faults = Faults { cancels: 1, failures: 1, losses: 1, ..Faults::default() };
     holds(Protocol { faults, due_work: true, ..large() });

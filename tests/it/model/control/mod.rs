@@ -192,62 +192,34 @@ fn undos_that_end_halfway_are_done_again() {
     holds(Control { rights: Some(0), ..in_turn(jobs(), budget) });
 }
 
+/// Undo, and taking away by hand, beside shares of the same pair: some repeat what is there, some give more.
 #[test]
-fn one() {
-    let budget = Budget { undos: 2, deletes: 1, ..Budget::default() };
-    holds(mixed(vec![view(&[0]), view(&[0]), view(&[0])], 3, budget));
-    let budget = Budget { undos: 2, lowerings: 1, ..Budget::default() };
-    holds(mixed(vec![edit(&[0]), edit(&[0]), edit(&[0])], 3, budget));
-    let budget = Budget { undos: 2, ..Budget::default() };
-    holds(mixed(vec![view(&[0]), edit(&[0]), edit(&[0])], 3, budget));
+fn what_is_told_holds_while_others_take_away() {
+    let by_hand = Budget { undos: 1, deletes: 1, ..Budget::default() };
+    holds(mixed(vec![view(&[0]), view(&[0]), view(&[0])], 3, by_hand));
+    let lowered = Budget { undos: 1, lowerings: 1, ..Budget::default() };
+    holds(mixed(vec![edit(&[0]), edit(&[0]), edit(&[0])], 3, lowered));
+    let undone = Budget { undos: 2, ..Budget::default() };
+    let jobs = || vec![view(&[0]), edit(&[0]), edit(&[0])];
+    holds(mixed(jobs(), 3, undone));
+    holds(Control { set_based: true, ..mixed(jobs(), 2, undone) });
+}
+
+/// Chunks of two pairs, which lock their secrets and rows one after the other.
+#[test]
+fn chunks_beside_each_other_do_not_wait_in_a_circle() {
+    let unshare = || job(Kind::Unshare(Level::Edit), &[0, 1]);
+    let undo = Budget { undos: 1, ..Budget::default() };
+    holds(mixed(vec![edit(&[0, 1]), edit(&[0, 1]), unshare()], 3, undo));
+    holds(mixed(vec![view(&[0]), view(&[0, 1]), edit(&[0, 1])], 3, undo));
+    holds(Control { set_based: true, ..mixed(vec![view(&[0, 1]), edit(&[0, 1]), unshare()], 3, undo) });
 }
 
 #[test]
-fn two() {
-    let budget = Budget { undos: 1, ..Budget::default() };
-    holds(mixed(vec![view(&[0, 1]), view(&[0, 1])], 3, budget));
-    holds(mixed(vec![view(&[0, 1]), edit(&[0, 1])], 3, budget));
-    holds(mixed(vec![edit(&[0, 1]), edit(&[0, 1]), job(Kind::Unshare(Level::Edit), &[0, 1])], 3, budget));
-}
-
-#[test]
-fn cancel() {
-    let budget = Budget { cancels: 1, failures: 1, replays: 1, undos: 1, ..Budget::default() };
-    let two = Ask { lanes: vec![vec![vec![0], vec![1]], vec![vec![2]]], begun: false, ..view(&[]) };
-    holds(Control { done: 0, ..mixed(vec![two], 3, budget) });
-}
-
-#[test]
-fn hunt_a() {
-    let share = Kind::Share(Level::View);
-    let budget = Budget { undos: 3, failures: 2, replays: 2, ..Budget::default() };
-    holds(in_turn(vec![lanes(share, &[0, 1]), lanes(share, &[0, 1])], budget));
-}
-#[test]
-fn hunt_b() {
-    let budget = Budget { undos: 2, failures: 1, replays: 1, ..Budget::default() };
-    holds(mixed(vec![view(&[0]), edit(&[0])], 2, budget));
-}
-#[test]
-fn hunt_c() {
-    let budget = Budget { undos: 2, deletes: 1, ..Budget::default() };
-    holds(mixed(vec![edit(&[0, 1]), view(&[0, 1]), edit(&[0, 1])], 3, budget));
-}
-#[test]
-fn hunt_d() {
-    let budget = Budget { undos: 2, lowerings: 1, deletes: 1, ..Budget::default() };
-    holds(Control { set_based: true, ..mixed(vec![edit(&[0]), view(&[0]), edit(&[0])], 3, budget) });
-}
-#[test]
-fn hunt_e() {
-    let budget = Budget { undos: 3, lowerings: 1, deletes: 1, cancels: 1, ..Budget::default() };
-    holds(in_turn(vec![view(&[0]), edit(&[0]), view(&[0]), edit(&[0])], budget));
-}
-#[test]
-fn hunt_f() {
-    let budget = Budget { undos: 3, lowerings: 1, deletes: 1, cancels: 1, rights: 2, ..Budget::default() };
-    holds(Control {
-        rights: Some(0),
-        ..in_turn(vec![edit(&[0, 1]), lanes(Kind::Share(Level::View), &[0, 1])], budget)
-    });
+fn a_cancel_beside_everything_ends_a_job_once() {
+    let budget = Budget { cancels: 1, failures: 1, replays: 1, ..Budget::default() };
+    let queued = Ask { lanes: vec![vec![vec![0], vec![1]], vec![vec![2]]], begun: false, ..view(&[]) };
+    holds(Control { done: 0, ..mixed(vec![queued], 2, budget) });
+    let budget = Budget { undos: 2, ..budget };
+    holds(mixed(vec![view(&[0]), view(&[0])], 2, budget));
 }

@@ -110,10 +110,10 @@ impl Control {
         }
         steps.extend(chunk.map(Step::Apply));
         if tx.outcomes.iter().any(|(_, outcome)| *outcome == Outcome::Unchanged) {
-            if tx.locks_first || self.is(Broken::TellsWithoutTheSecret) {
-            } else if self.is(Broken::WaitsForSecretsWithRowsLocked) {
+            let is_held = tx.locks_first || self.is(Broken::TellsWithoutTheSecret);
+            if !is_held && self.is(Broken::WaitsForSecretsWithRowsLocked) {
                 steps.extend(lock_all);
-            } else {
+            } else if !is_held {
                 steps.push(Step::Confirm);
             }
             steps.push(Step::ReadClockForClaims);

@@ -44,6 +44,7 @@ pub enum Broken {
     /// begun.
     ReportsABadJobAsDone,
     CancelForgetsTheEvent,
+    ForgetsAnEarlyCancel,
     BeginsACancelledJob,
     ChunkIgnoresACancel,
 }
@@ -127,6 +128,8 @@ pub struct Job {
     /// The count in the job's row, which is written when the job ends.
     pub done: u8,
     pub notice_due: bool,
+    /// A cancel came before its job, and is kept until the job is there.
+    pub ordered: bool,
     pub grants: Vec<Grant>,
     pub notices: u8,
     /// Known only to the checker: how often the job ended, and which different terminal events were sent.
@@ -229,6 +232,7 @@ pub enum Action {
         chunk: usize,
     },
     Cancel(usize),
+    CarryOut(usize),
     WakeLane {
         job: usize,
         lane: usize,
@@ -250,6 +254,7 @@ impl Job {
             waits: false,
             done: 0,
             notice_due: false,
+            ordered: false,
             grants: vec![Grant::No; usize::from(chunks)],
             notices: 0,
             ends: 0,
@@ -455,11 +460,15 @@ impl Model for Protocol {
                 let given = at.grants.iter().enumerate().filter(|(_, grant)| **grant == Grant::Yes);
                 actions.extend(given.map(|(chunk, _)| Action::Revoke { job, chunk }));
             }
-            if faults.cancels > 0 && at.state != JobState::Absent && !at.ended() {
+            let absent = at.state == JobState::Absent;
+            if faults.cancels > 0 && !at.ended() && (!absent || self.due_work) {
                 actions.push(Action::Cancel(job));
             }
             if !self.due_work {
                 continue;
+            }
+            if at.ordered && !absent && self.broken != Some(Broken::ForgetsAnEarlyCancel) {
+                actions.push(Action::CarryOut(job));
             }
             for (lane, row) in at.lanes.iter().enumerate() {
                 let step = step_of(job, lane);

@@ -110,7 +110,17 @@ impl Protocol {
             }
             Action::Cancel(job) => {
                 state.faults.cancels -= 1;
-                self.end(state, job as u8, JobState::Cancelled);
+                if state.jobs[job].state == JobState::Absent {
+                    state.jobs[job].ordered = true;
+                } else {
+                    self.end(state, job as u8, JobState::Cancelled);
+                }
+            }
+            Action::CarryOut(job) => {
+                state.jobs[job].ordered = false;
+                if !state.jobs[job].ended() {
+                    self.end(state, job as u8, JobState::Cancelled);
+                }
             }
             Action::WakeLane { job, lane } => {
                 let row = &mut state.jobs[job].lanes[lane];

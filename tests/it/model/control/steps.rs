@@ -130,13 +130,12 @@ impl Control {
             if !self.is(Broken::UndoReadsClaimsTwice) {
                 steps.push(Step::SeeClaims);
             }
-            let (first, then): (fn(u8) -> Step, fn(u8) -> Step) =
-                if self.is(Broken::UndoLowersBeforeItDeletes) {
-                    (Step::LowerRow, Step::DeleteRow)
-                } else {
-                    (Step::DeleteRow, Step::LowerRow)
-                };
-            steps.extend(chunk.clone().map(first).chain(chunk.map(then)));
+            let (deletes, lowers) = (chunk.clone().map(Step::DeleteRow), chunk.map(Step::LowerRow));
+            if self.is(Broken::UndoLowersBeforeItDeletes) {
+                steps.extend(lowers.chain(deletes));
+            } else {
+                steps.extend(deletes.chain(lowers));
+            }
             return;
         }
         if self.is(Broken::UndoLocksRowsInAnyOrder) {

@@ -3,6 +3,8 @@
 
 use stateright::Model;
 
+use super::steps::{end_of, request_of, step_of};
+
 /// The faults, and how often each may happen at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults {
@@ -22,6 +24,8 @@ pub struct Faults {
     pub failures: u8,
     /// Somebody takes a grant back while the job runs.
     pub revocations: u8,
+    /// Somebody cancels a job.
+    pub cancels: u8,
 }
 
 /// A protocol with one mistake, each of which the checker must find.
@@ -39,6 +43,10 @@ pub enum Broken {
     /// If the transaction of a group fails because of one of its jobs, all are acknowledged, though that one was not
     /// begun.
     ReportsABadJobAsDone,
+    CancelForgetsTheEvent,
+    ForgetsAnEarlyCancel,
+    BeginsACancelledJob,
+    ChunkIgnoresACancel,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +94,7 @@ pub enum JobState {
     Running,
     Completed,
     Failed,
+    Cancelled,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -119,6 +128,8 @@ pub struct Job {
     /// The count in the job's row, which is written when the job ends.
     pub done: u8,
     pub notice_due: bool,
+    /// A cancel came before its job, and is kept until the job is there.
+    pub ordered: bool,
     pub grants: Vec<Grant>,
     pub notices: u8,
     /// Known only to the checker: how often the job ended, and which different terminal events were sent.
@@ -220,6 +231,8 @@ pub enum Action {
         job: usize,
         chunk: usize,
     },
+    Cancel(usize),
+    CarryOut(usize),
     WakeLane {
         job: usize,
         lane: usize,
@@ -241,6 +254,7 @@ impl Job {
             waits: false,
             done: 0,
             notice_due: false,
+            ordered: false,
             grants: vec![Grant::No; usize::from(chunks)],
             notices: 0,
             ends: 0,
@@ -249,7 +263,7 @@ impl Job {
     }
 
     pub fn ended(&self) -> bool {
-        matches!(self.state, JobState::Completed | JobState::Failed)
+        matches!(self.state, JobState::Completed | JobState::Failed | JobState::Cancelled)
     }
 
     pub fn granted(&self) -> usize {
@@ -358,18 +372,6 @@ impl Protocol {
     }
 }
 
-fn step_of(job: usize, lane: usize) -> impl Fn(&Message) -> bool {
-    move |message| matches!(message, Message::Step { job: j, lane: l, .. } if (usize::from(*j), usize::from(*l)) == (job, lane))
-}
-
-fn request_of(job: usize) -> impl Fn(&Message) -> bool {
-    move |message| matches!(message, Message::Request { job: j } if usize::from(*j) == job)
-}
-
-fn end_of(job: usize) -> impl Fn(&Message) -> bool {
-    move |message| matches!(message, Message::Ended { job: j, .. } if usize::from(*j) == job)
-}
-
 impl Model for Protocol {
     type State = State;
     type Action = Action;
@@ -458,8 +460,15 @@ impl Model for Protocol {
                 let given = at.grants.iter().enumerate().filter(|(_, grant)| **grant == Grant::Yes);
                 actions.extend(given.map(|(chunk, _)| Action::Revoke { job, chunk }));
             }
+            let absent = at.state == JobState::Absent;
+            if faults.cancels > 0 && !at.ended() && (!absent || self.due_work) {
+                actions.push(Action::Cancel(job));
+            }
             if !self.due_work {
                 continue;
+            }
+            if at.ordered && !absent && self.broken != Some(Broken::ForgetsAnEarlyCancel) {
+                actions.push(Action::CarryOut(job));
             }
             for (lane, row) in at.lanes.iter().enumerate() {
                 let step = step_of(job, lane);

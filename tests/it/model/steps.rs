@@ -108,6 +108,20 @@ impl Protocol {
                 state.faults.revocations -= 1;
                 state.jobs[job].grants[chunk] = Grant::Revoked;
             }
+            Action::Cancel(job) => {
+                state.faults.cancels -= 1;
+                if state.jobs[job].state == JobState::Absent {
+                    state.jobs[job].ordered = true;
+                } else {
+                    self.end(state, job as u8, JobState::Cancelled);
+                }
+            }
+            Action::CarryOut(job) => {
+                state.jobs[job].ordered = false;
+                if !state.jobs[job].ended() {
+                    self.end(state, job as u8, JobState::Cancelled);
+                }
+            }
             Action::WakeLane { job, lane } => {
                 let row = &mut state.jobs[job].lanes[lane];
                 row.waits = false;
@@ -175,6 +189,7 @@ impl Protocol {
         let row = &mut state.jobs[usize::from(job)];
         let fresh = matches!(row.state, JobState::Absent | JobState::Queued) && !row.waits;
         let small = self.jobs[usize::from(job)].0 == Shape::Small;
+        let fresh = fresh || row.state == JobState::Cancelled && self.is(Broken::BeginsACancelledJob);
         if !(fresh || small && self.is(Broken::NoLedger)) {
             return Doing::Done;
         }
@@ -199,7 +214,8 @@ impl Protocol {
         let Shape::Large(chunks) = self.jobs[usize::from(job)].0 else { return Doing::Done };
         let row = &mut state.jobs[usize::from(job)];
         let at = &mut row.lanes[usize::from(lane)];
-        if !at.open || !at.is_at(view) {
+        let open = at.open || self.is(Broken::ChunkIgnoresACancel);
+        if !open || !at.is_at(view) {
             return Doing::Done;
         }
         let chunk = usize::from(lane * chunks + at.position);
@@ -238,6 +254,9 @@ impl Protocol {
         }
         row.lanes.iter_mut().for_each(|lane| lane.open = false);
         let event = Message::Ended { job, done: row.done };
+        if to == JobState::Cancelled && self.is(Broken::CancelForgetsTheEvent) {
+            return Doing::Done;
+        }
         if self.is(Broken::EventOutsideTheTransaction) {
             return Doing::Emits(event);
         }
@@ -291,4 +310,16 @@ impl Worker {
     fn done(&mut self) {
         self.doing = if self.rest.is_empty() { Doing::Done } else { Doing::Has(self.rest.remove(0)) };
     }
+}
+
+pub(super) fn step_of(job: usize, lane: usize) -> impl Fn(&Message) -> bool {
+    move |message| matches!(message, Message::Step { job: j, lane: l, .. } if (usize::from(*j), usize::from(*l)) == (job, lane))
+}
+
+pub(super) fn request_of(job: usize) -> impl Fn(&Message) -> bool {
+    move |message| matches!(message, Message::Request { job: j } if usize::from(*j) == job)
+}
+
+pub(super) fn end_of(job: usize) -> impl Fn(&Message) -> bool {
+    move |message| matches!(message, Message::Ended { job: j, .. } if usize::from(*j) == job)
 }

@@ -128,6 +128,15 @@ impl Conn {
     }
 }
 
+/// Numbers.
+impl Conn {
+    /// The function that returns the greatest of its arguments.
+    #[must_use]
+    pub fn greatest(&self) -> &'static str {
+        if self.is_pg() { "GREATEST" } else { "max" }
+    }
+}
+
 /// Locks. PostgreSQL locks rows. SQLite has one writer, so nobody else writes while a write transaction runs, and there
 /// is nothing to lock.
 impl Conn {

@@ -245,8 +245,8 @@ const NO_LANE: i32 = 0;
 fn apply_and_end(tx: &mut Tx<'_>, ready: Vec<Ready>) -> Result<Vec<JobSnapshot>, DbError> {
     let plans: Vec<(JobKey, &ChunkPlan)> =
         ready.iter().filter_map(|job| Some((job.row.key, job.outcome.as_ref().ok()?))).collect();
-    let now = tx.now()?;
-    let mut counts = grants::apply(tx.conn, &plans, now, false)?.into_iter();
+    let now_us = tx.now_us()?;
+    let mut counts = grants::apply(tx.conn, &plans, now_us, false)?.into_iter();
     let rejected: Vec<Rejected<'_>> = plans
         .iter()
         .map(|(job, plan)| Rejected { job: *job, lane: NO_LANE, lines: &plan.rejections })

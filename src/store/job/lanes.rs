@@ -267,14 +267,15 @@ fn run_chunk(
     let Some(now) = move_on(tx.conn, &work, to, ends_lane, stepped, options)? else {
         return Ok(Flow::Rollback(ChunkDone::SomebodyElse));
     };
-    let now = tx.now_is(now);
+    let now_us = tx.now_is(now);
+    let now = tx.now()?;
     let secrets = selection::read_snapshot(tx.conn, work.job.key, from, to)?;
     let about = Asked { requester: work.job.requested_by, secrets: &secrets, recipients: &work.recipients };
     let facts = facts::read(tx.conn, &[about])?.pop().unwrap_or_default();
     let Plan::Apply(chunk) = plan(&secrets, &work.recipients, &facts) else {
         return Ok(Flow::Rollback(ChunkDone::RequesterNotValid));
     };
-    let applied = grants::apply(tx.conn, &[(work.job.key, &chunk)], now, work.repeats)?;
+    let applied = grants::apply(tx.conn, &[(work.job.key, &chunk)], now_us, work.repeats)?;
     let done = applied.into_iter().sum();
     let rejected = Rejected { job: work.job.key, lane: work.lane, lines: &chunk.rejections };
     rejections::add(tx.conn, &[rejected])?;
@@ -308,9 +309,9 @@ fn run_chunk(
 const MOVE_LANE: &str = "UPDATE lanes SET position = $1, open = $2, turn = turn + $3, attempts = 0, not_before = NULL, \
     lease_ms = $4, due_at = now_ms() + $5 \
     WHERE job = $6 AND lane = $7 AND turn = $8 AND position = $9 AND open \
-    RETURNING now_ms() AS now";
+    RETURNING now_us() AS now";
 
-/// Moves the lane on to the position `to`, and returns the database's time. `None` if the lane is not at the turn and
+/// Moves the lane on to the position `to`, and returns the database's time in microseconds. `None` if the lane is not at the turn and
 /// position that were read: another worker has moved it on.
 fn move_on(
     conn: &mut Conn,

@@ -23,7 +23,8 @@ struct Applied {
 ///
 /// Applying a plan twice changes nothing, since a row that gives at least as much is left alone. The columns
 /// `view_job` and `edit_job` name the job that gave the permission, and a row that has both was upgraded from view to
-/// edit. `view_job = 0`: the view was there before, and no job is known for it.
+/// edit. `view_job = 0`: the view was there before, and no job is known for it. `now` is in microseconds. `granted_at`
+/// says when the row came and stays when it is upgraded; `edit_at` then says when its edit came.
 ///
 /// With `repeats`, the caller guesses that most of the rows are there already. The guess only chooses the faster way:
 /// the result is the same.
@@ -240,7 +241,7 @@ fn upsert(job: &str, source: &str, now: &str) -> String {
          {source} \
          ON CONFLICT (secret_id, principal_id) DO UPDATE SET \
          permission = excluded.permission, view_job = COALESCE(grants.view_job, 0), \
-         edit_job = excluded.edit_job, granted_at = excluded.granted_at \
+         edit_job = excluded.edit_job, edit_at = {now} \
          WHERE grants.permission < excluded.permission"
     )
 }

@@ -165,6 +165,14 @@ impl Conn {
         if self.is_pg() { format!("FOR NO KEY UPDATE {waiting}") } else { String::new() }
     }
 
+    /// Behind a SELECT: keeps the rows that it finds from being deleted and their keys from being changed, until the
+    /// transaction ends. Many transactions may do so at the same time; whoever locks such a row for an update waits.
+    /// `waiting` says what happens with the rows that somebody else has locked (empty, or `SKIP LOCKED`).
+    #[must_use]
+    pub fn for_key_share(&self, waiting: &str) -> String {
+        if self.is_pg() { format!("FOR KEY SHARE {waiting}") } else { String::new() }
+    }
+
     /// Waits until no other transaction holds the lock of this name and number, and holds it until this one ends.
     ///
     /// # Errors

@@ -71,7 +71,8 @@ const COLUMNS: [(&str, &str); 18] = [
 ///
 /// The rows are inserted in the order of their ids: two workers that got the same jobs then wait for each other's
 /// rows in the same order, and never in a circle. ON CONFLICT leaves the jobs alone that exist already. `ended` is 1
-/// for a row that is inserted as ended: it has its times and its notice to make, and no next look of due work. All rows
+/// for a row that is inserted as ended: it has its times, its notice to make and a complete
+/// ledger (what its counts do not say is recorded in the same transaction), and no next look of due work. All rows
 /// have one time, which is not earlier than `$2`.
 fn insert_statement(rows: &str, greatest: &str) -> String {
     format!(
@@ -80,12 +81,12 @@ fn insert_statement(rows: &str, greatest: &str) -> String {
          INSERT INTO jobs (job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
          secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
          asked_here, run, has_snapshot, open_lanes, upgraded, attempts, failures, \
-         requested_at, started_at, finished_at, due_at, notice_due) \
+         requested_at, started_at, finished_at, due_at, notice_due, ledger) \
          SELECT job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
          secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
          asked_here = 1, 1, false, 0, 0, 0, 0, \
          ms, CASE ended WHEN 1 THEN ms END, CASE ended WHEN 1 THEN ms END, \
-         CASE ended WHEN 0 THEN ms + {FIRST_LOOK_MS} END, ended = 1 \
+         CASE ended WHEN 0 THEN ms + {FIRST_LOOK_MS} END, ended = 1, ended = 1 \
          FROM n WHERE true ORDER BY job_id ON CONFLICT DO NOTHING \
          RETURNING id, job_id, requested_at, now_us() AS now"
     )

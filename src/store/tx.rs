@@ -55,6 +55,14 @@ impl<'a> Tx<'a> {
         *self.now_us.get_or_insert_with(|| self.clock.no_earlier(now_us))
     }
 
+    /// Sets the time of this transaction, in microseconds, if it is not set yet, to one that a statement has stored in a
+    /// row. It is taken as it is, so that everything else that the transaction writes has the same time. The statement
+    /// has seen to it that it is not earlier than [`Tx::latest_us`].
+    pub(super) fn stored_is(&mut self, now_us: i64) {
+        let _ = self.clock.no_earlier(now_us);
+        self.now_us.get_or_insert(now_us);
+    }
+
     /// Sets the time of this transaction anew, in microseconds, after it has waited for another lock. What it wrote
     /// before keeps the earlier time.
     pub(super) fn later(&mut self, now_us: i64) -> i64 {

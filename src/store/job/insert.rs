@@ -132,7 +132,7 @@ pub(in crate::store) fn insert(
         // little later. If that is in a later millisecond, the last microsecond of the stored one takes its place, so
         // that the row and everything else that this transaction writes have the same time.
         let stored = row.requested_at.saturating_mul(1_000);
-        tx.now_is(row.now.max(earliest).clamp(stored, stored.saturating_add(999)));
+        tx.stored_is(row.now.max(earliest).clamp(stored, stored.saturating_add(999)));
     }
     let corrupt = || DbError::Corrupt("jobs.job_id of a new job".to_owned());
     new.into_iter().map(|row| Ok((row.job_id.parse().map_err(|()| corrupt())?, id(row.id)?))).collect()

@@ -20,6 +20,12 @@ diesel::define_sql_function! {
     fn now_ms() -> diesel::sql_types::BigInt;
 }
 
+diesel::define_sql_function! {
+    /// Microseconds since 1970 by the database's clock, read when the function is called. Both databases have this
+    /// function from us, too.
+    fn now_us() -> diesel::sql_types::BigInt;
+}
+
 impl Conn {
     /// Asks the database whether it takes writes now.
     pub(super) fn takes_no_writes(&mut self) -> Result<bool, DbError> {

@@ -53,8 +53,11 @@ pub(super) fn connect(
                     options.lock_timeout.as_millis(),
                 ))
                 .map_err(|error| failed(error.to_string()))?;
-            let clock = clock.clone();
-            conn::now_ms_utils::register_nondeterministic_impl(&connection, move || clock.now_ms())
+            let (millis, micros) = (clock.clone(), clock.clone());
+            conn::now_ms_utils::register_nondeterministic_impl(&connection, move || millis.now_ms())
+                .and_then(|()| {
+                    conn::now_us_utils::register_nondeterministic_impl(&connection, move || micros.now_us())
+                })
                 .and_then(|()| limit.register(&connection))
                 .map_err(|error| failed(error.to_string()))?;
             Ok(Conn::Sqlite(connection))

@@ -128,6 +128,15 @@ impl Conn {
     }
 }
 
+/// Numbers.
+impl Conn {
+    /// The function that returns the greatest of its arguments.
+    #[must_use]
+    pub fn greatest(&self) -> &'static str {
+        if self.is_pg() { "GREATEST" } else { "max" }
+    }
+}
+
 /// Locks. PostgreSQL locks rows. SQLite has one writer, so nobody else writes while a write transaction runs, and there
 /// is nothing to lock.
 impl Conn {
@@ -154,6 +163,14 @@ impl Conn {
     #[must_use]
     pub fn for_no_key_update(&self, waiting: &str) -> String {
         if self.is_pg() { format!("FOR NO KEY UPDATE {waiting}") } else { String::new() }
+    }
+
+    /// Behind a SELECT: keeps the rows that it finds from being deleted and their keys from being changed, until the
+    /// transaction ends. Many transactions may do so at the same time; whoever locks such a row for an update waits.
+    /// `waiting` says what happens with the rows that somebody else has locked (empty, or `SKIP LOCKED`).
+    #[must_use]
+    pub fn for_key_share(&self, waiting: &str) -> String {
+        if self.is_pg() { format!("FOR KEY SHARE {waiting}") } else { String::new() }
     }
 
     /// Waits until no other transaction holds the lock of this name and number, and holds it until this one ends.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::ids::{PrincipalId, SecretId};
+use crate::domain::job::Counts;
 use crate::domain::permission::{Permission, PrincipalKind, RejectReason};
 use crate::domain::secret::Reach;
 use crate::domain::share::{Recipient, pairs_of};
@@ -65,6 +66,25 @@ impl ChunkPlan {
     #[must_use]
     pub fn pairs_to_apply(&self) -> u64 {
         pairs_of(self.secrets.len(), self.recipients.len()) - self.owners.len() as u64
+    }
+
+    /// The pairs to apply that are unchanged, if these counts are the plan's: those whose recipient has a grant already.
+    /// Owners have no grant, so their pairs are not among them.
+    #[must_use]
+    pub fn confirmed(&self, counts: &Counts) -> u64 {
+        counts.unchanged.saturating_sub(self.owners.len() as u64)
+    }
+
+    /// All secrets that the plan is about, the rejected ones included, in ascending order.
+    #[must_use]
+    pub fn asked(&self) -> Vec<SecretId> {
+        let rejected = self.rejections.iter().filter_map(|rejection| match rejection.subject {
+            Subject::Secret(secret) => Some(secret),
+            Subject::Recipient(..) => None,
+        });
+        let mut asked: Vec<SecretId> = self.secrets.iter().copied().chain(rejected).collect();
+        asked.sort_unstable();
+        asked
     }
 
     /// The pairs that are rejected.
@@ -143,7 +163,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{Counts, Selection, ShareRequest};
+    use crate::domain::{Selection, ShareRequest};
 
     type Grants = BTreeMap<(SecretId, PrincipalId), Permission>;
 

@@ -62,12 +62,3 @@ pub(in crate::store) fn stored_ender(by: EndedBy) -> i64 {
         EndedBy::Person(person) => person.get(),
     }
 }
-
-/// Times of grants below this are milliseconds, as the release before wrote them, and the others are microseconds. It is
-/// the year 5138 in milliseconds and 1973 in microseconds.
-const FIRST_MICROSECOND: i64 = 100_000_000_000_000;
-
-/// The time of a grant, as it is stored, in milliseconds since 1970.
-pub(in crate::store) fn grant_ms(stored: i64) -> i64 {
-    if stored < FIRST_MICROSECOND { stored } else { stored / 1_000 }
-}

@@ -122,9 +122,10 @@ impl Store {
         work: impl FnOnce(&mut Tx<'_>) -> Result<Flow<T>, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
         let lease = self.relay.as_ref().map_or(Duration::ZERO, |relay| relay.lease);
+        let clock = db.clock().clone();
         let (value, rows, tally) = db
             .write_or_not(move |conn| {
-                let mut tx = Tx::new(conn);
+                let mut tx = Tx::new(conn, clock);
                 Ok(match work(&mut tx)? {
                     Flow::Commit(value) => {
                         let (rows, tally) = tx.write_outbox(lease)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::contract;
 use crate::contract::Step;
-use crate::db::{Conn, DbError};
+use crate::db::{Clock, Conn, DbError};
 use crate::domain::event::EventKind;
 use crate::domain::{JobId, JobKey, JobSnapshot, ShareRequest};
 use crate::store::clock;
@@ -16,35 +16,63 @@ use crate::store::outbox::{MessageKind, NewMessage, OutboxRow};
 /// A transaction in progress.
 pub(super) struct Tx<'a> {
     pub(super) conn: &'a mut Conn,
-    /// The time of this transaction, once it is known. See [`Tx::now`].
-    now: Option<i64>,
+    /// The time of this transaction in microseconds, once it is known. See [`Tx::now_us`].
+    now_us: Option<i64>,
+    /// It keeps the readings of this process from going back.
+    clock: Clock,
     messages: Vec<NewMessage>,
     /// What this transaction does, for metrics. It counts only after the commit.
     pub(super) tally: Tally,
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(conn: &'a mut Conn) -> Self {
-        Self { conn, now: None, messages: Vec::new(), tally: Tally::default() }
+    pub(super) fn new(conn: &'a mut Conn, clock: Clock) -> Self {
+        Self { conn, now_us: None, clock, messages: Vec::new(), tally: Tally::default() }
     }
 
-    /// The time of this transaction, in milliseconds since 1970 by the database's clock. Everything that the
+    /// The time of this transaction, in microseconds since 1970 by the database's clock. Everything that the
     /// transaction writes has this one time. It is read by the first call, so callers take their locks first: the
-    /// wait for a lock would otherwise make the time old.
-    pub(super) fn now(&mut self) -> Result<i64, DbError> {
-        match self.now {
+    /// wait for a lock would otherwise make the time old. It is never earlier than a time that this process has used
+    /// before.
+    pub(super) fn now_us(&mut self) -> Result<i64, DbError> {
+        match self.now_us {
             Some(now) => Ok(now),
             None => {
-                let now = clock::now(self.conn)?;
-                Ok(*self.now.insert(now))
+                let now = clock::now_us(self.conn)?;
+                Ok(self.now_is(now))
             }
         }
     }
 
-    /// Sets the time of this transaction, if it is not set yet, and returns it. This saves the round trip of
-    /// [`Tx::now`] if a statement that was needed anyway has returned the time.
-    pub(super) fn now_is(&mut self, now: i64) -> i64 {
-        *self.now.get_or_insert(now)
+    /// The time of this transaction ([`Tx::now_us`]) in milliseconds.
+    pub(super) fn now(&mut self) -> Result<i64, DbError> {
+        Ok(self.now_us()? / 1_000)
+    }
+
+    /// Sets the time of this transaction, in microseconds, if it is not set yet, and returns it. This saves the round
+    /// trip of [`Tx::now_us`] if a statement that was needed anyway has returned the time.
+    pub(super) fn now_is(&mut self, now_us: i64) -> i64 {
+        *self.now_us.get_or_insert_with(|| self.clock.no_earlier(now_us))
+    }
+
+    /// Sets the time of this transaction, in microseconds, if it is not set yet, to one that a statement has stored in a
+    /// row. It is taken as it is, so that everything else that the transaction writes has the same time. The statement
+    /// has seen to it that it is not earlier than [`Tx::latest_us`].
+    pub(super) fn stored_is(&mut self, now_us: i64) {
+        let _ = self.clock.no_earlier(now_us);
+        self.now_us.get_or_insert(now_us);
+    }
+
+    /// Sets the time of this transaction anew, in microseconds, after it has waited for another lock. What it wrote
+    /// before keeps the earlier time.
+    pub(super) fn later(&mut self, now_us: i64) -> i64 {
+        *self.now_us.insert(self.clock.no_earlier(now_us))
+    }
+
+    /// The latest time that this process has used, in microseconds. A statement that stores the time itself stores none
+    /// that is earlier.
+    pub(super) fn latest_us(&self) -> i64 {
+        self.clock.latest_us()
     }
 
     /// Sends an event of a job when this transaction commits. `part` tells events of one kind apart.

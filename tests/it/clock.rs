@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use batchshare::domain::JobSnapshot;
+use batchshare::domain::{JobSnapshot, Permission::Edit, Selection};
 use batchshare::store::{Begun, Submission, Submitted};
 
 use crate::support::Kind;
@@ -51,7 +51,7 @@ async fn times_of_a_job_come_from_the_database_whatever_the_processes_clock() {
         in_order(&world.job(id).await, from, to);
     }
     let newer = "SELECT COUNT(*) FROM grants g JOIN jobs j ON j.id = COALESCE(g.edit_job, g.view_job) \
-                 WHERE g.granted_at > j.finished_at OR g.granted_at < j.requested_at";
+                 WHERE g.granted_at / 1000 > j.finished_at OR g.granted_at / 1000 < j.requested_at";
     assert_eq!(world.test.number(newer).await, 0, "no grant is newer than its job's end");
     assert_eq!(world.test.number("SELECT COUNT(*) FROM grants").await, 15);
 }
@@ -83,4 +83,71 @@ async fn a_duration_is_never_negative_though_the_databases_clock_goes_back() {
         world.drain().await;
         in_order(&world.job(job.job_id).await, 0, i64::MAX);
     }
+}
+
+/// Ana lets Bruno edit these secrets.
+fn edit(secrets: std::ops::RangeInclusive<i64>) -> batchshare::contract::JobRequested {
+    share_as(ANA, Selection::Ids(secrets.map(secret).collect()), vec![to(BRUNO, Edit)])
+}
+
+crate::on_both_stores! {
+    /// The row keeps the time at which it came, and an upgrade has a time of its own.
+    async fn an_upgraded_grant_keeps_its_time_and_tells_when_its_edit_came(kind: Kind) {
+        let world = World::with_chunks(kind, 4).await;
+        world.secrets(ANA, 101..=110).await;
+        world.run(&share([101], &[BRUNO])).await;
+        world.run(&share(103..=110, &[BRUNO])).await;
+        let times = "SELECT MIN(granted_at) FROM grants WHERE principal_id = 2 AND secret_id <> 102";
+        let first = world.test.number(times).await;
+        assert!(first > 1_000_000_000_000_000, "microseconds: {first}");
+        world.run(&edit(101..=102)).await;
+        world.run(&edit(103..=110)).await;
+        assert_eq!(world.test.number(times).await, first);
+        let odd = "SELECT COUNT(*) FROM grants WHERE permission <> 2 OR (secret_id = 102) <> (edit_at IS NULL) \
+                   OR edit_at <= granted_at";
+        assert_eq!(world.test.number(odd).await, 0);
+        // What people read has the time of the permission that they read.
+        let items = world.store.grants_of(principal(ANA), secret(101), 0, 10).await.expect("grants").expect("seen");
+        let edit_at = world.test.number("SELECT edit_at FROM grants WHERE secret_id = 101").await;
+        assert_eq!(items[0].granted_at, edit_at / 1_000);
+    }
+
+    /// A row of the release before has milliseconds, and people read the same time.
+    async fn a_grant_of_the_release_before_is_read_in_milliseconds(kind: Kind) {
+        let world = World::with_chunks(kind, 4).await;
+        world.secrets(ANA, [101]).await;
+        let sql = "INSERT INTO grants (secret_id, principal_id, permission, granted_at) VALUES (101, 2, 1, 1760000000123)";
+        world.test.sql(sql).await;
+        let items = world.store.grants_of(principal(ANA), secret(101), 0, 10).await.expect("grants").expect("seen");
+        assert_eq!(items[0].granted_at, 1_760_000_000_123);
+    }
+}
+
+/// A failover to a server whose clock is behind: this process has used a later time already, and goes on from there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_of_a_process_never_go_back_though_the_databases_clock_does() {
+    let world = World::with_chunks(Kind::Postgres, 4).await;
+    world.secrets(ANA, 101..=110).await;
+    world.run(&share([101], &[BRUNO])).await;
+    let latest = world.test.db.clock().latest_us();
+    world
+        .test
+        .sql(
+            "CREATE OR REPLACE FUNCTION now_us() RETURNS BIGINT LANGUAGE sql VOLATILE AS \
+             $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 60000000 $$",
+        )
+        .await;
+    for asked in [share([102], &[BRUNO]), share(103..=110, &[BRUNO])] {
+        world.run(&asked).await;
+        let job = world.job(asked.job_id).await;
+        // The event has the times that the row has.
+        let stored = format!(
+            "SELECT finished_at FROM jobs WHERE job_id = '{}' AND requested_at >= {} AND started_at >= requested_at",
+            asked.job_id,
+            latest / 1_000
+        );
+        assert_eq!(job.finished_at, Some(world.test.number(&stored).await));
+    }
+    let older = format!("SELECT COUNT(*) FROM grants WHERE granted_at < {latest} AND secret_id <> 101");
+    assert_eq!(world.test.number(&older).await, 0);
 }

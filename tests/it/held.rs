@@ -24,6 +24,11 @@ impl Psql {
     pub fn sql(&mut self, sql: &str) {
         self.0.batch_execute(sql).expect("SQL");
     }
+
+    /// What the server says to a statement that it refuses.
+    pub fn refused(&mut self, sql: &str) -> String {
+        self.0.batch_execute(sql).expect_err("refused").to_string()
+    }
 }
 
 /// A site whose workers stand still until [`Held::work`].

@@ -37,6 +37,7 @@ mod import;
 mod lanes;
 mod layers;
 mod least;
+mod ledger;
 mod letters;
 mod metrics;
 mod migrations;

@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use batchshare::contract::JobRequested;
+use batchshare::domain::outcome::is_among;
 use batchshare::domain::{
-    AllFilter, Counts, FailReason, JobSnapshot, JobState, Permission, PrincipalKind, Recipient, Selection,
+    AllFilter, Counts, FailReason, JobSnapshot, JobState, PairOutcome, Permission, PrincipalKind, Recipient,
+    Selection,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -180,6 +182,10 @@ struct Outcome {
     rejections: Vec<(&'static str, i64, &'static str, u64)>,
     /// Secret, principal, permission, how many of view_job and edit_job are set.
     grants: Vec<String>,
+    /// What became of each pair, secret by secret.
+    told: Vec<PairOutcome>,
+    /// The secrets of which pairs were there already, and the places of their recipients.
+    claims: Vec<(i64, Vec<usize>)>,
 }
 
 /// The rules of design.md, section 4, a pair at a time and without a thought for speed.
@@ -255,7 +261,8 @@ mod model {
             }
             let mut lines: BTreeMap<(u8, Option<PrincipalKind>, i64), (&'static str, u64)> = BTreeMap::new();
             for &id in &secrets {
-                for (&(kind, holder), &permission) in &recipients {
+                let mut claimed = Vec::new();
+                for (place, (&(kind, holder), &permission)) in recipients.iter().enumerate() {
                     let (of_secret, of_recipient) =
                         (self.secret_reason(id), self.recipient_reason(kind, holder));
                     if let Some(reason) = of_recipient {
@@ -278,9 +285,16 @@ mod model {
                             grants.insert((id, holder), (Edit, 2));
                             counts(0, 1, 0, 0)
                         }
-                        (None, Some(_)) => counts(0, 0, 1, 0),
+                        (None, Some(_)) => {
+                            claimed.push(place);
+                            counts(0, 0, 1, 0)
+                        }
                     };
                     outcome.counts = outcome.counts + done;
+                    outcome.told.extend(done.only());
+                }
+                if !claimed.is_empty() {
+                    outcome.claims.push((id, claimed));
                 }
             }
             outcome.state = Some(if outcome.counts.shared() == 0 {
@@ -329,7 +343,41 @@ async fn run(world: &World, scenario: &Scenario, asked: &JobRequested) -> Outcom
         counts: job.counts,
         rejections: job.rejections.iter().map(line).collect(),
         grants,
+        told: told(world, &job).await,
+        claims: claims(world, &job).await,
     }
+}
+
+/// What became of each pair of a job that has ended, read in parts of a few secrets.
+pub async fn told(world: &World, job: &JobSnapshot) -> Vec<PairOutcome> {
+    let mut told = Vec::new();
+    for from in (0..usize::try_from(job.secrets.unwrap_or(0)).expect("a number")).step_by(5) {
+        let part =
+            world.store.outcomes(job.job_id, from, from + 5).await.expect("outcomes").expect("recorded");
+        told.extend(part);
+    }
+    let done = usize::try_from(job.counts.done()).expect("a number");
+    assert_eq!(told.iter().flatten().count(), done, "the pairs that the job has come to");
+    told.into_iter().flatten().collect()
+}
+
+/// What a job claims: each secret with the places of its recipients.
+pub async fn claims(world: &World, job: &JobSnapshot) -> Vec<(i64, Vec<usize>)> {
+    let hex = if world.test.url.starts_with("postgres") { "encode(among, 'hex')" } else { "hex(among)" };
+    let sql = format!(
+        "SELECT secret_id || ' ' || CASE WHEN among IS NULL THEN '-' ELSE {hex} END AS t FROM claims \
+         WHERE job = (SELECT id FROM jobs WHERE job_id = '{}') ORDER BY secret_id",
+        job.job_id
+    );
+    let claim = |text: String| {
+        let (secret, among) = text.split_once(' ').expect("two");
+        let digits = |place: usize| u8::from_str_radix(&among[place..place + 2], 16).expect("hex");
+        let among = (among != "-").then(|| (0..among.len()).step_by(2).map(digits).collect::<Vec<u8>>());
+        let recipients = 0..usize::try_from(job.recipients.unwrap_or(0)).expect("a number");
+        let places = recipients.filter(|place| is_among(among.as_deref(), *place)).collect();
+        (secret.parse().expect("an id"), places)
+    };
+    world.test.texts(&sql).await.into_iter().map(claim).collect()
 }
 
 on_both_stores! {

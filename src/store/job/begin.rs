@@ -5,6 +5,7 @@
 //! and its lanes, and the outbox gets one step message for each lane.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use diesel::prelude::*;
 
@@ -17,6 +18,8 @@ use crate::domain::plan::ChunkPlan;
 use crate::domain::{
     Counts, FailReason, JobId, JobKey, JobSnapshot, JobState, Limits, SecretId, Selection, Taken,
 };
+use crate::store::job::apply;
+use crate::store::job::apply::{Applied, Chunk, Guess};
 use crate::store::job::decide::{Decided, decide_small, decide_with_row};
 use crate::store::job::ending::{Ending, Report};
 use crate::store::job::insert::{ExpectedEnd, NewJob};
@@ -26,7 +29,6 @@ use crate::store::job::row::JobRow;
 use crate::store::job::{ending, insert, lanes, rejections, row, selection, snapshot};
 use crate::store::transact::{LOCKS_OF_MANY, LOCKS_OF_WORK, Store};
 use crate::store::tx::Tx;
-use crate::store::vault::grants;
 
 /// The part of the configuration that beginning a job depends on.
 #[derive(Debug, Clone)]
@@ -81,7 +83,37 @@ impl Store {
             request.traceparent.get_or_insert_with(contract::new_traceparent);
         }
         let locks = if asked.len() > 1 { LOCKS_OF_MANY } else { LOCKS_OF_WORK };
-        self.transact_soon(locks, move |tx| begin(tx, &asked, &options).map(Flow::Commit)).await
+        let alone = asked.len() == 1;
+        let mut answers: Vec<Option<Begun>> = asked.iter().map(|_| None).collect();
+        let mut places: Vec<usize> = (0..asked.len()).collect();
+        let mut guess = Guess::default();
+        let mut asked = Arc::new(asked);
+        loop {
+            let (tried, options) = (Arc::clone(&asked), options.clone());
+            let begin = move |tx: &mut Tx<'_>| begin(tx, &tried, &options, guess);
+            match self.transact_soon(locks, begin).await? {
+                Tried::Begun(begun) => {
+                    for (place, begun) in places.into_iter().zip(begun) {
+                        if let Some(answer) = answers.get_mut(place) {
+                            *answer = begun;
+                        }
+                    }
+                    return Ok(answers);
+                }
+                // Somebody takes access away from secrets that these jobs share, and the transaction was rolled back. A
+                // single job comes again and waits. Of several, these are left to be begun by themselves.
+                Tried::Busy(_) if alone => guess.confirms = true,
+                Tried::Busy(busy) => {
+                    let is_busy = |place: usize| busy.contains(&place);
+                    let free = (0..asked.len()).filter(|place| !is_busy(*place));
+                    places = free.clone().filter_map(|place| places.get(place).copied()).collect();
+                    asked = Arc::new(free.filter_map(|place| asked.get(place).cloned()).collect());
+                    if asked.is_empty() || busy.is_empty() {
+                        return Ok(answers);
+                    }
+                }
+            }
+        }
     }
 
     /// Does what [`Store::begin`] does for a single request, which always has an answer.
@@ -95,11 +127,20 @@ impl Store {
     }
 }
 
+/// What became of a transaction that begins jobs.
+enum Tried {
+    /// The answers, in the order of the requests.
+    Begun(Vec<Option<Begun>>),
+    /// The jobs at these places found access granted already that somebody takes away at the moment. Nothing was done.
+    Busy(Vec<usize>),
+}
+
 fn begin(
     tx: &mut Tx<'_>,
     asked: &[JobRequested],
     options: &BeginOptions,
-) -> Result<Vec<Option<Begun>>, DbError> {
+    guess: Guess,
+) -> Result<Flow<Tried>, DbError> {
     let decided = decide_small(tx.conn, asked, &options.limits, options.chunk_pairs)?;
     let found = find(tx, asked, &decided)?;
     let mut answers: Vec<Option<Begun>> = asked.iter().map(|_| None).collect();
@@ -121,15 +162,25 @@ fn begin(
             Decided::Lanes(secrets) => {
                 answers[place] = Some(Begun::Started(start_lanes(tx, row, asked, &secrets, options)?));
             }
-            Decided::Apply(plan) => ready.push((place, Ready { row, outcome: Ok(plan), expected })),
-            Decided::Fail(reason) => ready.push((place, Ready { row, outcome: Err(reason), expected })),
+            Decided::Apply(plan) => ready.push((place, Ready { row, asked, outcome: Ok(plan), expected })),
+            Decided::Fail(reason) => {
+                ready.push((place, Ready { row, asked, outcome: Err(reason), expected }))
+            }
         }
     }
     let (places, ready): (Vec<usize>, Vec<Ready>) = ready.into_iter().unzip();
-    for (place, ended) in places.into_iter().zip(apply_and_end(tx, ready)?) {
-        answers[place] = Some(Begun::Ended(ended));
+    match apply_and_end(tx, ready, guess)? {
+        Ok(ended) => {
+            for (place, ended) in places.into_iter().zip(ended) {
+                answers[place] = Some(Begun::Ended(ended));
+            }
+            Ok(Flow::Commit(Tried::Begun(answers)))
+        }
+        Err(busy) => {
+            let busy = busy.into_iter().filter_map(|ready| places.get(ready).copied()).collect();
+            Ok(Flow::Rollback(Tried::Busy(busy)))
+        }
     }
-    Ok(answers)
 }
 
 /// What was found in the table of jobs for a request.
@@ -230,8 +281,9 @@ pub(in crate::store) fn make_or_find(
 }
 
 /// A job that is decided and ends in this transaction.
-struct Ready {
+struct Ready<'a> {
     row: JobRow,
+    asked: &'a JobRequested,
     /// The pairs to apply, or the reason why the job fails.
     outcome: Result<ChunkPlan, FailReason>,
     /// The end that the row was inserted with, if it was (see [`NewJob::expected_end`]).
@@ -241,19 +293,37 @@ struct Ready {
 /// A job of one chunk has no lanes. It keeps its rejections under this lane number.
 const NO_LANE: i32 = 0;
 
-/// Applies the plans of these jobs and ends the jobs. The answers are in the order of the jobs.
-fn apply_and_end(tx: &mut Tx<'_>, ready: Vec<Ready>) -> Result<Vec<JobSnapshot>, DbError> {
-    let plans: Vec<(JobKey, &ChunkPlan)> =
-        ready.iter().filter_map(|job| Some((job.row.key, job.outcome.as_ref().ok()?))).collect();
-    let now = tx.now()?;
-    let mut counts = grants::apply(tx.conn, &plans, now, false)?.into_iter();
-    let rejected: Vec<Rejected<'_>> = plans
+/// Applies the plans of these jobs and ends the jobs. The answers are in the order of the jobs. The inner error has the
+/// places of the jobs that somebody keeps from being applied now (see [`Tried::Busy`]); the caller rolls back then.
+fn apply_and_end(
+    tx: &mut Tx<'_>,
+    ready: Vec<Ready<'_>>,
+    guess: Guess,
+) -> Result<Result<Vec<JobSnapshot>, Vec<usize>>, DbError> {
+    let chunks: Vec<Chunk<'_>> = ready
         .iter()
-        .map(|(job, plan)| Rejected { job: *job, lane: NO_LANE, lines: &plan.rejections })
+        .filter_map(|Ready { row, asked, outcome, .. }| {
+            let (job, recipients) = (row.key, &asked.request.recipients[..]);
+            Some(Chunk { job, plan: outcome.as_ref().ok()?, recipients, from: 0, whole: true })
+        })
+        .collect();
+    let mut counts = match apply::apply(tx, &chunks, guess)? {
+        Applied::Done(counts) => counts.into_iter(),
+        Applied::Busy(secrets) => {
+            let needs = |job: &Ready<'_>| {
+                job.outcome.as_ref().is_ok_and(|plan| secrets.iter().any(|id| plan.secrets.contains(id)))
+            };
+            let busy = (0..).zip(&ready).filter(|(_, job)| needs(job)).map(|(place, _)| place).collect();
+            return Ok(Err(busy));
+        }
+    };
+    let rejected: Vec<Rejected<'_>> = chunks
+        .iter()
+        .map(|chunk| Rejected { job: chunk.job, lane: NO_LANE, lines: &chunk.plan.rejections })
         .collect();
     rejections::add(tx.conn, &rejected)?;
     let mut endings = Vec::with_capacity(ready.len());
-    for Ready { row, outcome, expected } in ready {
+    for Ready { row, outcome, expected, .. } in ready {
         let (step, counts, lines) = match outcome {
             Ok(plan) => {
                 let counts = counts.next().unwrap_or_default();
@@ -269,11 +339,12 @@ fn apply_and_end(tx: &mut Tx<'_>, ready: Vec<Ready>) -> Result<Vec<JobSnapshot>,
             counts,
             taken: Taken::default(),
             report: Report::Whole(lines),
+            ledger: true,
             begins: true,
             written,
         });
     }
-    ending::end(tx, endings)
+    ending::end(tx, endings).map(Ok)
 }
 
 /// Starts a large job: writes the list of its secrets and its lanes, and puts the step that wakes each lane into the

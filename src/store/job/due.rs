@@ -39,12 +39,15 @@ pub struct DueOptions {
     pub unbegun_patience: Duration,
 }
 
-/// How much due work was found: lanes that got a step, requests that were sent again, and jobs that got their notice.
+/// How much due work was found: lanes that got a step, requests that were sent again, jobs that got their notice,
+/// and jobs whose ledger was completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DueWork {
     pub lanes: usize,
     pub requests: usize,
     pub notices: usize,
+    /// Jobs of an older program whose claims were written.
+    pub ledgers: usize,
 }
 
 #[derive(QueryableByName)]
@@ -89,14 +92,15 @@ impl Store {
     /// waiting.
     ///
     /// # Errors
-    /// An error of the database. The three kinds of work have a transaction each, so the other kinds may have been
+    /// An error of the database. The kinds of work have transactions of their own, so the other kinds may have been
     /// done. What was not done stays due, and the next look finds it.
     pub async fn wake_due(&self, queue_empty: bool, options: DueOptions) -> Result<DueWork, DbError> {
         // Each kind has its own transaction, so that an error in one of them does not hold up the others.
         let lanes = self.transact(move |tx| wake_lanes(tx, &options).map(Flow::Commit)).await;
         let requests = self.transact(move |tx| ask_again(tx, queue_empty, &options).map(Flow::Commit)).await;
         let notices = self.transact(|tx| make_notices(tx).map(Flow::Commit)).await;
-        Ok(DueWork { lanes: lanes?, requests: requests?, notices: notices? })
+        let ledgers = self.complete_ledgers().await;
+        Ok(DueWork { lanes: lanes?, requests: requests?, notices: notices?, ledgers: ledgers? })
     }
 }
 

@@ -27,6 +27,8 @@ pub(in crate::store) struct Ending {
     /// What the whole job took away, if that is what it does.
     pub(in crate::store) taken: Taken,
     pub(in crate::store) report: Report,
+    /// Whether the outcomes and claims of all done pairs are recorded.
+    pub(in crate::store) ledger: bool,
     /// Whether the job begins in this transaction, too, so that its time of beginning is set as well.
     pub(in crate::store) begins: bool,
     /// Whether the row was inserted in the state in which the job ends, so that it needs no update
@@ -43,7 +45,7 @@ pub(in crate::store) enum Report {
 }
 
 /// The fields of one job in the list that is bound to the update, with PostgreSQL's types.
-const COLUMNS: [(&str, &str); 17] = [
+const COLUMNS: [(&str, &str); 18] = [
     ("id", "bigint"),
     ("state", "text"),
     ("reason", "text"),
@@ -61,6 +63,7 @@ const COLUMNS: [(&str, &str); 17] = [
     ("kept", "bigint"),
     ("untouched", "bigint"),
     ("ended_by", "bigint"),
+    ("ledger", "integer"),
 ];
 
 /// Writes the ends of the jobs in `rows`, an expression with the columns [`COLUMNS`]. It is one statement for all
@@ -71,7 +74,7 @@ fn end_statement(rows: &str) -> String {
          unchanged = e.unchanged, rejected = e.rejected, rejections_total = e.rejections_total, \
          failures = e.failures, last_error = e.last_error, started_at = e.started_at, \
          finished_at = e.finished_at, revoked = e.revoked, lowered = e.lowered, kept = e.kept, \
-         untouched = e.untouched, ended_by = e.ended_by, attempts = 0, open_lanes = 0, not_before = NULL, due_at = NULL, \
+         untouched = e.untouched, ended_by = e.ended_by, ledger = e.ledger = 1, attempts = 0, open_lanes = 0, not_before = NULL, due_at = NULL, \
          notice_due = true FROM ({rows}) AS e WHERE jobs.id = e.id"
     )
 }
@@ -85,12 +88,16 @@ pub(in crate::store) fn end(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec
     let now = tx.now()?;
     let mut rows = Vec::new();
     let mut ended = Vec::with_capacity(endings.len());
-    for Ending { row, step, counts, taken, report, begins, written } in endings {
+    for Ending { row, step, counts, taken, report, ledger, begins, written } in endings {
         let (state, reason) = row.state.next(step).map_err(|error| DbError::Corrupt(error.to_string()))?;
         let (lines, total) = first_lines(tx.conn, &row, report)?;
         // A job never ends before it was requested or begun. The clock may say so after a failover, since another
         // server's clock is then in use.
-        let finished_at = now.max(row.requested_at).max(row.started_at.unwrap_or(0));
+        // A row that was inserted as ended has the time of the insert, also if a wait has made this transaction later.
+        let finished_at = match written {
+            true => row.requested_at,
+            false => now.max(row.requested_at).max(row.started_at.unwrap_or(0)),
+        };
         let started_at = if begins { Some(finished_at) } else { row.started_at };
         let row = JobRow {
             state,
@@ -124,6 +131,7 @@ pub(in crate::store) fn end(tx: &mut Tx<'_>, endings: Vec<Ending>) -> Result<Vec
                 took(taken.kept),
                 took(taken.untouched),
                 row.ended_by.map(stored_ender),
+                i32::from(ledger),
             ]));
         }
         tx.tally.ended.push(Ended { state, reason, after_ms: finished_at - row.requested_at });
@@ -145,10 +153,11 @@ pub(in crate::store) fn end_one(
     tx: &mut Tx<'_>,
     row: JobRow,
     step: Move,
-    Done { counts, taken }: Done,
+    Done { counts, taken, unrecorded }: Done,
 ) -> Result<JobSnapshot, DbError> {
     let job = row.job_id;
-    let ending = Ending { row, step, counts, taken, report: Report::Stored, begins: false, written: false };
+    let (report, ledger) = (Report::Stored, unrecorded == 0);
+    let ending = Ending { row, step, counts, taken, report, ledger, begins: false, written: false };
     let ended = end(tx, vec![ending])?.pop();
     ended.ok_or_else(|| DbError::Corrupt(format!("job {job} was ended, and its end was not returned")))
 }
@@ -175,6 +184,8 @@ fn first_lines(conn: &mut Conn, row: &JobRow, report: Report) -> Result<(Vec<Rej
 pub(in crate::store) struct Done {
     pub(in crate::store) counts: Counts,
     pub(in crate::store) taken: Taken,
+    /// How many of its pairs have no record of their outcome, since an older program did them.
+    pub(in crate::store) unrecorded: u64,
 }
 
 impl Done {
@@ -193,5 +204,6 @@ impl Done {
 pub(in crate::store) fn close_lanes(conn: &mut Conn, row: &JobRow) -> Result<Done, DbError> {
     lane_rows::close_all(conn, row.key)?;
     let lanes = lane_rows::totals(conn, &[row.key])?.remove(&row.key).unwrap_or_default();
-    Ok(Done { counts: row.counts + lanes.counts, taken: row.taken + lanes.taken })
+    let (counts, taken) = (row.counts + lanes.counts, row.taken + lanes.taken);
+    Ok(Done { counts, taken, unrecorded: lanes.unrecorded })
 }

@@ -71,19 +71,24 @@ const COLUMNS: [(&str, &str); 18] = [
 ///
 /// The rows are inserted in the order of their ids: two workers that got the same jobs then wait for each other's
 /// rows in the same order, and never in a circle. ON CONFLICT leaves the jobs alone that exist already. `ended` is 1
-/// for a row that is inserted as ended: it has its times and its notice to make, and no next look of due work.
-fn insert_statement(rows: &str) -> String {
+/// for a row that is inserted as ended: it has its times, its notice to make and a complete
+/// ledger (what its counts do not say is recorded in the same transaction), and no next look of due work. All rows
+/// have one time, which is not earlier than `$2`.
+fn insert_statement(rows: &str, greatest: &str) -> String {
     format!(
-        "INSERT INTO jobs (job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
+        "WITH t AS MATERIALIZED (SELECT {greatest}(now_us(), CAST($2 AS bigint)) AS us), \
+         n AS MATERIALIZED (SELECT n.*, t.us / 1000 AS ms FROM ({rows}) AS n CROSS JOIN t) \
+         INSERT INTO jobs (job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
          secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
          asked_here, run, has_snapshot, open_lanes, upgraded, attempts, failures, \
-         requested_at, started_at, finished_at, due_at, notice_due) \
+         requested_at, started_at, finished_at, due_at, notice_due, ledger) \
          SELECT job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
          secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
          asked_here = 1, 1, false, 0, 0, 0, 0, \
-         now_ms(), CASE ended WHEN 1 THEN now_ms() END, CASE ended WHEN 1 THEN now_ms() END, \
-         CASE ended WHEN 0 THEN now_ms() + {FIRST_LOOK_MS} END, ended = 1 \
-         FROM ({rows}) AS n WHERE true ORDER BY job_id ON CONFLICT DO NOTHING RETURNING id, job_id, requested_at"
+         ms, CASE ended WHEN 1 THEN ms END, CASE ended WHEN 1 THEN ms END, \
+         CASE ended WHEN 0 THEN ms + {FIRST_LOOK_MS} END, ended = 1, ended = 1 \
+         FROM n WHERE true ORDER BY job_id ON CONFLICT DO NOTHING \
+         RETURNING id, job_id, requested_at, now_us() AS now"
     )
 }
 
@@ -118,10 +123,16 @@ pub(in crate::store) fn insert(
         ])
     };
     let rows: Value = jobs.iter().map(values).collect();
-    let sql = insert_statement(&tx.conn.each_row("$1", &COLUMNS));
-    let new: Vec<Inserted> = statement(sql).bind::<Text, _>(rows.to_string()).load(tx.conn)?;
+    let sql = insert_statement(&tx.conn.each_row("$1", &COLUMNS), tx.conn.greatest());
+    let earliest = tx.latest_us();
+    let new: Vec<Inserted> =
+        statement(sql).bind::<Text, _>(rows.to_string()).bind::<BigInt, _>(earliest).load(tx.conn)?;
     if let Some(row) = new.first() {
-        tx.now_is(row.requested_at);
+        // The statement cannot return the microseconds of the time that it has stored, only a reading that it made a
+        // little later. If that is in a later millisecond, the last microsecond of the stored one takes its place, so
+        // that the row and everything else that this transaction writes have the same time.
+        let stored = row.requested_at.saturating_mul(1_000);
+        tx.stored_is(row.now.max(earliest).clamp(stored, stored.saturating_add(999)));
     }
     let corrupt = || DbError::Corrupt("jobs.job_id of a new job".to_owned());
     new.into_iter().map(|row| Ok((row.job_id.parse().map_err(|()| corrupt())?, id(row.id)?))).collect()
@@ -140,6 +151,9 @@ struct Inserted {
     job_id: String,
     #[diesel(sql_type = BigInt)]
     requested_at: i64,
+    /// Microseconds.
+    #[diesel(sql_type = BigInt)]
+    now: i64,
 }
 
 /// Adds the request to the row of a job that waits for its body (see [`JobRow::waits_for_body`]). Any other job is

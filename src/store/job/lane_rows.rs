@@ -19,6 +19,8 @@ use crate::store::schema::{jobs as jobs_table, lanes};
 pub(in crate::store) struct Totals {
     pub(in crate::store) counts: Counts,
     pub(in crate::store) taken: Taken,
+    /// How many of the done pairs have no record of their outcome, since an older program did them.
+    pub(in crate::store) unrecorded: u64,
     pub(in crate::store) failures: i32,
     /// The most consecutive failures that an open lane has. `last_error` and `not_before`, the time of the next
     /// attempt, are those of the same lane.
@@ -30,7 +32,7 @@ pub(in crate::store) struct Totals {
 /// Sums up the lanes of each of these jobs. A job that has no lanes is left out of the answer.
 pub(in crate::store) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashMap<JobKey, Totals>, DbError> {
     type Four = (i64, i64, i64, i64);
-    type LaneColumns = (i64, bool, Four, Four, i32, i32, Option<String>, Option<i64>);
+    type LaneColumns = (i64, bool, Four, Four, i64, i32, i32, Option<String>, Option<i64>);
     let rows: Vec<LaneColumns> = lanes::table
         .filter(lanes::job.eq_any(jobs.iter().map(|job| job.get()).collect::<Vec<_>>()))
         .order((lanes::job, lanes::lane))
@@ -39,6 +41,7 @@ pub(in crate::store) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashM
             lanes::open,
             (lanes::granted, lanes::upgraded, lanes::unchanged, lanes::rejected),
             (lanes::revoked, lanes::lowered, lanes::kept, lanes::untouched),
+            lanes::recorded,
             lanes::attempts,
             lanes::failures,
             lanes::last_error,
@@ -46,12 +49,16 @@ pub(in crate::store) fn totals(conn: &mut Conn, jobs: &[JobKey]) -> Result<HashM
         ))
         .load(conn)?;
     let mut all: HashMap<JobKey, Totals> = HashMap::new();
-    for (job, open, given, took, attempts, failures, last_error, not_before) in rows {
+    for (job, open, given, took, recorded, attempts, failures, last_error, not_before) in rows {
         let (granted, upgraded, unchanged, rejected) = given;
         let (revoked, lowered, kept, untouched) = took;
         let sum = all.entry(id(job)?).or_default();
-        sum.counts = sum.counts + counts(granted, upgraded, unchanged, rejected);
-        sum.taken = sum.taken + taken(Some(revoked), Some(lowered), Some(kept), Some(untouched));
+        let counts = counts(granted, upgraded, unchanged, rejected);
+        let taken = taken(Some(revoked), Some(lowered), Some(kept), Some(untouched));
+        sum.counts = sum.counts + counts;
+        sum.taken = sum.taken + taken;
+        let done = counts.done() + taken.done();
+        sum.unrecorded += done.saturating_sub(u64::try_from(recorded).unwrap_or(0));
         sum.failures += failures;
         if open && attempts > sum.attempts {
             (sum.attempts, sum.last_error, sum.not_before) = (attempts, last_error, not_before);

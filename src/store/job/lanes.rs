@@ -2,7 +2,7 @@
 //!
 //! A worker that takes a step of a lane applies one chunk after the other for a slice of time, each in one
 //! transaction, and then sends the next step. The order of locks is the same everywhere: the job, its lanes by
-//! number, grants by key.
+//! number, secrets by id, grants by key.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ use crate::store::clock;
 use crate::store::clock::Now;
 use crate::store::codes::millis;
 use crate::store::codes::stored;
+use crate::store::job::apply;
+use crate::store::job::apply::{Applied, Chunk, Guess};
 use crate::store::job::lane_rows::LaneStand;
 use crate::store::job::rejections::Rejected;
 use crate::store::job::row;
@@ -32,8 +34,8 @@ use crate::store::job::{ending, rejections};
 use crate::store::schema::{jobs as jobs_table, lanes};
 use crate::store::transact::{LOCKS_OF_WORK, Store};
 use crate::store::tx::Tx;
+use crate::store::vault::facts;
 use crate::store::vault::facts::Asked;
-use crate::store::vault::{facts, grants};
 
 /// The part of the configuration that working on lanes depends on.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +93,7 @@ pub(in crate::store) fn insert(
             lanes::due_at.eq(due_at),
             lanes::lease_ms.eq(options.lease_ms()),
             lanes::progress_at.eq(0),
+            lanes::recorded.eq(0),
         ))
         .execute(conn)?;
     Ok(())
@@ -112,6 +115,9 @@ pub struct LaneWork {
     /// Whether most pairs of the lane so far had been granted before. The next chunk guesses that this goes on, and
     /// takes the way that is faster then.
     repeats: bool,
+    /// Whether some pairs of the chunk before had been granted before. The next chunk then holds its secrets before it
+    /// applies anything.
+    confirms: bool,
 }
 
 /// What a step message found when it was delivered.
@@ -161,6 +167,8 @@ struct LaneRow {
     early: bool,
     #[diesel(sql_type = Bool)]
     repeats: bool,
+    #[diesel(sql_type = Bool)]
+    confirms: bool,
     #[diesel(sql_type = Nullable<Text>)]
     recipients: Option<String>,
 }
@@ -181,6 +189,10 @@ impl LaneWork {
             position: position(self.position),
             attempts: self.attempts,
         }
+    }
+
+    fn guess(&self) -> Guess {
+        Guess { repeats: self.repeats, confirms: self.confirms || self.repeats }
     }
 
     fn step(&self, turn: i32) -> Step {
@@ -208,7 +220,16 @@ impl Store {
         last: bool,
         options: LaneOptions,
     ) -> Result<ChunkDone, DbError> {
-        self.transact_soon(LOCKS_OF_WORK, move |tx| run_chunk(tx, work, last, &options)).await
+        let mut work = work;
+        loop {
+            let tried = work.clone();
+            let run = move |tx: &mut Tx<'_>| run_chunk(tx, tried, last, &options);
+            match self.transact_soon(LOCKS_OF_WORK, run).await? {
+                Some(done) => return Ok(done),
+                // Somebody takes access to secrets of this chunk away, and it is waited for before the chunk begins.
+                None => work.confirms = true,
+            }
+        }
     }
 }
 
@@ -217,7 +238,7 @@ impl Store {
 /// already.
 const FIND_LANE: &str = "SELECT l.turn, l.position, l.end_position, l.open, l.attempts, l.progress_at, \
     COALESCE(l.not_before, 0) > now_ms() AS early, \
-    l.unchanged > l.granted + l.upgraded + l.rejected AS repeats, j.recipients \
+    l.unchanged > l.granted + l.upgraded + l.rejected AS repeats, l.unchanged > 0 AS confirms, j.recipients \
     FROM lanes l JOIN jobs j ON j.id = l.job WHERE l.job = $1 AND l.lane = $2";
 
 fn find(conn: &mut Conn, step: &Step, options: &LaneOptions) -> Result<LaneFound, DbError> {
@@ -247,16 +268,19 @@ fn find(conn: &mut Conn, step: &Step, options: &LaneOptions) -> Result<LaneFound
         chunk_secrets: usize::try_from(chunk_secrets).unwrap_or(usize::MAX).max(1),
         recipients: recipients.into(),
         repeats: row.repeats,
+        confirms: row.confirms,
         job,
     })))
 }
 
+/// Works on one chunk. `None`: somebody takes access to some of its secrets away at the moment. Nothing was done then,
+/// and the caller comes again and waits (see [`LaneWork::confirms`]).
 fn run_chunk(
     tx: &mut Tx<'_>,
     mut work: LaneWork,
     last: bool,
     options: &LaneOptions,
-) -> Result<Flow<ChunkDone>, DbError> {
+) -> Result<Flow<Option<ChunkDone>>, DbError> {
     let from = work.position;
     let to = from.saturating_add(work.chunk_secrets).min(work.end);
     let ends_lane = to == work.end;
@@ -265,20 +289,25 @@ fn run_chunk(
     let locked = if ends_lane { Some(row::lock(tx.conn, work.job.key)?) } else { None };
     let stepped = last && !ends_lane;
     let Some(now) = move_on(tx.conn, &work, to, ends_lane, stepped, options)? else {
-        return Ok(Flow::Rollback(ChunkDone::SomebodyElse));
+        return Ok(Flow::Rollback(Some(ChunkDone::SomebodyElse)));
     };
-    let now = tx.now_is(now);
+    tx.now_is(now);
     let secrets = selection::read_snapshot(tx.conn, work.job.key, from, to)?;
     let about = Asked { requester: work.job.requested_by, secrets: &secrets, recipients: &work.recipients };
     let facts = facts::read(tx.conn, &[about])?.pop().unwrap_or_default();
     let Plan::Apply(chunk) = plan(&secrets, &work.recipients, &facts) else {
-        return Ok(Flow::Rollback(ChunkDone::RequesterNotValid));
+        return Ok(Flow::Rollback(Some(ChunkDone::RequesterNotValid)));
     };
-    let applied = grants::apply(tx.conn, &[(work.job.key, &chunk)], now, work.repeats)?;
-    let done = applied.into_iter().sum();
+    let (job, recipients, guess) = (work.job.key, &work.recipients[..], work.guess());
+    let part = Chunk { job, plan: &chunk, recipients, from, whole: false };
+    let done: Counts = match apply::apply(tx, &[part], guess)? {
+        Applied::Done(counts) => counts.into_iter().sum(),
+        Applied::Busy(_) => return Ok(Flow::Rollback(None)),
+    };
     let rejected = Rejected { job: work.job.key, lane: work.lane, lines: &chunk.rejections };
     rejections::add(tx.conn, &[rejected])?;
     tx.tally.pairs = done;
+    let now = tx.now()?;
     let progress = (work.lane == 0 && work.progress_at == 0) || now - work.progress_at >= PROGRESS_EVERY_MS;
     if progress {
         work.progress_at = now;
@@ -290,16 +319,17 @@ fn run_chunk(
         tx.emit(EventKind::Progress, work.job.key, &snapshot, &part, &work.job.traceparent)?;
     }
     if let Some(job) = locked {
-        return end_lane(tx, job).map(Flow::Commit);
+        return end_lane(tx, job).map(|done| Flow::Commit(Some(done)));
     }
     work.position = to;
     work.attempts = 0;
     work.repeats = done.unchanged > done.done() / 2;
+    work.confirms = chunk.confirmed(&done) > 0;
     if stepped {
         work.turn += 1;
         tx.wake(work.job.key, &work.step(work.turn), &work.job.traceparent);
     }
-    Ok(Flow::Commit(ChunkDone::Moved { next: Box::new(work), stepped }))
+    Ok(Flow::Commit(Some(ChunkDone::Moved { next: Box::new(work), stepped })))
 }
 
 /// Moves a lane on and gives it a new lease, only if it is still at the turn and position that were read. The
@@ -308,9 +338,9 @@ fn run_chunk(
 const MOVE_LANE: &str = "UPDATE lanes SET position = $1, open = $2, turn = turn + $3, attempts = 0, not_before = NULL, \
     lease_ms = $4, due_at = now_ms() + $5 \
     WHERE job = $6 AND lane = $7 AND turn = $8 AND position = $9 AND open \
-    RETURNING now_ms() AS now";
+    RETURNING now_us() AS now";
 
-/// Moves the lane on to the position `to`, and returns the database's time. `None` if the lane is not at the turn and
+/// Moves the lane on to the position `to`, and returns the database's time in microseconds. `None` if the lane is not at the turn and
 /// position that were read: another worker has moved it on.
 fn move_on(
     conn: &mut Conn,
@@ -335,16 +365,17 @@ fn move_on(
     Ok(moved.map(|moved| moved.now))
 }
 
-/// Adds the counts of a chunk to the row of its lane.
+/// Adds the counts of a chunk, whose outcomes are recorded, to the row of its lane.
 fn add_counts(conn: &mut Conn, work: &LaneWork, done: Counts) -> Result<(), DbError> {
     let sql = "UPDATE lanes SET granted = granted + $1, upgraded = upgraded + $2, unchanged = unchanged + $3, \
-               rejected = rejected + $4, progress_at = $5 WHERE job = $6 AND lane = $7";
+               rejected = rejected + $4, progress_at = $5, recorded = recorded + $6 WHERE job = $7 AND lane = $8";
     statement(sql)
         .bind::<BigInt, _>(stored(done.granted))
         .bind::<BigInt, _>(stored(done.upgraded))
         .bind::<BigInt, _>(stored(done.unchanged))
         .bind::<BigInt, _>(stored(done.rejected))
         .bind::<BigInt, _>(work.progress_at)
+        .bind::<BigInt, _>(stored(done.done()))
         .bind::<BigInt, _>(work.job.key.get())
         .bind::<Integer, _>(work.lane)
         .execute(conn)?;

@@ -1,8 +1,9 @@
 //! The protocol of a job: how a job is requested, begun, worked on in lanes, ended, retried and replayed.
 //!
 //! Everybody takes locks in the same order, so that no two transactions wait for each other: first the row of the job,
-//! then the rows of its lanes by number, then the rows of grants by key.
+//! then the rows of its lanes by number, then secrets by id, then the rows of grants by key.
 
+pub(super) mod apply;
 pub(super) mod aside;
 pub(super) mod asked;
 pub(super) mod begin;
@@ -14,6 +15,8 @@ pub(super) mod failures;
 pub(super) mod insert;
 pub(super) mod lane_rows;
 pub(super) mod lanes;
+pub(super) mod ledger;
+pub(super) mod outcomes;
 pub(super) mod read;
 pub(super) mod rejections;
 pub(super) mod replay;

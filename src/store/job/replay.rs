@@ -195,6 +195,8 @@ fn reopen(conn: &mut Conn, row: &JobRow, open_lanes: usize) -> Result<JobRow, Db
             dsl::finished_at.eq(None::<i64>),
             // The notice of the older run need not be made any more: the notice of this run will replace it.
             dsl::notice_due.eq(false),
+            // It is set again when this run ends, if all that was done is recorded then.
+            dsl::ledger.eq(false),
         ))
         .execute(conn)?;
     row::lock(conn, row.key)

@@ -233,7 +233,7 @@ pub(in crate::store) fn lock_free(
 }
 
 /// Locks and reads the jobs with these ids, in the order of their keys. `locking` is the end of the statement that
-/// says whether to wait for a lock. Each row comes with the database's time.
+/// says whether to wait for a lock. Each row comes with the database's time in microseconds.
 fn lock_where(
     conn: &mut Conn,
     jobs: impl IntoIterator<Item = JobId>,
@@ -241,7 +241,7 @@ fn lock_where(
 ) -> Result<Vec<(i64, JobRow)>, DbError> {
     let ids: Vec<serde_json::Value> = jobs.into_iter().map(|job| serde_json::json!([job])).collect();
     let sql = format!(
-        "SELECT {}, now_ms() AS now FROM jobs WHERE job_id IN (SELECT n.job_id FROM ({}) AS n) ORDER BY id {locking}",
+        "SELECT {}, now_us() AS now FROM jobs WHERE job_id IN (SELECT n.job_id FROM ({}) AS n) ORDER BY id {locking}",
         JobColumns::NAMES,
         conn.each_row("$1", &[("job_id", "text")]),
     );

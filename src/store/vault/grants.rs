@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use serde_json::{Value, json};
 
 use crate::db::{Conn, DbError, statement};
 use crate::domain::plan::ChunkPlan;
-use crate::domain::{Counts, JobKey, Permission};
+use crate::domain::{Counts, JobKey, PairOutcome, Permission, PrincipalId, SecretId};
+use crate::store::codes::id;
 
 #[derive(QueryableByName)]
 struct Applied {
@@ -23,7 +24,8 @@ struct Applied {
 ///
 /// Applying a plan twice changes nothing, since a row that gives at least as much is left alone. The columns
 /// `view_job` and `edit_job` name the job that gave the permission, and a row that has both was upgraded from view to
-/// edit. `view_job = 0`: the view was there before, and no job is known for it.
+/// edit. `view_job = 0`: the view was there before, and no job is known for it. `now` is in microseconds. `granted_at`
+/// says when the row came and stays when it is upgraded; `edit_at` then says when its edit came.
 ///
 /// With `repeats`, the caller guesses that most of the rows are there already. The guess only chooses the faster way:
 /// the result is the same.
@@ -66,25 +68,17 @@ fn apply_one(
 
 /// Applies the plans of several small jobs by one statement. Their ids go to the database as rows, each with its job.
 fn apply_many(conn: &mut Conn, plans: &[(JobKey, &ChunkPlan)], now: i64) -> Result<Vec<Counts>, DbError> {
-    let mut secrets = Vec::new();
-    let mut recipients = Vec::new();
-    for (job, plan) in plans.iter().filter(|(_, plan)| plan.pairs_to_apply() > 0) {
-        let owners: HashMap<_, _> = plan.owners.iter().copied().collect();
-        let owner = |secret| owners.get(secret).map_or(0, |owner| owner.get());
-        secrets.extend(plan.secrets.iter().map(|secret| json!([job.get(), secret, owner(secret)])));
-        recipients.extend(plan.recipients.iter().map(|(id, get)| json!([job.get(), id, get.code()])));
-    }
     let mut changed: HashMap<i64, (u64, u64)> = HashMap::new();
-    if !secrets.is_empty() {
+    if plans.iter().any(|(_, plan)| plan.pairs_to_apply() > 0) {
+        let (secrets, recipients) = rows_of(plans);
         let sql = format!(
-            "WITH s AS MATERIALIZED ({}), p AS MATERIALIZED ({}) {} RETURNING view_job, edit_job",
-            conn.each_row("$1", &[("job", "bigint"), ("id", "bigint"), ("owner", "bigint")]),
-            conn.each_row("$2", &[("job", "bigint"), ("id", "bigint"), ("permission", "smallint")]),
+            "{} {} RETURNING view_job, edit_job",
+            pairs_of_many(conn),
             upsert("s.job", "FROM s JOIN p ON p.job = s.job WHERE p.id <> s.owner ORDER BY s.id, p.id", "$3"),
         );
         let rows: Vec<Changed> = statement(sql)
-            .bind::<Text, _>(Value::from(secrets).to_string())
-            .bind::<Text, _>(Value::from(recipients).to_string())
+            .bind::<Text, _>(secrets)
+            .bind::<Text, _>(recipients)
             .bind::<BigInt, _>(now)
             .load(conn)?;
         for row in rows {
@@ -99,6 +93,83 @@ fn apply_many(conn: &mut Conn, plans: &[(JobKey, &ChunkPlan)], now: i64) -> Resu
         Counts { granted, upgraded, unchanged: valid - granted - upgraded, rejected: plan.rejected() }
     });
     Ok(counts.collect())
+}
+
+/// Reads which pairs of these plans have their permission from the plan's job. All others were there already. The answers
+/// are in the order of the plans.
+pub(in crate::store) fn given_by(
+    conn: &mut Conn,
+    plans: &[(JobKey, &ChunkPlan)],
+) -> Result<Vec<HashMap<(SecretId, PrincipalId), PairOutcome>>, DbError> {
+    let rows: Vec<Row> = match plans {
+        [] => return Ok(Vec::new()),
+        [(job, plan)] => {
+            let sql = format!(
+                "{} SELECT CAST($4 AS bigint) AS job, {ROW} FROM s CROSS JOIN p \
+                 JOIN grants g ON g.secret_id = s.id AND g.principal_id = p.id \
+                 WHERE (p.permission = 1 AND g.view_job = $4) OR (p.permission = 2 AND g.edit_job = $4)",
+                pairs(conn),
+            );
+            let [secrets, viewers, editors] = lists(conn, plan);
+            let query =
+                statement(sql).bind::<Text, _>(secrets).bind::<Text, _>(viewers).bind::<Text, _>(editors);
+            query.bind::<BigInt, _>(job.get()).load(conn)?
+        }
+        many => {
+            let (secrets, recipients) = rows_of(many);
+            let sql = format!(
+                "{} SELECT s.job, {ROW} FROM s JOIN p ON p.job = s.job \
+                 JOIN grants g ON g.secret_id = s.id AND g.principal_id = p.id \
+                 WHERE (p.permission = 1 AND g.view_job = s.job) OR (p.permission = 2 AND g.edit_job = s.job)",
+                pairs_of_many(conn),
+            );
+            statement(sql).bind::<Text, _>(secrets).bind::<Text, _>(recipients).load(conn)?
+        }
+    };
+    let mut given: HashMap<i64, HashMap<(SecretId, PrincipalId), PairOutcome>> = HashMap::new();
+    for Row { job, secret_id, principal_id, upgraded } in rows {
+        let outcome = if upgraded { PairOutcome::Upgraded } else { PairOutcome::Granted };
+        given.entry(job).or_default().insert((id(secret_id)?, id(principal_id)?), outcome);
+    }
+    Ok(plans.iter().map(|(job, _)| given.remove(&job.get()).unwrap_or_default()).collect())
+}
+
+/// The columns of a pair that [`given_by`] found. An edit that has a view beside it was an upgrade.
+const ROW: &str = "g.secret_id, g.principal_id, (p.permission = 2 AND g.view_job IS NOT NULL) AS upgraded";
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = BigInt)]
+    job: i64,
+    #[diesel(sql_type = BigInt)]
+    secret_id: i64,
+    #[diesel(sql_type = BigInt)]
+    principal_id: i64,
+    #[diesel(sql_type = Bool)]
+    upgraded: bool,
+}
+
+/// The two texts to bind for the plans of many jobs: each secret and each recipient with its job.
+fn rows_of(plans: &[(JobKey, &ChunkPlan)]) -> (String, String) {
+    let mut secrets = Vec::new();
+    let mut recipients = Vec::new();
+    for (job, plan) in plans.iter().filter(|(_, plan)| plan.pairs_to_apply() > 0) {
+        let owners: HashMap<_, _> = plan.owners.iter().copied().collect();
+        let owner = |secret| owners.get(secret).map_or(0, |owner| owner.get());
+        secrets.extend(plan.secrets.iter().map(|secret| json!([job.get(), secret, owner(secret)])));
+        recipients.extend(plan.recipients.iter().map(|(id, get)| json!([job.get(), id, get.code()])));
+    }
+    (Value::from(secrets).to_string(), Value::from(recipients).to_string())
+}
+
+/// Subqueries for the secrets `s` and the recipients `p` of many jobs. They read the two texts of [`rows_of`], which are
+/// bound to $1 and $2.
+fn pairs_of_many(conn: &Conn) -> String {
+    format!(
+        "WITH s AS MATERIALIZED ({}), p AS MATERIALIZED ({})",
+        conn.each_row("$1", &[("job", "bigint"), ("id", "bigint"), ("owner", "bigint")]),
+        conn.each_row("$2", &[("job", "bigint"), ("id", "bigint"), ("permission", "smallint")]),
+    )
 }
 
 #[derive(QueryableByName)]
@@ -240,7 +311,7 @@ fn upsert(job: &str, source: &str, now: &str) -> String {
          {source} \
          ON CONFLICT (secret_id, principal_id) DO UPDATE SET \
          permission = excluded.permission, view_job = COALESCE(grants.view_job, 0), \
-         edit_job = excluded.edit_job, granted_at = excluded.granted_at \
+         edit_job = excluded.edit_job, edit_at = {now} \
          WHERE grants.permission < excluded.permission"
     )
 }

@@ -7,7 +7,7 @@ use crate::db::{Conn, DbError, Flow, statement};
 use crate::domain::{Actor, JobId, Permission, PrincipalId, PrincipalKind, SecretId};
 use crate::store::audit::entry::Entry;
 use crate::store::audit::write as audit;
-use crate::store::codes::grant_ms;
+use crate::store::clock::millis_of;
 use crate::store::people::membership::visible_to;
 use crate::store::schema::jobs;
 use crate::store::transact::Store;
@@ -27,7 +27,8 @@ pub struct GrantItem {
     pub permission: Permission,
     /// The job that gave the permission. `None` if no job is known for it.
     pub job: Option<JobId>,
-    /// Milliseconds since 1970.
+    /// When the permission was given, in milliseconds since 1970. For a view that was upgraded to edit, that is the time
+    /// of the upgrade.
     pub granted_at: i64,
 }
 
@@ -48,7 +49,7 @@ impl Store {
                 }
                 let sql = format!(
                     "SELECT g.principal_id, p.kind, p.name, p.username, p.email, {visible} AS visible, g.permission, j.job_id, \
-                     g.granted_at FROM grants g LEFT JOIN principals p ON p.id = g.principal_id \
+                     COALESCE(g.edit_at, g.granted_at) AS granted_at FROM grants g LEFT JOIN principals p ON p.id = g.principal_id \
                      LEFT JOIN jobs j ON j.id = COALESCE(g.edit_job, g.view_job) \
                      WHERE g.secret_id = $2 AND g.principal_id > $3 ORDER BY g.principal_id LIMIT $4",
                     visible = visible_to("$1"),
@@ -94,7 +95,7 @@ impl Store {
                     by: Actor::Person(user),
                     permission: Permission::from_code(taken.permission)
                         .ok_or_else(|| DbError::Corrupt(format!("permission of a grant to {principal}")))?,
-                    since: grant_ms(taken.granted_at),
+                    since: millis_of(taken.granted_at),
                     jobs: jobs_of(conn, &taken)?,
                 };
                 audit::write(conn, &entry)?;
@@ -172,7 +173,7 @@ impl TryFrom<GrantRow> for GrantItem {
             email: row.email.filter(|_| is_seen),
             permission: Permission::from_code(row.permission).ok_or_else(|| corrupt("permission"))?,
             job: row.job_id.map(|job| job.parse().map_err(|()| corrupt("job"))).transpose()?,
-            granted_at: grant_ms(row.granted_at),
+            granted_at: millis_of(row.granted_at),
         })
     }
 }

@@ -1,7 +1,9 @@
 //! Keeps secrets and grants, and knows who may do what with which secret.
 
 pub(super) mod access;
+pub(super) mod claims;
 pub(super) mod client_secret;
+pub(super) mod confirm;
 pub(super) mod facts;
 pub(super) mod filter;
 pub(super) mod grants;

@@ -21,8 +21,19 @@ pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure
     let sealer = app::sealer(settings, &store).await?;
     for path in &args.files {
         let name = if is_stdin(path) { "stdin".to_owned() } else { path.display().to_string() };
-        let lines = lines(path).map_err(|error| Failure::failed(format!("cannot read {name}: {error}")))?;
-        let done = store.import(lines, sealer.clone()).await.map_err(|error| failure(&name, error))?;
+        let mut tries = 1;
+        let done = loop {
+            let lines =
+                lines(path).map_err(|error| Failure::failed(format!("cannot read {name}: {error}")))?;
+            match store.import(lines, sealer.clone()).await {
+                // The lines may name secrets in any order, and somebody who takes access away locks them by their ids.
+                // What came from stdin cannot be read again.
+                Err(ImportError::Db(error)) if error.is_deadlock() && tries < TRIES && !is_stdin(path) => {
+                    tries += 1;
+                }
+                done => break done.map_err(|error| failure(&name, error))?,
+            }
+        };
         out::line(format!(
             "{name}: {}, {}, {}, {}",
             out::counted(done.users, "user"),
@@ -33,6 +44,9 @@ pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure
     }
     Ok(Code::Done)
 }
+
+/// How often a file is imported before a deadlock counts as a failure.
+const TRIES: u32 = 5;
 
 fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"

@@ -120,6 +120,17 @@ impl DbError {
         matches!(self, Self::Panicked) || self.class() == FailureClass::Outage
     }
 
+    /// Whether two transactions waited for each other, and the database gave this one up. The same may work in a moment.
+    #[must_use]
+    pub fn is_deadlock(&self) -> bool {
+        match self {
+            Self::Query(DieselError::DatabaseError(_, information)) => {
+                information.message().contains("deadlock detected")
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the database is there and too busy: a lock, a deadlock, a time-out. The same may work in a moment.
     #[must_use]
     pub fn is_busy(&self) -> bool {
@@ -221,6 +232,13 @@ mod tests {
         assert!(with_text(SerializationFailure, "").is_busy());
         assert!(!with_text(Unknown, "something never seen").is_busy());
         assert!(!DbError::Corrupt(String::new()).is_busy());
+    }
+
+    #[test]
+    fn only_a_deadlock_is_a_deadlock() {
+        use DatabaseErrorKind::Unknown;
+        assert!(with_text(Unknown, "deadlock detected").is_deadlock());
+        assert!(!with_text(Unknown, "canceling statement due to lock timeout").is_deadlock());
     }
 
     #[test]

@@ -108,7 +108,9 @@ impl Batch {
         conn: &mut Conn,
         open: &mut Unsettled,
     ) -> Result<(), ImportError> {
-        let batch = std::mem::take(self);
+        let mut batch = std::mem::take(self);
+        // Rows of secrets are locked in the order of their ids, as everywhere.
+        batch.secrets.sort_unstable_by_key(|row| row.id);
         if !batch.principals.is_empty() {
             batch.write_principals(conn, open)?;
         }
@@ -160,7 +162,7 @@ impl Batch {
             "INSERT INTO secrets (id, owner_id, name, url, client_id, client_secret, client_secret_key, \
              identifier, method, notes, disabled, search_text, updated_at) \
              SELECT r.id, r.owner_id, r.name, r.url, r.client_id, {sealed}, r.client_secret_key, \
-             r.identifier, r.method, r.notes, r.disabled, r.search_text, now_ms() FROM {from} WHERE true \
+             r.identifier, r.method, r.notes, r.disabled, r.search_text, now_ms() FROM {from} WHERE true ORDER BY r.id \
              ON CONFLICT (id) DO UPDATE SET owner_id = excluded.owner_id, name = excluded.name, \
              url = excluded.url, client_id = excluded.client_id, \
              client_secret = coalesce(excluded.client_secret, secrets.client_secret), \

@@ -4,6 +4,7 @@
 //! databases and puts these parts into it.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use diesel::RunQueryDsl as _;
 use diesel::connection::SimpleConnection as _;
@@ -183,6 +184,18 @@ impl Conn {
                 .bind::<Text, _>(name)
                 .bind::<BigInt, _>(number)
                 .execute(self)?;
+        }
+        Ok(())
+    }
+
+    /// Lets each statement of this transaction take no longer than this from now on. SQLite keeps the limit that it
+    /// has: nothing waits inside its transactions.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn limit_statements(&mut self, at_most: Duration) -> Result<(), DbError> {
+        if self.is_pg() {
+            self.batch_execute(&format!("SET LOCAL statement_timeout = {}", at_most.as_millis().max(1)))?;
         }
         Ok(())
     }

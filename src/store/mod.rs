@@ -33,6 +33,7 @@ pub use figures::Figures;
 pub use job::aside::Aside;
 pub use job::asked::{Allowance, Asked};
 pub use job::begin::{BeginOptions, Begun};
+pub use job::cancel::Cancelled;
 pub use job::due::{DueOptions, DueWork};
 pub use job::failures::Recorded;
 pub use job::lanes::{ChunkDone, LaneFound, LaneOptions, LaneWork};

@@ -50,8 +50,7 @@ pub enum Begun {
     /// The job was queued and is too large for one chunk. It is running now: its lanes exist, and the outbox has a
     /// step for each of them. It ends when its last lane ends, or when the attempts of a lane are used up.
     Started(JobSnapshot),
-    /// The job was begun earlier, and may have ended since. This is a second delivery of the same request, so nothing
-    /// was done.
+    /// The job was begun earlier, and may have ended since, or it was cancelled before it began. Nothing was done.
     AlreadyBegun,
     /// An earlier attempt failed and the time of the next attempt has not come. Nothing was done: due work sends the
     /// request again at that time.
@@ -255,7 +254,13 @@ fn to_begin(
     now: i64,
 ) -> Result<Found, DbError> {
     let row = insert::fill(conn, row, &asked.request)?;
-    Ok(if row.digest.as_deref() != Some(digest) {
+    // It waited for the body of its request when it was cancelled. Now that the body comes, nothing is done with it.
+    let was_waiting = row.digest.is_none()
+        && row.state == JobState::Cancelled
+        && row.requested_by == asked.request.requested_by;
+    Ok(if was_waiting {
+        Found::Nothing(Begun::AlreadyBegun)
+    } else if row.digest.as_deref() != Some(digest) {
         Found::Nothing(Begun::Conflict)
     } else if row.state != JobState::Queued {
         Found::Nothing(Begun::AlreadyBegun)

@@ -7,6 +7,7 @@ pub(super) mod apply;
 pub(super) mod aside;
 pub(super) mod asked;
 pub(super) mod begin;
+pub(super) mod cancel;
 pub(super) mod death;
 pub(super) mod decide;
 pub(super) mod due;

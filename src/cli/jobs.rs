@@ -1,5 +1,7 @@
-//! `batchshare jobs list|show|watch`: shows jobs to an operator.
+//! `batchshare jobs list|show|watch|cancel`: shows jobs to an operator and ends them.
 
+use crate::cli::cancel;
+use crate::cli::cancel::job_id;
 use crate::cli::failure::EXIT_CODES;
 use crate::cli::recipients;
 use crate::cli::recipients::Names;
@@ -17,6 +19,8 @@ pub(super) enum Command {
     Show(Show),
     /// Wait for a job's end and print its notice
     Watch(Watch),
+    /// End a job that runs or waits; what it has done so far stays
+    Cancel(cancel::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -67,16 +71,13 @@ fn state(text: &str) -> Result<JobState, String> {
     })
 }
 
-fn job_id(text: &str) -> Result<JobId, String> {
-    text.parse().map_err(|()| "is not a job's id (a UUID)".to_owned())
-}
-
 pub(super) async fn run(command: Command, settings: &Settings) -> Result<Code, Failure> {
     let store = open::store(settings).await?;
     match command {
         Command::List(args) => list(&store, &args).await,
         Command::Show(args) => show(&store, &args).await,
         Command::Watch(args) => watch::until_ended(&store, args.id, args.json).await,
+        Command::Cancel(args) => cancel::run(&store, &args).await,
     }
 }
 

@@ -1,8 +1,10 @@
 //! The command line, with a file for each command. Results go to stdout, and messages to stderr.
 
 mod allocator;
+mod ask;
 mod audit;
 mod backup;
+mod cancel;
 mod dead;
 mod failure;
 mod import;
@@ -61,7 +63,7 @@ enum Command {
     Restore(backup::Args),
     /// Share API secrets with people and groups, and wait for the notice
     Share(share::Args),
-    /// Look at jobs
+    /// Look at jobs; cancel them
     #[command(subcommand)]
     Jobs(jobs::Command),
     /// Look at messages that could not be handled; replay or discard them

@@ -53,6 +53,7 @@ fn router(state: GatewayState) -> Router {
         .route("/recipients", get(api::recipients::search))
         .route("/share-jobs", get(api::share_jobs::list).post(api::share_jobs::submit))
         .route("/share-jobs/{id}", get(api::share_jobs::show))
+        .route("/share-jobs/{id}/cancel", post(api::share_jobs::cancel))
         .route("/share-jobs/{id}/rejections", get(api::rejections::list))
         .route("/events", get(stream::events::stream))
         .route("/notices", get(api::notices::list))

@@ -14,6 +14,7 @@ mod audit;
 mod backup;
 mod broker;
 mod broker_rabbitmq;
+mod cancel;
 mod chaos;
 mod cli;
 mod clock;

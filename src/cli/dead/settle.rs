@@ -2,12 +2,11 @@
 //! printed.
 
 use std::collections::HashSet;
-use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use crate::cli::dead::args::{Discard, Replay, Which};
 use crate::cli::dead::body::{ResultBody, SettledBody};
-use crate::cli::{Code, Failure, out};
+use crate::cli::{Code, Failure, ask, out};
 use crate::domain::DeadReason;
 use crate::store::{Discarded, Publisher, Replayed, Store};
 
@@ -152,20 +151,9 @@ pub(super) async fn discard(store: &Store, args: &Discard) -> Result<Code, Failu
     outcomes.end("discarded", result)
 }
 
-/// Asks the person at the terminal. Without a terminal it fails, because a script has to say --yes.
+/// Asks the person at the terminal whether to discard so many letters.
 fn confirmed(letters: usize) -> Result<bool, Failure> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        return Err(Failure::usage("nobody is there to ask whether to discard: say --yes"));
-    }
     let what = if letters == 1 { "a dead letter".to_owned() } else { format!("{letters} dead letters") };
-    let mut stderr = std::io::stderr();
-    let _ =
-        write!(stderr, "Discard {what}? They stay in the table without their bodies, which are lost. [y/N] ");
-    let _ = stderr.flush();
-    let mut answer = String::new();
-    stdin
-        .read_line(&mut answer)
-        .map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    let question = format!("Discard {what}? They stay in the table without their bodies, which are lost.");
+    ask::confirmed(&question, "nobody is there to ask whether to discard: say --yes")
 }

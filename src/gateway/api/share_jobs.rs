@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use crate::contract;
 use crate::contract::JobBody;
 use crate::contract::answer::Page;
-use crate::domain::Selection;
 use crate::domain::share::OverLimit;
+use crate::domain::{EndedBy, Selection};
 use crate::gateway::api::input::{JsonBody, Params, PathIds};
 use crate::gateway::api::listing::numbered;
 use crate::gateway::auth::Me;
@@ -18,7 +18,7 @@ use crate::gateway::limits::growth::Hourly;
 use crate::gateway::limits::turns::{Changing, Reading};
 use crate::gateway::problem::Problem;
 use crate::gateway::state::GatewayState;
-use crate::store::{Submission, Submitted};
+use crate::store::{Cancelled, Submission, Submitted};
 
 /// `POST /share-jobs`: accepts a job. The answer comes at once, whatever the job's size. Whoever repeats the request
 /// with the same `Idempotency-Key` is answered with the job as it is now.
@@ -108,4 +108,23 @@ pub(in crate::gateway) async fn show(
     let job = state.store.job(path.parsed(0)?).await?;
     let job = job.filter(|job| job.requested_by == me.id).ok_or_else(Problem::not_found)?;
     Ok(Json(JobBody::of(&job)))
+}
+
+/// `POST /share-jobs/{id}/cancel`: ends one of the person's own jobs, and answers with the job as it ended, however
+/// often it is asked for. It needs no body.
+pub(in crate::gateway) async fn cancel(
+    State(state): State<GatewayState>,
+    Changing(me, _turn): Changing,
+    path: PathIds,
+) -> Result<Json<JobBody>, Problem> {
+    match state.store.cancel(path.parsed(0)?, EndedBy::Person(me.id)).await {
+        Ok(Cancelled::Done(job) | Cancelled::Already(job)) => Ok(Json(JobBody::of(&job))),
+        Ok(Cancelled::Ended(job)) => Err(Problem::job_ended(job.state.as_str())),
+        Ok(Cancelled::NotFound) => Err(Problem::not_found()),
+        Err(error) if error.is_busy() => {
+            tracing::warn!(%error, "a job could not be cancelled: somebody holds it");
+            Err(Problem::job_held())
+        }
+        Err(error) => Err(error.into()),
+    }
 }

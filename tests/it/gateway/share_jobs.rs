@@ -293,7 +293,7 @@ on_both_stores! {
         assert_eq!(
             notice,
             json!({"id": number, "job_id": id, "run": 1, "state": "failed", "secrets": 1, "recipients": 1, "pairs": 2, "done_pairs": 2,
-                   "counts": {"granted": 0, "upgraded": 0, "unchanged": 0, "rejected": 2},
+                   "counts": {"granted": 0, "upgraded": 0, "unchanged": 0, "rejected": 2}, "kind": "share",
                    "reason": "nothing_to_share", "rejections_total": 1, "created_at": "1970-01-01T00:00:01Z",
                    "dismissed_at": null})
         );
@@ -307,5 +307,29 @@ on_both_stores! {
         assert!(app.get("ana", "/notices").await.ids().is_empty());
         assert_eq!(app.get("ana", "/notices?dismissed=true").await.ids(), [number]);
         assert_eq!(app.get("ana", "/notices?dismissed=x").await.problem(400), "dismissed");
+    }
+
+    async fn my_job_is_cancelled_at_once_and_nobody_elses(kind: Kind) {
+        let app = App::start(kind, people()).await;
+        let id = job_id(&app.post("ana", "/share-jobs", share(&[101])).await);
+        let path = format!("/share-jobs/{id}/cancel");
+        app.post("bruno", &path, json!({})).await.problem(404);
+        app.post("ana", "/share-jobs/0199c3a0-7b1e-7c3a-9f00-0123456789ab/cancel", json!({})).await.problem(404);
+        app.post("ana", "/share-jobs/x/cancel", json!({})).await.problem(404);
+        app.get("ana", &path).await.problem(405);
+        let ended = app.post("ana", &path, json!({})).await.ok(200).clone();
+        assert_eq!(
+            (&ended["state"], &ended["ended_by"], &ended["done_pairs"], &ended["started_at"]),
+            (&json!("cancelled"), &json!(1), &json!(0), &Value::Null)
+        );
+        assert!(ended["finished_at"].is_string());
+        assert_eq!(*app.post("ana", &path, json!({})).await.ok(200), ended);
+        assert_eq!(*app.get("ana", &format!("/share-jobs/{id}")).await.ok(200), ended);
+        let other = job_id(&app.post("ana", "/share-jobs", share(&[102])).await);
+        app.test.sql(&format!("UPDATE jobs SET state = 'completed', finished_at = requested_at WHERE job_id = '{other}'")).await;
+        let answer = app.post("ana", &format!("/share-jobs/{other}/cancel"), json!({})).await;
+        answer.problem(409);
+        assert_eq!(answer.body["type"], "urn:batchshare:problem:job_ended");
+        assert!(answer.text.contains("completed"), "{}", answer.text);
     }
 }

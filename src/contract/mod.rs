@@ -21,12 +21,14 @@ pub use http::secret::decode_secret_patch;
 pub use import::decode_import_line;
 pub use job::{CountsBody, EndedByBody, JobBody, RETRY_REASON, RejectionBody, RetryBody};
 pub use json::invalid::{Invalid, Unread};
+pub use message::asked::{Asked, Poison, decode_asked};
 pub use message::binary::structured;
 pub use message::event::{JobEvent, decode_event, encode_event, event_type};
-pub use message::names::{CONTENT_TYPE, REQUEST_TYPE, SOURCE, STEP_TYPE};
-pub use message::request::{
-    JobRequested, Poison, StoredRequest, decode_request, encode_request, replayed_run, request_message_id,
+pub use message::names::{
+    CANCEL_TYPE, CONTENT_TYPE, REQUEST_TYPE, SOURCE, STEP_TYPE, UNDO_TYPE, UNSHARE_TYPE,
 };
+pub use message::order::{Order, UnshareRequested};
+pub use message::request::{JobRequested, StoredRequest, encode_request, replayed_run, request_message_id};
 pub use message::step::{Step, decode_step, encode_step};
 pub use message::trace::{is_traceparent, new_traceparent};
 pub use share::{decode_share_data, recipients_from_json, selection_from_json};

@@ -1,5 +1,5 @@
 //! What a share is asked with: the `data` of a request, the body of HTTP's POST, and the parts of it that a job's row
-//! keeps.
+//! keeps. What takes access away is asked with the same fields.
 
 use serde::Deserialize;
 
@@ -9,7 +9,9 @@ use crate::contract::json::object::Object;
 use crate::contract::json::read::{document, member, value};
 use crate::contract::json::value::{Checked, Kind};
 use crate::domain::permission::{Permission, PrincipalKind};
-use crate::domain::{AllFilter, PrincipalId, Recipient, SecretId, Selection, ShareRequest, text};
+use crate::domain::{
+    AllFilter, PrincipalId, Recipient, SecretId, Selection, ShareRequest, UnshareRequest, text,
+};
 
 /// Reads the body of HTTP's POST: the `data` of a request without `requested_by`, which the session tells.
 ///
@@ -17,14 +19,25 @@ use crate::domain::{AllFilter, PrincipalId, Recipient, SecretId, Selection, Shar
 /// Where the body is not JSON, or which of its fields is wrong.
 pub fn decode_share_data(body: &[u8], requested_by: PrincipalId) -> Result<ShareRequest, Unread> {
     let share: ShareBody = document(body, "")?;
-    Ok(asked("", requested_by, share.secrets, share.recipients)?)
+    let (selection, recipients) = asked("", share.secrets, share.recipients)?;
+    Ok(ShareRequest::new(requested_by, selection, recipients))
 }
 
-/// Reads the `data` of a message.
+/// The path of a message's data.
+const DATA: &str = "data";
+
+/// Reads the `data` of a message that asks for a share.
 pub(super) fn request_data(data: &[u8]) -> Result<ShareRequest, Unread> {
-    const ROOT: &str = "data";
-    let request: RequestData = document(data, ROOT)?;
-    Ok(asked(ROOT, request.requested_by.0, request.secrets, request.recipients)?)
+    let RequestData { requested_by, secrets, recipients } = document(data, DATA)?;
+    let (selection, recipients) = asked(DATA, secrets, recipients)?;
+    Ok(ShareRequest::new(requested_by.0, selection, recipients))
+}
+
+/// Reads the `data` of a message that asks to take access away. It has the fields of a share's.
+pub(super) fn unshare_data(data: &[u8]) -> Result<UnshareRequest, Unread> {
+    let RequestData { requested_by, secrets, recipients } = document(data, DATA)?;
+    let (selection, recipients) = asked(DATA, secrets, recipients)?;
+    Ok(UnshareRequest::new(requested_by.0, selection, recipients))
 }
 
 #[derive(Deserialize)]
@@ -87,10 +100,9 @@ impl Kind<'_> for Permission {
 /// the two fields.
 fn asked(
     root: &str,
-    requested_by: PrincipalId,
     secrets: Object<SecretsBody>,
     recipients: List<Object<RecipientBody>>,
-) -> Result<ShareRequest, Invalid> {
+) -> Result<(Selection, impl Iterator<Item = Recipient>), Invalid> {
     let root_of_secrets = member(root, "secrets");
     let selection = secrets.0.0.selection(&root_of_secrets)?;
     if let Selection::All(filter) = &selection {
@@ -100,7 +112,7 @@ fn asked(
     if recipients.is_empty() {
         return Err(Invalid::new(member(root, "recipients"), "must not be empty"));
     }
-    Ok(ShareRequest::new(requested_by, selection, recipients.into_iter().map(recipient)))
+    Ok((selection, recipients.into_iter().map(recipient)))
 }
 
 /// Holds a search against today's rules. A request that was stored before them is read all the same.

@@ -65,9 +65,49 @@ number_id! {
     JobKey
 }
 
-/// A job's public id. It is accepted in upper and lower case, and kept and shown in lower case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JobId(Uuid);
+/// Generates an id that is a UUID. It is accepted in upper and lower case, and kept and shown in lower case.
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            #[must_use]
+            pub fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ();
+
+            /// Only the form with hyphens is an id. A UUID in another form would be another text to whoever compares
+            /// texts.
+            fn from_str(text: &str) -> Result<Self, ()> {
+                if text.len() != 36 {
+                    return Err(());
+                }
+                Uuid::try_parse(text).map(Self).map_err(|_| ())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// A job's public id.
+    JobId
+}
+uuid_id! {
+    /// The id of an order that came by message, which is the id of its event.
+    OrderId
+}
 
 impl JobId {
     /// A new id, ordered by time (UUID v7).
@@ -76,27 +116,10 @@ impl JobId {
         Self(Uuid::now_v7())
     }
 
+    /// The id of the job that an order to undo becomes: the order's own.
     #[must_use]
-    pub fn uuid(self) -> Uuid {
-        self.0
-    }
-}
-
-impl FromStr for JobId {
-    type Err = ();
-
-    /// Only the form with hyphens is an id. A UUID in another form would be another text to whoever compares texts.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        if text.len() != 36 {
-            return Err(());
-        }
-        Uuid::try_parse(text).map(Self).map_err(|_| ())
-    }
-}
-
-impl fmt::Display for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(f)
+    pub fn of_order(order: OrderId) -> Self {
+        Self(order.0)
     }
 }
 

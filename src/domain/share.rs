@@ -58,6 +58,21 @@ pub enum Selection {
     All(AllFilter),
 }
 
+impl Selection {
+    /// The same selection with its lists in order and without duplicates, and without options that restrict nothing.
+    pub(in crate::domain) fn normalised(self) -> Self {
+        match self {
+            Self::Ids(ids) => Self::Ids(sorted(ids)),
+            Self::All(filter) => Self::All(AllFilter {
+                search: filter.search.filter(|text| !text.is_empty()),
+                tag: filter.tag.filter(|text| !text.is_empty()),
+                shared: filter.shared,
+                except: sorted(filter.except),
+            }),
+        }
+    }
+}
+
 /// A batch share, normalised: a request with the same content in another order, or with duplicates, is equal to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShareRequest {
@@ -79,16 +94,7 @@ impl ShareRequest {
         // The highest permission of a recipient comes first, and the first is kept.
         recipients.sort_unstable_by_key(|of| (of.kind, of.id, Reverse(of.permission)));
         recipients.dedup_by_key(|of| (of.kind, of.id));
-        let selection = match selection {
-            Selection::Ids(ids) => Selection::Ids(sorted(ids)),
-            Selection::All(filter) => Selection::All(AllFilter {
-                search: filter.search.filter(|text| !text.is_empty()),
-                tag: filter.tag.filter(|text| !text.is_empty()),
-                shared: filter.shared,
-                except: sorted(filter.except),
-            }),
-        };
-        Self { requested_by, selection, recipients }
+        Self { requested_by, selection: selection.normalised(), recipients }
     }
 
     /// How many secrets were named; `None` for "all", until it is resolved.

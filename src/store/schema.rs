@@ -235,6 +235,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    pending_orders (id) {
+        id -> BigInt,
+        event_id -> Text,
+        kind -> Text,
+        job_id -> Text,
+        requested_by -> BigInt,
+        traceparent -> Text,
+        body -> Binary,
+        due_at -> BigInt,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
     broker_checks (queue) {
         queue -> Text,
         id -> Text,

@@ -10,11 +10,12 @@ use crate::broker::{Delivery, Queue};
 use crate::consume::bury::Burial;
 use crate::consume::{Deliveries, Handler, Outage, in_place, outage_or_words};
 use crate::contract;
-use crate::contract::JobRequested;
-use crate::domain::{DeadReason, groups};
+use crate::contract::{Asked, JobRequested};
+use crate::domain::{DeadReason, JobId, groups};
 use crate::store::{Begun, Recorded};
 
 use crate::worker::ends::{log_ended, log_failure};
+use crate::worker::orders::OrderMessage;
 use crate::worker::state::Worker;
 use crate::worker::structured::structured;
 
@@ -28,16 +29,29 @@ struct Request<'a> {
     span: Span,
 }
 
+impl<'a> Request<'a> {
+    fn new(asked: JobRequested, delivery: &'a Delivery) -> Self {
+        let trace = asked.traceparent.as_deref();
+        let span = tracing::info_span!("request", job_id = %asked.job_id, traceparent = trace);
+        Self { asked, delivery, span }
+    }
+}
+
 impl Handler for Requests {
     async fn handle(self: Arc<Self>, taken: Deliveries) -> Result<(), Outage> {
         let worker = &self.0;
         let chunk_pairs = worker.options.begin.chunk_pairs;
-        let (mut small, mut others, mut dead) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut small, mut others, mut orders, mut dead) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let taken = structured(taken, worker.options.begin.limits.message_bytes);
         for delivery in taken.iter() {
             match worker.read(delivery) {
-                Ok(request) if groups::is_small(&request.asked.request, chunk_pairs) => small.push(request),
-                Ok(request) => others.push(request),
+                Ok(Asked::Share(asked)) => {
+                    let request = Request::new(asked, delivery);
+                    let is_small = groups::is_small(&request.asked.request, chunk_pairs);
+                    if is_small { small.push(request) } else { others.push(request) }
+                }
+                Ok(Asked::Order(order)) => orders.push(OrderMessage { order, delivery }),
+                Ok(Asked::Unshare(asked)) => dead.push(not_yet(delivery, asked.job_id)),
                 Err(burial) => dead.push(burial),
             }
         }
@@ -49,6 +63,8 @@ impl Handler for Requests {
         }
         // Large jobs come after the groups, so that no small one waits for them.
         dead.extend(worker.begin_each(others).await?);
+        // Orders come after all jobs, so that each finds a job that came with it.
+        dead.extend(worker.carry_out_each(orders).await?);
         // This comes last. Where something before it fails, all messages are delivered again: beginning a job a second
         // time does nothing, and burying a message a second time would make two letters.
         worker.bury(Queue::Jobs, &dead).await
@@ -66,24 +82,24 @@ impl Worker {
         allowed.is_empty() || self.broker.is_from(delivery, allowed)
     }
 
-    fn read<'a>(&self, delivery: &'a Delivery) -> Result<Request<'a>, Burial<'a>> {
+    /// Reads what a message asks for, and gives it a trace.
+    fn read<'a>(&self, delivery: &'a Delivery) -> Result<Asked, Burial<'a>> {
         if !self.may_publish(delivery) {
             let detail = "the publisher's user_id is not in worker.allowed_publishers".to_owned();
             return Err(Burial { delivery, reason: DeadReason::PublisherNotAllowed, detail, job: None });
         }
         let limit = self.options.begin.limits.message_bytes;
-        let mut asked = contract::decode_request(&delivery.body, limit).map_err(|poison| Burial {
+        let mut asked = contract::decode_asked(&delivery.body, limit).map_err(|poison| Burial {
             delivery,
             reason: poison.reason,
             detail: poison.detail,
             job: poison.job_id,
         })?;
         // The trace in the event counts more than the one in a header.
-        let given = asked.traceparent.take().or_else(|| trace_of(delivery));
-        let trace = given.unwrap_or_else(contract::new_traceparent);
-        let span = tracing::info_span!("request", job_id = %asked.job_id, traceparent = trace);
-        asked.traceparent = Some(trace);
-        Ok(Request { asked, delivery, span })
+        let trace = asked.traceparent_mut();
+        let given = trace.take().or_else(|| trace_of(delivery));
+        *trace = Some(given.unwrap_or_else(contract::new_traceparent));
+        Ok(asked)
     }
 
     /// Begins small jobs in one transaction. Returns those that have to be begun by themselves: the unusual ones, and
@@ -153,6 +169,12 @@ impl Worker {
             }
         }
     }
+}
+
+/// A stand-in: no worker takes access away yet. Whoever builds that puts its beginning in the place of this.
+fn not_yet(delivery: &Delivery, job: JobId) -> Burial<'_> {
+    let detail = "this worker takes no access away yet".to_owned();
+    Burial { delivery, reason: DeadReason::UnknownType, detail, job: Some(job) }
 }
 
 fn conflict(delivery: &Delivery) -> Burial<'_> {

@@ -1,7 +1,7 @@
 //! The worker: takes requests and steps, applies grants, and records what became of them.
 //!
-//! The path of a request is in handle.rs, and that of a large job's lane in lane.rs; read them from top to bottom. Dead
-//! letters are in dead_letters.rs, and the timer of retries in due.rs.
+//! The path of a request is in handle.rs, and that of a large job's lane in lane.rs; read them from top to bottom. Orders
+//! about jobs are in orders.rs, dead letters in dead_letters.rs, and the timer of retries in due.rs.
 
 mod aside;
 mod checks;
@@ -11,6 +11,7 @@ mod ends;
 mod handle;
 mod lane;
 mod options;
+mod orders;
 mod run;
 mod state;
 mod structured;

@@ -5,6 +5,10 @@ use std::time::Duration;
 use crate::config::Settings;
 use crate::store::{BeginOptions, DueOptions, LaneOptions};
 
+/// How long an order waits for its job. A share that is still on its way comes in seconds, and behind a backlog or an
+/// outage in minutes.
+const ORDER_PATIENCE: Duration = Duration::from_secs(600);
+
 /// What a worker needs of the configuration.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
@@ -19,6 +23,8 @@ pub struct WorkerOptions {
     pub prefetch: u16,
     /// How often the worker checks that RabbitMQ moves dead letters. Zero means never.
     pub check_interval: Duration,
+    /// How long an order that came by message waits for its job.
+    pub order_patience: Duration,
     /// How many requests are begun in one transaction at most.
     pub together: usize,
     pub request_concurrency: usize,
@@ -50,6 +56,7 @@ impl WorkerOptions {
                 true => Duration::ZERO,
                 false => Duration::from_millis(settings.broker.check_interval_ms),
             },
+            order_patience: ORDER_PATIENCE,
             together: w.together,
             request_concurrency: w.request_concurrency,
             step_concurrency: w.step_concurrency,

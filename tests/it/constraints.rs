@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use batchshare::domain::{
-    AuditAction, DeadReason, DeadState, FailReason, JobKind, JobState, Origin, PrincipalKind, RejectReason,
+    AuditAction, DeadReason, DeadState, FailReason, JobKind, JobState, OrderKind, Origin, PrincipalKind,
+    RejectReason,
 };
 
 use diesel::RunQueryDsl as _;
@@ -141,6 +142,11 @@ async fn each_constraint_of_a_code_knows_the_codes_that_the_program_writes() {
         ("jobs", "kind", names(&JobKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>())),
         // Request and step, and the five events of each of the three kinds of jobs.
         ("outbox", "letter", [numbers(1..=7), numbers(13..=17), numbers(23..=27)].concat()),
+        (
+            "pending_orders",
+            "kind",
+            names(&OrderKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>()),
+        ),
         ("dead_letters", "state", names(&dead)),
         ("dead_letters", "reason", names(&why_dead)),
         ("dead_letters", "origin", names(&origins)),

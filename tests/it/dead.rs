@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use batchshare::contract;
-use batchshare::contract::{JobRequested, Step};
+use batchshare::contract::{Asked, JobRequested, Step};
 use batchshare::domain::{DeadReason, DeadState, FailReason, JobId, JobState, Origin};
 use batchshare::store::{
     Begun, ChunkDone, DeadFilter, DeadItem, DeadLetter, Discarded, LaneFound, MessageKind, NotReplayed,
@@ -57,8 +57,9 @@ impl World {
     }
 
     async fn request(&self, row: &OutboxRow) {
-        match contract::decode_request(&row.body, self.options.limits.message_bytes) {
-            Ok(asked) => assert_ne!(self.begin(&asked).await, Begun::Conflict),
+        match contract::decode_asked(&row.body, self.options.limits.message_bytes) {
+            Ok(Asked::Order(_) | Asked::Unshare(_)) => panic!("it is no share"),
+            Ok(Asked::Share(asked)) => assert_ne!(self.begin(&asked).await, Begun::Conflict),
             Err(poison) => {
                 let letter = letter(poison.reason, Origin::Request, row.body.clone());
                 let letter = DeadLetter { message_id: Some(row.message_id.clone()), ..letter };

@@ -252,7 +252,7 @@ on_both_stores! {
         world.time_passes(61).await;
         assert_eq!(world.store.wake_due(false, world.due_options()).await.expect("due work").requests, 1);
         let messages = world.take_messages().await;
-        let again = contract::decode_request(&messages[0].body, usize::MAX).expect("the request");
+        let again = asked_in(&messages[0].body);
         assert_eq!((again.job_id, &again.request), (asked.job_id, &asked.request));
         for _ in 2..=4 {
             fail(Duration::ZERO).await.expect("recorded");

@@ -43,6 +43,7 @@ mod letters;
 mod metrics;
 mod migrations;
 mod model;
+mod orders;
 mod outages;
 mod page;
 mod panics;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use batchshare::contract;
-use batchshare::contract::{JobRequested, Step};
+use batchshare::contract::{Asked, JobRequested, Step};
 use batchshare::domain::event::{EventKind, Rejection, Subject};
 use batchshare::domain::{
     Counts, JobId, JobSnapshot, Limits, Permission, PrincipalId, PrincipalKind, Recipient, SecretId,
@@ -205,7 +205,8 @@ impl World {
             .sql(&format!(
                 "UPDATE lanes SET due_at = due_at - {ms}, not_before = not_before - {ms}; \
                  UPDATE jobs SET due_at = due_at - {ms}, not_before = not_before - {ms}, finished_at = finished_at - {ms}, \
-                 requested_at = requested_at - {ms}, queued_at = queued_at - {ms}; UPDATE outbox SET leased_until = leased_until - {ms};"
+                 requested_at = requested_at - {ms}, queued_at = queued_at - {ms}; UPDATE outbox SET leased_until = leased_until - {ms}; \
+                 UPDATE pending_orders SET due_at = due_at - {ms}, created_at = created_at - {ms};"
             ))
             .await;
     }
@@ -226,9 +227,18 @@ pub fn worker_options() -> WorkerOptions {
         allowed_publishers: Vec::new(),
         prefetch: 1,
         check_interval: Duration::ZERO,
+        order_patience: Duration::from_secs(600),
         together: 1,
         request_concurrency: 1,
         step_concurrency: 1,
+    }
+}
+
+/// The share that a message asks for.
+pub fn asked_in(body: &[u8]) -> JobRequested {
+    match contract::decode_asked(body, usize::MAX).expect("a request") {
+        Asked::Share(asked) => asked,
+        other => panic!("{other:?}"),
     }
 }
 

@@ -40,7 +40,7 @@ pub struct DueOptions {
 }
 
 /// How much due work was found: lanes that got a step, requests that were sent again, jobs that got their notice,
-/// and jobs whose ledger was completed.
+/// jobs whose ledger was completed, and orders that waited for their job and are settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DueWork {
     pub lanes: usize,
@@ -48,6 +48,7 @@ pub struct DueWork {
     pub notices: usize,
     /// Jobs of an older program whose claims were written.
     pub ledgers: usize,
+    pub orders: usize,
 }
 
 #[derive(QueryableByName)]
@@ -88,7 +89,8 @@ impl Store {
             .await
     }
 
-    /// Sends the messages and makes the notices that are due. `queue_empty` says that the broker has no request
+    /// Sends the messages and makes the notices that are due. Orders are the worker's ([`Store::due_orders`]).
+    /// `queue_empty` says that the broker has no request
     /// waiting.
     ///
     /// # Errors
@@ -100,7 +102,7 @@ impl Store {
         let requests = self.transact(move |tx| ask_again(tx, queue_empty, &options).map(Flow::Commit)).await;
         let notices = self.transact(|tx| make_notices(tx).map(Flow::Commit)).await;
         let ledgers = self.complete_ledgers().await;
-        Ok(DueWork { lanes: lanes?, requests: requests?, notices: notices?, ledgers: ledgers? })
+        Ok(DueWork { lanes: lanes?, requests: requests?, notices: notices?, ledgers: ledgers?, orders: 0 })
     }
 }
 

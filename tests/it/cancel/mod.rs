@@ -99,7 +99,7 @@ on_both_stores! {
             let ended = world.cancelled(id).await;
             assert_eq!((ended.done(), ended.started_at), (0, None));
             assert!(ended.finished_at >= Some(ended.requested_at));
-            let asked = contract::decode_request(&request.body, usize::MAX).expect("a request");
+            let asked = asked_in(&request.body);
             assert_eq!(world.begin(&asked).await, Begun::AlreadyBegun);
             let together = [share([102], &[EVA]), asked.clone()];
             let begun = world.store.begin(together.to_vec(), world.options.clone()).await.expect("begin");

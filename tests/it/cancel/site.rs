@@ -63,6 +63,43 @@ async fn a_running_job_is_cancelled_by_the_other_gateway_and_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_by_message_that_came_too_early_cancels_its_job() {
+    let site = slow_site().await;
+    let order = |id: &str, job: &str, by: i64| {
+        json!({"specversion": "1.0", "id": id, "source": "/mysafe/ui", "type": "batchshare.cancel.requested.v1",
+               "data": {"requested_by": by, "job_id": job}})
+        .to_string()
+    };
+    let job = "0199c3a0-7b1e-7c3a-9f00-0123456789ab";
+    let never = "0199c3a0-7b1e-7c3a-9f00-0123456789ac";
+    site.amqp_publish(order("0199c3a0-9d44-7f21-8a00-000000000001", job, 1).as_bytes());
+    site.amqp_publish(order("0199c3a0-9d44-7f21-8a00-000000000002", never, 1).as_bytes());
+    site.amqp_publish(order("0199c3a0-9d44-7f21-8a00-000000000003", job, 3).as_bytes());
+    let waiting = async |count: i64| {
+        crate::support::eventually("orders that wait", 30, async || {
+            (site.db.number("SELECT COUNT(*) FROM pending_orders").await == count).then_some(())
+        })
+        .await;
+    };
+    waiting(3).await;
+    site.amqp_publish(message(job, 1_001..=2_200, 3..=22).to_string().as_bytes());
+    let ended = until("its end", 60, || {
+        let (_, job) = http("GET", &site.addresses[0], &format!("/api/v1/share-jobs/{job}"), "ana", None);
+        job["finished_at"].is_string().then_some(job)
+    });
+    assert_eq!((&ended["state"], &ended["ended_by"]), (&json!("cancelled"), &json!(1)), "{ended}");
+    waiting(2).await;
+    // Ten minutes later.
+    site.db.sql("UPDATE pending_orders SET created_at = created_at - 600000, due_at = 0").await;
+    waiting(0).await;
+    assert_eq!(site.dead("unknown_job").await, 2);
+    site.quiet().await;
+    let given = site.db.number("SELECT COUNT(*) FROM grants").await;
+    assert_eq!(ended["done_pairs"].as_i64(), Some(given));
+    assert_eq!(site.db.number("SELECT COUNT(*) FROM jobs").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_ends_all_jobs_of_a_program_gone_wild() {
     let mut site = slow_site().await;
     for work in &mut site.work {

@@ -3,10 +3,14 @@
 
 use super::*;
 
+/// What is said of a type that is none of those that are read.
+pub const UNKNOWN_TYPE: &str = "type is none of batchshare.job.requested.v1, batchshare.cancel.requested.v1, \
+    batchshare.undo.requested.v1, batchshare.unshare.requested.v1";
+
 const LARGE: i64 = MAX_ID + 1;
 
 /// A good message in which the field at this pointer has another value, or is left out for `None`.
-fn with(name: &str, pointer: &str, value: Option<Value>) -> Vec<u8> {
+pub fn with(name: &str, pointer: &str, value: Option<Value>) -> Vec<u8> {
     let mut body = golden(name);
     let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
     let parent = body.pointer_mut(parent).expect("it is there");
@@ -20,7 +24,7 @@ fn with(name: &str, pointer: &str, value: Option<Value>) -> Vec<u8> {
 }
 
 /// What is no id.
-fn no_ids() -> Vec<Value> {
+pub fn no_ids() -> Vec<Value> {
     let huge: Value = serde_json::from_str("123456789012345678901234567890").expect("a number");
     let mut values = vec![huge, json!(0), json!(-1), json!(LARGE), json!(i64::MIN), json!(u64::MAX)];
     values.extend([
@@ -36,7 +40,7 @@ fn no_ids() -> Vec<Value> {
     values
 }
 
-struct Table(Vec<(String, Vec<u8>, DeadReason, String)>);
+pub struct Table(pub Vec<(String, Vec<u8>, DeadReason, String)>);
 
 impl Table {
     /// One field of the message with ids.
@@ -44,15 +48,22 @@ impl Table {
         self.row_of("job.requested.ids", pointer, value, reason, detail);
     }
 
-    fn row_of(&mut self, name: &str, pointer: &str, value: Option<Value>, reason: DeadReason, detail: &str) {
+    pub fn row_of(
+        &mut self,
+        name: &str,
+        pointer: &str,
+        value: Option<Value>,
+        reason: DeadReason,
+        detail: &str,
+    ) {
         let what = format!("{name} {pointer} = {value:?}");
         self.0.push((what, with(name, pointer, value), reason, detail.to_owned()));
     }
 
     /// Holds each message against its reason and detail.
-    fn check(self) {
+    pub fn check(self) {
         for (what, body, reason, detail) in self.0 {
-            let poison = decode(&body).expect_err(&what);
+            let poison = ask(&body).expect_err(&what);
             assert_eq!((poison.reason, poison.detail.as_str()), (reason, detail.as_str()), "{what}");
         }
     }
@@ -85,7 +96,7 @@ fn an_envelope_that_is_no_event_is_told_by_its_field() {
         "BATCHSHARE.JOB.REQUESTED.V1",
         contract::STEP_TYPE,
     ] {
-        table.row("/type", Some(json!(kind)), UnknownType, "type is not batchshare.job.requested.v1");
+        table.row("/type", Some(json!(kind)), UnknownType, UNKNOWN_TYPE);
     }
     for id in [
         "42",
@@ -230,9 +241,9 @@ fn what_is_not_json_is_told_by_its_place() {
 #[test]
 fn a_message_over_the_limit_is_not_read() {
     let body = golden("job.requested.ids").to_string();
-    let poison = contract::decode_request(body.as_bytes(), body.len() - 1).expect_err("too large");
+    let poison = contract::decode_asked(body.as_bytes(), body.len() - 1).expect_err("too large");
     assert_eq!((poison.reason, poison.failed_job()), (DeadReason::TooLarge, None));
-    assert!(contract::decode_request(body.as_bytes(), body.len()).is_ok());
+    assert!(contract::decode_asked(body.as_bytes(), body.len()).is_ok());
 }
 
 #[test]
@@ -310,11 +321,11 @@ fn assert_silent(text: &str) {
 #[test]
 fn no_error_of_a_request_repeats_a_value() {
     let mut errors = 0;
-    for name in ["job.requested.ids", "job.requested.all"] {
+    for name in ["job.requested.ids", "job.requested.all"].iter().chain(super::orders::GOLDEN) {
         for document in marked(&golden(name)) {
             let text = document.to_string();
             for body in [text.as_str(), &text[..text.len() - 1], &format!("{text}{MARKER}")] {
-                if let Err(poison) = decode(body.as_bytes()) {
+                if let Err(poison) = ask(body.as_bytes()) {
                     errors += 1;
                     assert_silent(&poison.to_string());
                 }

@@ -2,7 +2,7 @@
 //! like, and which field of a bad request is named.
 
 use batchshare::contract;
-use batchshare::contract::{JobRequested, Poison, Step, StoredRequest};
+use batchshare::contract::{Asked, JobRequested, Poison, Step, StoredRequest};
 use batchshare::domain::event::{EventKind, Rejection, Subject};
 use batchshare::domain::{
     AllFilter, Counts, DeadReason, FailReason, JobId, JobSnapshot, JobState, MAX_ID, Permission,
@@ -18,6 +18,7 @@ mod binary;
 mod corpus;
 mod forms;
 mod memory;
+mod orders;
 mod unknown;
 
 const JOB: &str = "0199c3a0-7b1e-7c3a-9f00-0123456789ab";
@@ -29,8 +30,16 @@ fn job_id() -> JobId {
     JOB.parse().expect("a UUID")
 }
 
+fn ask(body: &[u8]) -> Result<Asked, Poison> {
+    contract::decode_asked(body, 2 * 1024 * 1024)
+}
+
+/// Reads a message that asks for a share, where it asks for anything.
 fn decode(body: &[u8]) -> Result<JobRequested, Poison> {
-    contract::decode_request(body, 2 * 1024 * 1024)
+    ask(body).map(|asked| match asked {
+        Asked::Share(asked) => asked,
+        other => panic!("{other:?}"),
+    })
 }
 
 fn golden(name: &str) -> Value {
@@ -163,6 +172,7 @@ fn every_golden_file_has_its_test() {
     let mut tested: Vec<String> =
         requests().iter().map(|of| of.0).chain(events().iter().map(|of| of.0)).map(str::to_owned).collect();
     tested.push("job.step".to_owned());
+    tested.extend(orders::GOLDEN.iter().map(|name| (*name).to_owned()));
     tested.sort();
     let folder = format!("{}/tests/it/golden", env!("CARGO_MANIFEST_DIR"));
     let mut files: Vec<String> = std::fs::read_dir(folder)

@@ -2,9 +2,10 @@
 //! same each time.
 //!
 //! One small program does the work of all roles, step by step: so that the n-th call is the same in
-//! every run. A scenario (a small job over HTTP, two more that meet and come together with it, a large one by a
-//! message that comes twice, a poison message) runs for n = 1, 2, 3 … until there are fewer calls than n. Nothing waits for luck: what is
-//! at the broker is counted, so a message that is missing fails the test.
+//! every run. A scenario (a small job over HTTP, one that is cancelled before it begins, two more that meet and come
+//! together with the first, a large one by a message that comes twice, a poison message, an order about a job that never
+//! comes) runs for n = 1, 2, 3 … until there are fewer calls than n. Nothing waits for luck: what is at the broker is
+//! counted, so a message that is missing fails the test.
 
 #![allow(clippy::print_stdout, reason = "how many calls there were is read with --nocapture")]
 

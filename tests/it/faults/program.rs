@@ -7,12 +7,12 @@ use batchshare::broker::{Broker, Consumer, Embedded, Exchange, Outgoing, Queue, 
 use batchshare::consume::Deliveries;
 use batchshare::contract;
 use batchshare::contract::JobRequested;
-use batchshare::domain::{JobId, JobState, Limits};
+use batchshare::domain::{EndedBy, JobId, JobState, Limits};
 use batchshare::notifier;
 use batchshare::relay::{Relay, RelayOptions};
 use batchshare::shutdown;
 use batchshare::shutdown::Stopper;
-use batchshare::store::{Committed, Store, Submission, Submitted};
+use batchshare::store::{Cancelled, Committed, Store, Submission, Submitted};
 use batchshare::worker::Worker;
 use tokio::sync::mpsc;
 
@@ -88,7 +88,8 @@ impl Program {
     pub async fn run(&mut self, at: u64, how: How) -> bool {
         self.injector.plan(at, how);
         let what = format!("a fault ({how:?}) at call {at}");
-        let small = self.submit().await;
+        let small = self.submit("the small one").await;
+        let doomed = self.submit_and_cancel().await;
         let large = share((103..=108).chain([999]), &[BRUNO, EVA]);
         // With the small one of before, two that may be begun together, and one that meets the second.
         let others = [share([103], &[EVA]), share([103], &[BRUNO, EVA])];
@@ -96,7 +97,9 @@ impl Program {
             contract::encode_request(asked.job_id, &asked.request, &contract::new_traceparent(), 0)
         };
         let small_bodies = [body(&others[0]), body(&others[1]), body(&others[1])];
-        for body in small_bodies.into_iter().chain([body(&large), body(&large), b"poison".to_vec()]) {
+        for body in
+            small_bodies.into_iter().chain([body(&large), body(&large), b"poison".to_vec(), self.too_early()])
+        {
             self.publish(body).await;
         }
         let mut rounds = 0;
@@ -106,19 +109,29 @@ impl Program {
             self.round(&what).await;
         }
         self.injector.calm();
+        self.check_cancelled(&what, doomed).await;
         let poison = self.check(&what, how, small, &others, &large).await;
         self.buried_again += u32::from(poison > 1);
-        let tables = ["grants", "jobs", "job_secrets", "lanes", "job_rejections", "notices", "dead_letters"];
+        let tables = [
+            "grants",
+            "jobs",
+            "job_secrets",
+            "lanes",
+            "job_rejections",
+            "notices",
+            "dead_letters",
+            "pending_orders",
+        ];
         let sql: String = tables.iter().map(|table| format!("DELETE FROM {table};")).collect();
         self.world.test.sql(&sql).await;
         self.injector.reached(at)
     }
 
     /// As a client does: again with the same key until it is accepted.
-    async fn submit(&self) -> JobId {
+    async fn submit(&self, key: &str) -> JobId {
         let submission = Submission {
             request: share([101, 102], &[BRUNO]).request,
-            idempotency_key: Some("the small one".to_owned()),
+            idempotency_key: Some(key.to_owned()),
             traceparent: None,
         };
         for _ in 0..5 {
@@ -129,6 +142,23 @@ impl Program {
             }
         }
         panic!("never accepted");
+    }
+
+    /// As a client does: again until the job is cancelled. Nobody has begun it.
+    async fn submit_and_cancel(&self) -> JobId {
+        let id = self.submit("the one that is cancelled").await;
+        let by = EndedBy::Person(principal(ANA));
+        for _ in 0..5 {
+            match self.store.cancel(id, by).await {
+                Ok(Cancelled::Done(job) | Cancelled::Already(job)) => {
+                    assert_eq!((job.state, job.done()), (JobState::Cancelled, 0));
+                    return id;
+                }
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => {}
+            }
+        }
+        panic!("never cancelled");
     }
 
     /// As another program does.
@@ -149,6 +179,15 @@ impl Program {
             answer.expect("published");
         }
         self.injector.published(&batch);
+    }
+
+    /// An order about a job that never comes.
+    fn too_early(&self) -> Vec<u8> {
+        let data = serde_json::json!({"requested_by": ANA, "job_id": JobId::generate()});
+        let order = serde_json::json!({
+            "specversion": "1.0", "id": JobId::generate(), "source": "/x", "type": contract::CANCEL_TYPE, "data": data,
+        });
+        order.to_string().into_bytes()
     }
 
     async fn round(&mut self, what: &str) {
@@ -221,7 +260,7 @@ impl Program {
 
     async fn settled(&self) -> bool {
         let left = "(SELECT COUNT(*) FROM jobs WHERE finished_at IS NULL OR notice_due) \
-                    + (SELECT COUNT(*) FROM outbox) + 4 - (SELECT COUNT(*) FROM jobs)";
+                    + (SELECT COUNT(*) FROM outbox) + 5 - (SELECT COUNT(*) FROM jobs)";
         let queues: i64 = Queue::ALL.into_iter().map(|queue| self.waiting(queue)).sum();
         queues == 0 && self.world.test.number(left).await == 0
     }
@@ -230,6 +269,18 @@ impl Program {
         let (jobs, _) = self.world.store.jobs(None, None, 10).await.expect("jobs");
         let waiting = self.injector.line().waiting.clone();
         format!("{jobs:?}, {} in the outbox, {waiting:?}", self.world.store.unsent().await.expect("outbox"))
+    }
+
+    /// It ended once, without a grant, and the order about no job waits or has become one dead letter.
+    async fn check_cancelled(&self, what: &str, doomed: JobId) {
+        let job = self.world.job(doomed).await;
+        assert_eq!((job.state, job.done(), job.attempts), (JobState::Cancelled, 0, 0), "{what}");
+        let told = self.injector.line().told.get(&doomed.to_string()).cloned().unwrap_or_default();
+        let event = uuid::Uuid::new_v5(&doomed.uuid(), b"terminal/1").to_string();
+        assert_eq!(told.iter().collect::<Vec<_>>(), [&event], "{what}");
+        let orders = "(SELECT COUNT(*) FROM pending_orders) \
+                      + (SELECT COUNT(*) FROM dead_letters WHERE reason = 'unknown_job')";
+        assert_eq!(self.world.test.number(orders).await, 1, "{what}");
     }
 
     async fn check(
@@ -263,9 +314,9 @@ impl Program {
         let exact = "SELECT COUNT(*) FROM grants WHERE permission = 1 AND \
                      (principal_id = 2 AND secret_id BETWEEN 101 AND 108 OR principal_id = 5 AND secret_id BETWEEN 103 AND 108)";
         assert_eq!((number("SELECT COUNT(*) FROM grants").await, number(exact).await), (14, 14), "{what}");
-        assert_eq!(number("SELECT COUNT(*) FROM jobs").await, 4, "{what}");
+        assert_eq!(number("SELECT COUNT(*) FROM jobs").await, 5, "{what}");
         let notices = "SELECT COUNT(*) FROM notices n JOIN jobs j ON j.id = n.job AND j.granted = n.granted";
-        assert_eq!((number("SELECT COUNT(*) FROM notices").await, number(notices).await), (4, 4), "{what}");
+        assert_eq!((number("SELECT COUNT(*) FROM notices").await, number(notices).await), (5, 5), "{what}");
         let told = self.injector.line().told.clone();
         for id in [small, others[0].job_id, others[1].job_id, large.job_id] {
             let event = uuid::Uuid::new_v5(&id.uuid(), b"terminal/1").to_string();
@@ -277,7 +328,8 @@ impl Program {
         }
         // Poison that is delivered again after it was buried is buried again: never less than once.
         let most = if self.twice { 4 } else { 2 };
-        let others = number("SELECT COUNT(*) FROM dead_letters WHERE reason <> 'not_json'").await;
+        let others =
+            number("SELECT COUNT(*) FROM dead_letters WHERE reason NOT IN ('not_json', 'unknown_job')").await;
         let poison = number("SELECT COUNT(*) FROM dead_letters WHERE reason = 'not_json'").await;
         assert!(
             others == 0 && (1..=most).contains(&poison),

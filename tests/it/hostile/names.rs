@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use batchshare::contract::decode_request;
+use batchshare::contract::decode_asked;
 use batchshare::store::Store;
 use serde_json::{Value, json};
 
@@ -129,7 +129,7 @@ on_both_stores! {
             let mut data = data;
             data["requested_by"] = json!(1);
             let message = request("0199c3a0-7a1e-7c00-8000-000000000001", &data);
-            let poison = decode_request(&message, 1 << 20).expect_err("poison");
+            let poison = decode_asked(&message, 1 << 20).expect_err("poison");
             assert!(poison.detail.starts_with(&format!("data.secrets.all.{field} must not be ")), "{poison}");
         }
     }

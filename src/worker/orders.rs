@@ -18,6 +18,10 @@ use crate::worker::state::{Worker, not_recorded};
 /// What is said of an order whose job never came. It is the same where the job is somebody else's, so that nobody
 /// learns what exists.
 const UNKNOWN: &str = "this person has asked for no job of this id";
+/// What is said of an order whose id another job has.
+const CONFLICT: &str = "a job of this id was asked for with other content";
+/// What is said of an undo that waited in vain for the ledger of an older release's jobs.
+const NOT_READY: &str = "nothing can be undone yet, since what the release before did is not recorded";
 
 /// An order, and the message that it came in.
 pub(super) struct OrderMessage<'a> {
@@ -30,7 +34,12 @@ pub(super) struct OrderMessage<'a> {
 enum Carried {
     /// It is carried out, or there is nothing left to do for it.
     Out,
+    /// Its job is not there, or is the job of somebody else.
     UnknownJob,
+    /// It cannot be carried out yet, although its job is there.
+    NotYet,
+    /// It can never be carried out, because another job has its id.
+    Conflict,
 }
 
 /// The span of an order.
@@ -62,16 +71,18 @@ impl Worker {
         order: Order,
         delivery: &'a Delivery,
     ) -> Result<Option<Burial<'a>>, Outage> {
+        let dead = |reason, detail: &str| Burial { delivery, reason, detail: detail.to_owned(), job: None };
         match in_place(|| self.carry_out(&order)).await {
             Ok(Carried::Out) => return Ok(None),
+            Ok(Carried::Conflict) => return Ok(Some(dead(DeadReason::IdConflict, CONFLICT))),
             Ok(Carried::UnknownJob) => tracing::debug!("its job is not there: the order waits"),
+            Ok(Carried::NotYet) => tracing::info!("{NOT_READY}: the order waits"),
             Err(error) => {
                 let error = outage_or_words(error)?;
                 tracing::warn!(error, "failed, tried again later");
             }
         }
         let waits = self.store.order_waits(order, delivery.body.clone()).await.map_err(not_recorded)?;
-        let dead = |reason, detail: &str| Burial { delivery, reason, detail: detail.to_owned(), job: None };
         Ok(match waits {
             Waits::Yes => None,
             Waits::Conflict => {
@@ -105,6 +116,8 @@ impl Worker {
                 Ok(match ordered.await? {
                     Ordered::Done => Carried::Out,
                     Ordered::UnknownJob => Carried::UnknownJob,
+                    Ordered::Conflict => Carried::Conflict,
+                    Ordered::NotReady => Carried::NotYet,
                 })
             }
         }
@@ -124,19 +137,22 @@ impl Worker {
     /// Looks at one order that is due. True if it is settled.
     async fn settle(&self, due: DueOrder) -> Result<bool, DbError> {
         let carried = if due.is_there { self.carry_out(&due.order).await } else { Ok(Carried::UnknownJob) };
+        let is_last = due.is_last || matches!(carried, Ok(Carried::Conflict));
         let (reason, detail) = match carried {
             Ok(Carried::Out) => {
                 self.store.order_done(due).await?;
                 return Ok(true);
             }
             Ok(Carried::UnknownJob) => (DeadReason::UnknownJob, UNKNOWN.to_owned()),
+            Ok(Carried::NotYet) => (DeadReason::AttemptsExhausted, NOT_READY.to_owned()),
+            Ok(Carried::Conflict) => (DeadReason::IdConflict, CONFLICT.to_owned()),
             Err(error) if error.class() == FailureClass::Outage => return Err(error),
             Err(error) => {
                 tracing::warn!(%error, "failed, tried again later");
                 (DeadReason::AttemptsExhausted, error.to_string())
             }
         };
-        if !due.is_last {
+        if !is_last {
             return Ok(false);
         }
         tracing::warn!(%reason, detail, "dead letter");

@@ -12,6 +12,10 @@ pub enum Ordered {
     Done,
     /// There is no such job, or this person did not ask for it. Nothing was changed.
     UnknownJob,
+    /// A job with the id of this order was requested with other content. Nothing was changed.
+    Conflict,
+    /// Nothing can be undone yet. Nothing was changed.
+    NotReady,
 }
 
 impl Store {

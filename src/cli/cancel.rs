@@ -118,7 +118,7 @@ async fn all_of(store: &Store, person: &str, args: &Args) -> Result<Code, Failur
     let result: Result<(), Failure> = result.await;
     // What was done is told before the error that ended the command.
     if args.json {
-        out::listing(ended.iter().map(report::body).collect(), None)?;
+        out::listing(ended.iter().map(report::body).collect(), None::<i64>)?;
     } else {
         let pairs = ended.iter().map(JobSnapshot::done).sum();
         let (jobs, pairs) = (out::counted(ended.len() as u64, "job"), out::counted(pairs, "pair"));

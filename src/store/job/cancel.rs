@@ -9,7 +9,9 @@ use diesel::prelude::*;
 
 use crate::db::{DbError, Flow};
 use crate::domain::job::Move;
-use crate::domain::{EndedBy, JobId, JobSnapshot, JobState, PrincipalId};
+use crate::domain::{Actor, EndedBy, JobId, JobSnapshot, JobState, PrincipalId};
+use crate::store::audit::entry::Entry;
+use crate::store::audit::write as audit;
 use crate::store::job::row::JobRow;
 use crate::store::job::snapshot::snapshot;
 use crate::store::job::{ending, row};
@@ -101,6 +103,11 @@ fn cancel(tx: &mut Tx<'_>, job: JobId, by: EndedBy) -> Result<Flow<Cancelled>, D
     let key = row.key;
     row.ended_by = Some(by);
     ending::end_one(tx, row, Move::Cancel, done)?;
+    let by = match by {
+        EndedBy::Person(person) => Actor::Person(person),
+        EndedBy::Operator => Actor::Operator,
+    };
+    audit::write(tx.conn, &Entry::JobCancelled { job, by })?;
     // The row is read once more, so that whoever asks again is answered with the same.
     let row = row::read(tx.conn, key)?;
     Ok(Flow::Commit(Cancelled::Done(snapshot(tx.conn, &row)?)))

@@ -77,6 +77,10 @@ impl World {
         let given = format!("SELECT COUNT(*) FROM grants WHERE view_job = {key} OR edit_job = {key}");
         let counted = i64::try_from(ended.counts.granted + ended.counts.upgraded).expect("a count");
         assert_eq!(self.test.number(&given).await, counted);
+        let told = format!(
+            "SELECT COUNT(*) FROM audit WHERE action = 'job_cancelled' AND actor = {ANA} AND job = '{id}'"
+        );
+        assert_eq!(self.test.number(&told).await, 1);
         self.store.make_notices(vec![(id, ended.run)]).await.expect("notice");
         let (notices, _) = self.store.notices(principal(ANA), false, None, 10).await.expect("notices");
         let of: Vec<_> = notices.iter().filter(|notice| notice.job_id == id).collect();

@@ -87,13 +87,16 @@ pub fn is_among(among: Option<&[u8]>, recipient: usize) -> bool {
     among.is_none_or(|bits| bits.get(recipient / 8).is_some_and(|byte| byte >> (recipient % 8) & 1 == 1))
 }
 
+/// Pairs that were granted or upgraded.
+pub type PairsGiven = HashMap<(SecretId, PrincipalId), PairOutcome>;
+
 /// What became of the pairs that a plan applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Given {
     /// All of them came out alike.
     Alike(PairOutcome),
     /// These were granted or upgraded. All others were unchanged.
-    These(HashMap<(SecretId, PrincipalId), PairOutcome>),
+    These(PairsGiven),
 }
 
 /// The secrets of which a job found pairs unchanged, each with the recipients of these pairs (see [`is_among`]). Pairs

@@ -65,10 +65,11 @@ pub(in crate::store) fn apply(
     let plans: Vec<(JobKey, &ChunkPlan)> = chunks.iter().map(|chunk| (chunk.job, chunk.plan)).collect();
     let now = tx.now_us()?;
     let mut counts = grants::apply(tx.conn, &plans, now, guess.repeats)?;
-    if !guess.confirms && tx.conn.locks_rows() {
-        if let Some(busy) = confirm_unchanged(tx, &plans, &mut counts)? {
-            return Ok(Applied::Busy(busy));
-        }
+    if !guess.confirms
+        && tx.conn.locks_rows()
+        && let Some(busy) = confirm_unchanged(tx, &plans, &mut counts)?
+    {
+        return Ok(Applied::Busy(busy));
     }
     record(tx, chunks, &counts)?;
     Ok(Applied::Done(counts))

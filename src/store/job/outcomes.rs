@@ -188,7 +188,8 @@ type Row = (usize, usize, Option<i16>, Option<Vec<u8>>);
 
 fn records(conn: &mut Conn, job: JobKey, from: usize, to: usize) -> Result<Vec<Row>, DbError> {
     let place = |position: usize| i32::try_from(position).unwrap_or(i32::MAX);
-    let rows: Vec<(i32, i32, Option<i16>, Option<Vec<u8>>)> = job_outcomes::table
+    type Columns = (i32, i32, Option<i16>, Option<Vec<u8>>);
+    let rows: Vec<Columns> = job_outcomes::table
         .filter(job_outcomes::job.eq(job.get()))
         .filter(job_outcomes::position.lt(place(to)))
         .filter(job_outcomes::end_position.gt(place(from)))

@@ -7,8 +7,9 @@ use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use serde_json::{Value, json};
 
 use crate::db::{Conn, DbError, statement};
+use crate::domain::outcome::PairsGiven;
 use crate::domain::plan::ChunkPlan;
-use crate::domain::{Counts, JobKey, PairOutcome, Permission, PrincipalId, SecretId};
+use crate::domain::{Counts, JobKey, PairOutcome, Permission};
 use crate::store::codes::id;
 
 #[derive(QueryableByName)]
@@ -100,7 +101,7 @@ fn apply_many(conn: &mut Conn, plans: &[(JobKey, &ChunkPlan)], now: i64) -> Resu
 pub(in crate::store) fn given_by(
     conn: &mut Conn,
     plans: &[(JobKey, &ChunkPlan)],
-) -> Result<Vec<HashMap<(SecretId, PrincipalId), PairOutcome>>, DbError> {
+) -> Result<Vec<PairsGiven>, DbError> {
     let rows: Vec<Row> = match plans {
         [] => return Ok(Vec::new()),
         [(job, plan)] => {
@@ -126,7 +127,7 @@ pub(in crate::store) fn given_by(
             statement(sql).bind::<Text, _>(secrets).bind::<Text, _>(recipients).load(conn)?
         }
     };
-    let mut given: HashMap<i64, HashMap<(SecretId, PrincipalId), PairOutcome>> = HashMap::new();
+    let mut given: HashMap<i64, PairsGiven> = HashMap::new();
     for Row { job, secret_id, principal_id, upgraded } in rows {
         let outcome = if upgraded { PairOutcome::Upgraded } else { PairOutcome::Granted };
         given.entry(job).or_default().insert((id(secret_id)?, id(principal_id)?), outcome);

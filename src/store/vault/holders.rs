@@ -82,7 +82,7 @@ impl Store {
                     return Ok(Flow::Rollback(refused));
                 }
                 let sql = "DELETE FROM grants WHERE secret_id = $1 AND principal_id = $2 \
-                           RETURNING permission, granted_at, view_job, edit_job";
+                           RETURNING permission, COALESCE(edit_at, granted_at) AS granted_at, view_job, edit_job";
                 let taken: Option<TakenRow> = statement(sql)
                     .bind::<BigInt, _>(id.get())
                     .bind::<BigInt, _>(principal.get())

@@ -11,6 +11,7 @@ use crate::db::{Conn, DbError};
 use crate::domain::outcome::{Given, told};
 use crate::domain::plan::ChunkPlan;
 use crate::domain::{Counts, JobKey, PairOutcome, Recipient, SecretId};
+use crate::store::clock;
 use crate::store::job::outcomes;
 use crate::store::job::outcomes::{Outcomes, Record};
 use crate::store::tx::Tx;
@@ -130,7 +131,10 @@ fn record(tx: &mut Tx<'_>, chunks: &[Chunk<'_>], counts: &[Counts]) -> Result<()
     }
     outcomes::write(tx.conn, &records)?;
     if !claimed.is_empty() {
-        let at = tx.now_us()?;
+        // A claim counts only for rows that are not younger than it. What this transaction found may have been granted
+        // after it read its time, so the time is read again.
+        let now = clock::now_us(tx.conn)?;
+        let at = tx.later(now);
         claims::write(tx.conn, &claimed, at)?;
     }
     Ok(())

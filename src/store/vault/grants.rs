@@ -75,7 +75,12 @@ fn apply_many(conn: &mut Conn, plans: &[(JobKey, &ChunkPlan)], now: i64) -> Resu
         let sql = format!(
             "{} {} RETURNING view_job, edit_job",
             pairs_of_many(conn),
-            upsert("s.job", "FROM s JOIN p ON p.job = s.job WHERE p.id <> s.owner ORDER BY s.id, p.id", "$3"),
+            upsert(
+                conn,
+                "s.job",
+                "FROM s JOIN p ON p.job = s.job WHERE p.id <> s.owner ORDER BY s.id, p.id",
+                "$3"
+            ),
         );
         let rows: Vec<Changed> = statement(sql)
             .bind::<Text, _>(secrets)
@@ -212,7 +217,7 @@ fn apply_postgres(
         }
     }
     source.push_str(" ORDER BY s.id, p.id");
-    let insert = upsert("$5", &source, "$4");
+    let insert = upsert(conn, "$5", &source, "$4");
     let [secrets, viewers, editors] = lists(conn, plan);
     // These are not prepared statements, so that PostgreSQL plans each for the number of ids that it runs with.
     let query = |sql: String| {
@@ -269,7 +274,7 @@ fn apply_sqlite(conn: &mut Conn, job: JobKey, plan: &ChunkPlan, now: i64) -> Res
             statement(sql).bind::<Text, _>(&secrets).bind::<Text, _>(&viewers).bind::<Text, _>(&editors);
         upgraded = query.get_result::<Applied>(conn)?.upgraded;
     }
-    let sql = format!("{} {}", pairs(conn), upsert("$5", all_but_owners(plan), "$4"));
+    let sql = format!("{} {}", pairs(conn), upsert(conn, "$5", all_but_owners(plan), "$4"));
     let query = statement(sql).bind::<Text, _>(secrets).bind::<Text, _>(viewers).bind::<Text, _>(editors);
     let changed = query.bind::<BigInt, _>(now).bind::<BigInt, _>(job.get()).execute(conn)?;
     Ok(Applied { granted: i64::try_from(changed).unwrap_or(0) - upgraded, upgraded })
@@ -304,7 +309,12 @@ fn all_but_owners(plan: &ChunkPlan) -> &'static str {
 ///
 /// If others may write at the same time, `source` is in the order of the key, so that two chunks with the same pairs
 /// lock their rows in the same order. The `0` is the `view_job` of a view for which no job is known (see [`apply`]).
-fn upsert(job: &str, source: &str, now: &str) -> String {
+///
+/// The time of an edit is read after its row is locked. `now` is from before the wait for that lock, in which another job
+/// may have claimed an earlier edit of the row, and somebody may have lowered it: such a claim must be older than the
+/// new edit, since it ended with the lowering.
+fn upsert(conn: &Conn, job: &str, source: &str, now: &str) -> String {
+    let greatest = conn.greatest();
     format!(
         "INSERT INTO grants (secret_id, principal_id, permission, view_job, edit_job, granted_at) \
          SELECT s.id, p.id, p.permission, CASE p.permission WHEN 1 THEN {job} END, \
@@ -312,7 +322,7 @@ fn upsert(job: &str, source: &str, now: &str) -> String {
          {source} \
          ON CONFLICT (secret_id, principal_id) DO UPDATE SET \
          permission = excluded.permission, view_job = COALESCE(grants.view_job, 0), \
-         edit_job = excluded.edit_job, edit_at = {now} \
+         edit_job = excluded.edit_job, edit_at = {greatest}({now}, now_us()) \
          WHERE grants.permission < excluded.permission"
     )
 }

@@ -187,6 +187,7 @@ impl<'a> Parts<'a> {
                 hosts: HostList::new(&settings.gateway.hosts, auth.is_demo()),
                 auth,
                 limits: settings.limits(),
+                begin: WorkerOptions::from_settings(settings).begin,
                 max_unfinished: settings.limits.unfinished_jobs,
                 hourly: Hourly {
                     pairs: settings.limits.pairs_per_hour,

@@ -3,6 +3,7 @@
 //! `up` is all roles in one process, `serve` and `work` are the roles apart. Tests start the same program with other
 //! settings.
 
+mod begin;
 mod broker;
 mod compose;
 mod database;
@@ -18,6 +19,7 @@ mod roles;
 mod run;
 mod running;
 
+pub use begin::begin_options;
 pub use broker::declare;
 pub use compose::start;
 pub use error::AppError;

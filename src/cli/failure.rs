@@ -8,11 +8,11 @@ use crate::db::{DbError, FailureClass};
 /// What `--help` says of the exit codes and of the settings.
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; for share and jobs watch: the job completed
+  0  done; for share, jobs watch and jobs undo: the job completed
   1  an error that is none of the others
   2  usage or configuration: what was asked cannot be understood, or the settings do not fit
-  3  the job completed with rejections (share, jobs watch)
-  4  the job failed or was cancelled (share, jobs watch)
+  3  the job completed with rejections (share, jobs watch, jobs undo)
+  4  the job failed or was cancelled (share, jobs watch, jobs undo)
   5  not found: a job, a dead letter, a name, or nothing that matches
   6  a server could not be reached within 10 seconds
 

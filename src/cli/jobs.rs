@@ -1,11 +1,11 @@
-//! `batchshare jobs list|show|watch|cancel`: shows jobs to an operator and ends them.
+//! `batchshare jobs list|show|watch|cancel|undo`: shows jobs to an operator, ends them and undoes them.
 
 use crate::cli::cancel;
 use crate::cli::cancel::job_id;
 use crate::cli::failure::EXIT_CODES;
 use crate::cli::recipients;
 use crate::cli::recipients::Names;
-use crate::cli::{Code, Failure, open, out, report, watch};
+use crate::cli::{Code, Failure, open, out, report, undo, watch};
 use crate::config::Settings;
 use crate::contract::rfc3339;
 use crate::domain::{JobId, JobSnapshot, JobState, PrincipalKind};
@@ -21,6 +21,8 @@ pub(super) enum Command {
     Watch(Watch),
     /// End a job that runs or waits; what it has done so far stays
     Cancel(cancel::Args),
+    /// Take back what a share gave and nobody else has asked for since
+    Undo(undo::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -78,6 +80,7 @@ pub(super) async fn run(command: Command, settings: &Settings) -> Result<Code, F
         Command::Show(args) => show(&store, &args).await,
         Command::Watch(args) => watch::until_ended(&store, args.id, args.json).await,
         Command::Cancel(args) => cancel::run(&store, &args).await,
+        Command::Undo(args) => undo::run(&store, &args, settings).await,
     }
 }
 

@@ -19,6 +19,7 @@ mod safe;
 mod serve;
 mod share;
 mod topology;
+mod undo;
 pub mod up;
 mod watch;
 mod work;

@@ -6,7 +6,9 @@ use crate::cli::recipients::noun;
 use crate::cli::{Failure, out};
 use crate::contract::{JobBody, RejectionBody, rfc3339};
 use crate::domain::event::{Rejection, Subject};
-use crate::domain::{FailReason, JobSnapshot, JobState, PrincipalKind, RejectReason};
+use crate::domain::{
+    EndedBy, FailReason, JobKind, JobSnapshot, JobState, PrincipalId, PrincipalKind, RejectReason, Taken,
+};
 use crate::store::{Known, Store};
 
 /// How many rejections the notice names.
@@ -64,10 +66,19 @@ fn with_error<R>(job: &JobSnapshot, mut body: JobBody<R>) -> JobBody<R> {
 
 /// Prints how a job stands or how it ended.
 pub(super) async fn notice(store: &Store, job: &JobSnapshot) -> Result<(), Failure> {
-    let by = store.principal_names([job.requested_by]).await?;
-    let by = by.get(&job.requested_by).map_or_else(|| format!("user {}", job.requested_by), Known::label);
-    out::line(headline(job, &by))?;
-    if let Some(line) = attempts(job) {
+    let ender = match job.ended_by {
+        Some(EndedBy::Person(person)) => Some(person),
+        _ => None,
+    };
+    let names = store.principal_names(ender.into_iter().chain([job.requested_by])).await?;
+    let name = |id: PrincipalId| names.get(&id).map_or_else(|| format!("user {id}"), Known::label);
+    out::line(headline(job, &name(job.requested_by)))?;
+    match job.ended_by {
+        Some(EndedBy::Person(person)) => out::line(format!("  cancelled by {}", name(person)))?,
+        Some(EndedBy::Operator) => out::line("  cancelled by the operator")?,
+        None => {}
+    }
+    for line in related(job).into_iter().chain(attempts(job)) {
         out::line(line)?;
     }
     for line in counts(job) {
@@ -123,7 +134,19 @@ fn headline(job: &JobSnapshot, by: &str) -> String {
     };
     let reason = job.reason.map_or(String::new(), |reason| format!(": {}", why(reason)));
     let retry = job.retry.as_ref().map_or(String::new(), |retry| format!(" ({})", retry.last_error));
-    format!("Job {} of {by} {state}{reason}{retry}", job.job_id)
+    let kind = match job.kind {
+        JobKind::Share => "Job",
+        JobKind::Undo => "Undo",
+        JobKind::Unshare => "Unshare",
+    };
+    format!("{kind} {} of {by} {state}{reason}{retry}", job.job_id)
+}
+
+/// The jobs that this one has to do with.
+fn related(job: &JobSnapshot) -> Vec<String> {
+    let parent = job.parent.map(|parent| format!("  takes back what job {parent} gave"));
+    let undone = job.undone_by.map(|undo| format!("  undone by job {undo}"));
+    parent.into_iter().chain(undone).collect()
 }
 
 /// How often an attempt failed, and when the next one is.
@@ -148,23 +171,46 @@ fn why(reason: FailReason) -> &'static str {
     }
 }
 
+/// How much an undo has taken back, and why not all, in a sentence each.
+fn taken_back(job: &JobSnapshot) -> String {
+    let Taken { revoked, lowered, kept, untouched } = job.taken;
+    let mut words = format!("  Taken back: {} of ", out::grouped(revoked + lowered));
+    words.push_str(&job.pairs.map_or("?".to_owned(), out::grouped));
+    words.push('.');
+    let are = |count: u64| if count == 1 { "is" } else { "are" };
+    if lowered > 0 {
+        words.push_str(&format!(" {} of them can still be viewed.", out::grouped(lowered)));
+    }
+    if kept > 0 {
+        words.push_str(&format!(" {} {} kept: others shared them, too.", out::grouped(kept), are(kept)));
+    }
+    if untouched > 0 {
+        words.push_str(&format!(" {} had gone already.", out::grouped(untouched)));
+    }
+    words
+}
+
 /// A line for each count that is not zero, and one for the pairs that were not touched.
 fn counts(job: &JobSnapshot) -> Vec<String> {
     let done = job.done();
     let untouched = job.pairs.map_or(0, |pairs| pairs.saturating_sub(done));
+    let undo = job.kind == JobKind::Undo && done > 0;
     let lines = [
         (job.counts.granted, "shared"),
         (job.counts.upgraded, "upgraded from view to edit"),
         (job.counts.unchanged, "had it already"),
-        (job.taken.revoked, "taken back"),
-        (job.taken.lowered, "lowered from edit to view"),
-        (job.taken.kept, "kept: others shared it, too"),
-        (job.taken.untouched, "had nothing to take"),
+        (if undo { 0 } else { job.taken.revoked }, "taken away"),
+        (if undo { 0 } else { job.taken.lowered }, "lowered from edit to view"),
+        (if undo { 0 } else { job.taken.untouched }, "had nothing to take"),
         (untouched, if job.state.is_terminal() { "not touched" } else { "still to do" }),
-        (job.counts.rejected, "not shared"),
+        (
+            job.counts.rejected,
+            if job.kind == JobKind::Share { "not shared" } else { "not taken: no right to" },
+        ),
     ];
     let shown = lines.into_iter().filter(|(count, _)| *count > 0);
-    shown.map(|(count, words)| format!("  {:>10} {words}", out::grouped(count))).collect()
+    let shown = shown.map(|(count, words)| format!("  {:>10} {words}", out::grouped(count)));
+    undo.then(|| taken_back(job)).into_iter().chain(shown).collect()
 }
 
 fn rejected(rejection: &Rejection, name: Option<&Known>) -> String {
@@ -200,7 +246,7 @@ fn reason(reason: RejectReason) -> &'static str {
 mod tests {
     use super::*;
     use crate::domain::event::Retry;
-    use crate::domain::{Counts, JobId, PrincipalId, PrincipalKind, SecretId};
+    use crate::domain::{Counts, JobId, SecretId};
 
     fn job(state: JobState, counts: Counts, pairs: u64) -> JobSnapshot {
         JobSnapshot {
@@ -246,6 +292,22 @@ mod tests {
         };
         assert!(counts(&failed).contains(&"       6,410 not touched".to_owned()));
         assert!(headline(&failed, "Ana Souza").ends_with(" of Ana Souza failed: it was tried too often"));
+    }
+
+    #[test]
+    fn an_undo_says_how_much_it_took_back_and_why_not_all() {
+        let taken = Taken { revoked: 478, lowered: 2, kept: 12, untouched: 8 };
+        let undo = JobSnapshot {
+            kind: JobKind::Undo,
+            taken,
+            parent: Some(JobId::generate()),
+            ..job(JobState::Completed, Counts::default(), 500)
+        };
+        let words = "  Taken back: 480 of 500. 2 of them can still be viewed. 12 are kept: others shared them, too. \
+                     8 had gone already.";
+        assert_eq!(counts(&undo), [words]);
+        assert!(headline(&undo, "Ana").starts_with("Undo "));
+        assert_eq!(related(&undo).len(), 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::{Code, Failure, open, out, report, safe};
-use crate::domain::{JobId, JobSnapshot, JobState};
+use crate::domain::{JobId, JobKind, JobSnapshot, JobState};
 use crate::store::Store;
 
 const FIRST_POLL: Duration = Duration::from_millis(50);
@@ -83,7 +83,12 @@ impl Bar {
                 "queued: is `batchshare up` or `batchshare work` running?".to_owned()
             }
             (None, JobState::Queued) => "queued".to_owned(),
-            (None, _) => format!("shared {}", out::grouped(job.counts.shared())),
+            (None, _) => match job.kind {
+                JobKind::Share => format!("shared {}", out::grouped(job.counts.shared())),
+                JobKind::Undo | JobKind::Unshare => {
+                    format!("taken back {}", out::grouped(job.taken.revoked + job.taken.lowered))
+                }
+            },
         }
     }
 }

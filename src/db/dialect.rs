@@ -41,6 +41,17 @@ impl Conn {
         }
     }
 
+    /// What to write behind a column: its value is in the list of ids that is bound to `parameter`. PostgreSQL then
+    /// reads an index in the order of the list.
+    #[must_use]
+    pub fn is_in(&self, parameter: &str) -> String {
+        if self.is_pg() {
+            format!("= ANY(CAST({parameter} AS bigint[]))")
+        } else {
+            format!("IN (SELECT value FROM json_each({parameter}))")
+        }
+    }
+
     /// A subquery with one row for each array of the JSON array that is bound to `parameter`. `columns` are the name
     /// and the SQL type of each place in those arrays.
     #[must_use]
@@ -151,6 +162,24 @@ impl Conn {
     #[must_use]
     pub fn for_update(&self) -> &'static str {
         if self.is_pg() { "FOR UPDATE" } else { "" }
+    }
+
+    /// Behind a SELECT of several tables: locks the rows that it finds in this one until the transaction ends.
+    #[must_use]
+    pub fn for_update_of(&self, table: &str) -> String {
+        if self.is_pg() { format!("FOR UPDATE OF {table}") } else { String::new() }
+    }
+
+    /// Until this transaction ends, statements find their rows by an index in the order of its keys, and never in the
+    /// order in which the rows lie. So two statements that change the same rows lock them in the same order.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn read_in_key_order(&mut self) -> Result<(), DbError> {
+        if self.is_pg() {
+            self.batch_execute("SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off")?;
+        }
+        Ok(())
     }
 
     /// Behind a SELECT: locks the rows that nobody else has locked, and leaves the others out.

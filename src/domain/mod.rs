@@ -15,6 +15,7 @@ pub mod plan;
 pub mod secret;
 pub mod share;
 pub mod text;
+pub mod undo;
 pub mod unshare;
 
 pub use audit::{Actor, AuditAction};

@@ -3,7 +3,7 @@
 use crate::contract::CountsBody;
 use crate::contract::answer;
 use crate::contract::answer::Time;
-use crate::store::{GrantItem, Notice, Person, RecipientItem, SecretDetail, SecretItem};
+use crate::store::{GrantItem, Notice, Person, RecipientItem, SecretDetail, SecretItem, UndoPreview};
 
 /// The person who asks. `auth_mode` says how they were signed in.
 pub(super) fn me(person: &Person, auth_mode: &'static str) -> answer::Me {
@@ -37,6 +37,12 @@ pub(super) fn notice(notice: Notice) -> answer::Notice {
         state: notice.state,
         undone_by: notice.undone_by,
     }
+}
+
+/// What an undo would do.
+pub(super) fn undo_preview(preview: UndoPreview) -> answer::UndoPreview {
+    let UndoPreview { taken, rejected, values_read, exact } = preview;
+    answer::UndoPreview::of(taken, rejected, values_read, exact)
 }
 
 /// A secret in a listing.

@@ -132,6 +132,16 @@ impl Problem {
             .retry_after(2)
     }
 
+    /// A job is not undone, for the reason that `name` has.
+    pub(crate) fn not_undone(name: &'static str, title: &'static str, detail: String) -> Self {
+        Self::new(StatusCode::CONFLICT, name, title, detail)
+    }
+
+    /// The database is being brought up to date, and this cannot be done before it is.
+    pub(crate) fn not_ready(detail: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready yet", detail).retry_after(30)
+    }
+
     pub(crate) fn over_limit(field: &str, detail: String) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "over_limit", "The job is too large", detail)
             .of_field(field)

@@ -55,6 +55,7 @@ fn router(state: GatewayState) -> Router {
         .route("/share-jobs/{id}", get(api::share_jobs::show))
         .route("/share-jobs/{id}/cancel", post(api::share_jobs::cancel))
         .route("/share-jobs/{id}/rejections", get(api::rejections::list))
+        .route("/share-jobs/{id}/undo", get(api::undo::preview).post(api::undo::submit))
         .route("/events", get(stream::events::stream))
         .route("/notices", get(api::notices::list))
         .route("/notices/{id}/dismiss", post(api::notices::dismiss));

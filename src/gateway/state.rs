@@ -13,7 +13,7 @@ use crate::gateway::probes::look::BrokerCheck;
 use crate::gateway::probes::startup::Startup;
 use crate::gateway::serving::Serving;
 use crate::gateway::updates::hearing::Updates;
-use crate::store::Store;
+use crate::store::{BeginOptions, Store};
 use crate::vault::VaultKey;
 
 /// What the composition root gives to the gateway.
@@ -23,6 +23,8 @@ pub struct GatewayParts {
     pub auth: Auth,
     pub hosts: HostList,
     pub limits: Limits,
+    /// How work on a job begins, for jobs that begin here: undos.
+    pub begin: BeginOptions,
     /// How many unfinished jobs one person may have.
     pub max_unfinished: i64,
     /// What one person may ask for in an hour.
@@ -50,6 +52,7 @@ pub(super) struct Shared {
     pub(super) sign_ins: SignIns,
     pub(super) hosts: HostList,
     pub(super) limits: Limits,
+    pub(super) begin: BeginOptions,
     pub(super) max_unfinished: i64,
     pub(super) max_body_bytes: usize,
     pub(super) serving: Serving,
@@ -73,6 +76,7 @@ impl GatewayState {
             vault: parts.vault,
             hosts: parts.hosts,
             limits: parts.limits,
+            begin: parts.begin,
             max_unfinished: parts.max_unfinished,
             max_body_bytes: parts.max_body_bytes,
             serving: parts.serving,

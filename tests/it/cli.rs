@@ -393,6 +393,40 @@ fn share_waits_for_the_notice_and_its_exit_code_tells_how_it_ended() {
 }
 
 #[test]
+fn undo_says_what_it_would_do_and_then_takes_it_back() {
+    let up = Up::start();
+    let run = |arguments: &[&str]| up.folder.run(arguments);
+    let json = |ran: Ran| -> Value { serde_json::from_str(&ran.done()).expect("JSON") };
+    let share = |more: &[&str]| {
+        let shared = run(&[&["share", "--as", "ana", "--json", "--tag", "prod"], more].concat());
+        json(shared)["job_id"].as_str().expect("an id").to_owned()
+    };
+    let first = share(&["--user", "bruno"]);
+    let again = share(&["--user", "bruno"]);
+
+    assert!(run(&["jobs", "undo", &first, "--dry-run"]).done().contains(" 300 would be kept"));
+    let preview = json(run(&["jobs", "undo", &first, "--dry-run", "--json"]));
+    assert_eq!(
+        (&preview["kept"], &preview["revoked"], &preview["exact"]),
+        (&300.into(), &0.into(), &true.into())
+    );
+    let undone = run(&["jobs", "undo", &first]).done();
+    assert!(undone.starts_with("Undo ") && undone.contains(" of Ana Souza (ana) is completed\n"), "{undone}");
+    assert!(undone.contains("  Taken back: 0 of 300. 300 are kept: others shared them, too.\n"), "{undone}");
+    assert!(undone.contains(&format!("  takes back what job {first} gave\n")), "{undone}");
+    assert!(run(&["jobs", "show", &first]).done().contains("  undone by job "));
+
+    let id = run(&["jobs", "undo", &again, "--as-operator", "--no-wait"]).done();
+    let watched = run(&["jobs", "watch", id.trim_end()]).done();
+    assert!(watched.contains("  Taken back: 300 of 300.\n"), "{watched}");
+    let refused = run(&["jobs", "undo", &again]);
+    assert!(refused.refused(1).contains(id.trim_end()), "{}", refused.stderr);
+    assert!(run(&["jobs", "undo", id.trim_end()]).refused(1).contains("only a share can be undone"));
+    run(&["jobs", "undo", "0199c3a0-0000-7000-8000-000000000000"]).refused(5);
+    run(&["jobs", "undo", "0199c3a0-0000-7000-8000-000000000000", "--dry-run"]).refused(5);
+}
+
+#[test]
 fn a_second_up_on_the_same_database_says_who_has_it() {
     let up = Up::start();
     let ran = up.folder.run_with(&["up"], "BATCHSHARE__GATEWAY__LISTEN", "127.0.0.1:0");

@@ -5,7 +5,7 @@ import { number, t, time } from "./i18n.js";
 import { useListing } from "./listing.js";
 import { isTerminal, live, newer } from "./state.js";
 import { Empty, Heading, Icon, Missing, Pill, ToSecrets, Trouble } from "./ui.js";
-import { kindOf, linesOf, nameOf, toneOf, whatOf } from "./notices.js";
+import { kindOf, linesOf, nameOf, of, toneOf, whatOf } from "./notices.js";
 
 const COUNTS = ["granted", "upgraded", "unchanged", "rejected"];
 
@@ -63,7 +63,7 @@ const JobTable = ({ items }) => html`<div class="table-frame">
             ${job.state === "retrying" && html`<div class="below always">${t("job.nextAttempt")}: ${time(job.retry?.next_attempt_at)}</div>`}
           </td>
           <td class="number whole">${progress(job)}</td>
-          ${COUNTS.map((outcome) => html`<td key=${outcome} class=${`number ${outcome}`}>${number(job.counts[outcome])}</td>`)}
+          ${COUNTS.map((outcome) => html`<td key=${outcome} class=${`number ${outcome}`}>${outcome in job.counts ? number(job.counts[outcome]) : "–"}</td>`)}
           <td class="ended">${time(job.finished_at)}</td>
         </tr>`,
       )}
@@ -91,7 +91,7 @@ export function Job({ id }) {
   const back = html`<a class="back" href="#/jobs"><${Icon} name="back" />${t("nav.jobs")}</a>`;
   if (found.problem?.status === 404) return html`${back}<${Missing} title=${t("app.missing")} help=${t("job.foreign")} />`;
   return html`${back}
-    <${Heading}>${t("job.title")}<//>
+    <${Heading}>${t(of(job ?? {}, "job.title"))}<//>
     ${found.problem && html`<${Trouble} problem=${found.problem} again=${read} />`}
     ${!job && !found.problem && html`<p class="quiet">${t("app.loading")}</p>`}
     ${job && html`<${JobDetail} job=${job} />`}`;
@@ -101,7 +101,7 @@ function JobDetail({ job }) {
   const over = isTerminal(job.state);
   const fact = (key, value) => html`<div><dt>${t(key)}</dt><dd>${value}</dd></div>`;
   return html`<p class="job-head"><${State} state=${job.state} /><span>${whatOf(job.secrets, job.recipients)}</span></p>
-    ${!over && html`<progress aria-label=${t("card.progress.name")} max=${job.pairs ?? 1} value=${job.pairs === null ? 0 : job.done_pairs}></progress>`}
+    ${!over && html`<progress aria-label=${t(of(job, "card.progress.name"))} max=${job.pairs ?? 1} value=${job.pairs === null ? 0 : job.done_pairs}></progress>`}
     <ul class="outcome">
       ${linesOf(over ? job : { ...job, pairs: null, reason: null }).map((line) => html`<li key=${line}>${line}</li>`)}
     </ul>
@@ -112,7 +112,7 @@ function JobDetail({ job }) {
       ${job.retry?.next_attempt_at && fact("job.nextAttempt", time(job.retry.next_attempt_at))}
       ${job.retry && fact("job.lastFailure", t(`retry.${job.retry.reason}`))} ${fact("job.id", html`<code>${job.job_id}</code>`)}
     </dl>
-    <h2>${t("job.rejections")}</h2>
+    <h2>${t(of(job, "job.rejections"))}</h2>
     <${Rejections} job=${job} />`;
 }
 

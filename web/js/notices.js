@@ -95,7 +95,13 @@ function Sending({ share }) {
 
 const progressOf = ({ done_pairs: done, pairs }) => t("card.progress", { done, pairs });
 
-const cardTitle = ({ state }) => t(isTerminal(state) ? "card.ending" : `card.${state}`);
+/** The text for what a job does: a job that undoes another has words of its own. */
+export const of = (job, key) => (job.kind === "undo" ? `${key}.undo` : key);
+
+const cardTitle = (job) => {
+  if (isTerminal(job.state)) return t("card.ending");
+  return t(job.state === "running" ? of(job, "card.running") : `card.${job.state}`);
+};
 
 /** Pairs done of all, as the database has them: no movement that is not real. */
 function Running({ job }) {
@@ -103,7 +109,7 @@ function Running({ job }) {
   return html`<article class="card">
     <h3><a href=${`#/jobs/${job.job_id}`}>${cardTitle(job)}</a></h3>
     <p>${whatOf(job.secrets, job.recipients)}</p>
-    <progress aria-label=${t("card.progress.name")} max=${known ? job.pairs : 1} value=${known ? job.done_pairs : 0}></progress>
+    <progress aria-label=${t(of(job, "card.progress.name"))} max=${known ? job.pairs : 1} value=${known ? job.done_pairs : 0}></progress>
     <p class="figures">${known ? progressOf(job) : t("state.queued")}</p>
     ${job.state === "retrying" && html`<p>${t("card.retryAt", { time: time(job.retry?.next_attempt_at) })}</p>`}
   </article>`;
@@ -115,25 +121,38 @@ export function toneOf({ state }) {
   return state === "completed_with_rejections" || state === "cancelled" ? "partial" : "failed";
 }
 
-const given = ({ counts }) => counts.granted + counts.upgraded + counts.unchanged;
+const OUTCOMES = {
+  share: ["granted", "upgraded", "unchanged", "rejected"],
+  undo: ["revoked", "lowered", "kept", "untouched", "rejected"],
+  unshare: ["revoked", "lowered", "untouched", "rejected"],
+};
+
+/** What can become of a pair of this job. */
+export const outcomesOf = ({ kind }) => OUTCOMES[kind] ?? OUTCOMES.share;
+
+/** The pairs that are done and were not rejected. */
+const given = (notice) =>
+  outcomesOf(notice).reduce((sum, outcome) => sum + (outcome === "rejected" ? 0 : notice.counts[outcome]), 0);
 
 export function titleOf(notice) {
-  if (notice.state === "completed_with_rejections") return t("notice.partial");
-  if (notice.state === "failed") return t(given(notice) > 0 ? "notice.failedPart" : "notice.failed");
-  return t(`notice.${notice.state}`);
+  const word = (key) => t(of(notice, key));
+  if (notice.state === "completed_with_rejections") return word("notice.partial");
+  if (notice.state === "failed") return word(given(notice) > 0 ? "notice.failedPart" : "notice.failed");
+  return word(`notice.${notice.state}`);
 }
 
 /** What happened, in words and numbers; nothing that is zero. */
 export function linesOf(notice) {
   const lines = [];
-  for (const outcome of ["granted", "upgraded", "unchanged", "rejected"]) {
+  for (const outcome of outcomesOf(notice)) {
     const n = notice.counts[outcome];
-    if (n > 0) lines.push(t(`count.${outcome}`, { n }));
+    const key = outcome === "rejected" ? of(notice, "count.rejected") : `count.${outcome}`;
+    if (n > 0) lines.push(t(key, { n }));
   }
   const rest = (notice.pairs ?? notice.done_pairs) - notice.done_pairs;
   if (rest > 0) lines.push(t("count.rest", { n: rest }));
   if (notice.reason) lines.push(t(`reason.${notice.reason}`));
-  if (notice.state === "failed" && given(notice) > 0) lines.push(t("notice.kept"));
+  if (notice.state === "failed" && given(notice) > 0) lines.push(t(of(notice, "notice.kept")));
   return lines;
 }
 

@@ -111,6 +111,13 @@ fn text_of(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
+/// SHA-256, in hexadecimal, of what an undo is asked for with: by whom, and of which job. Two undos are asked for with
+/// the same content if this is the same.
+#[must_use]
+pub fn undo_digest(requested_by: PrincipalId, parent: JobId) -> String {
+    hex(&Sha256::digest(format!("undo\n{requested_by}\n{parent}\n")))
+}
+
 /// A normalised request as its job's row keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRequest {

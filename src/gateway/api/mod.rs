@@ -11,3 +11,4 @@ pub(super) mod recipients;
 pub(super) mod rejections;
 pub(super) mod secrets;
 pub(super) mod share_jobs;
+pub(super) mod undo;

@@ -68,7 +68,7 @@ fn limited(over: &OverLimit, secrets_field: &'static str) -> &'static str {
     if over.what == "recipients" { "recipients" } else { secrets_field }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     const NAME: &str = "Idempotency-Key";
     let mut values = headers.get_all(NAME).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -82,7 +82,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 
 /// The caller's trace; `None` where there is none or where it cannot be read. W3C asks for this, rather than for an
 /// error.
-fn traceparent(headers: &HeaderMap) -> Option<String> {
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get("traceparent")?.to_str().ok()?;
     contract::is_traceparent(text).then(|| text.to_owned())
 }

@@ -7,4 +7,5 @@ pub(in crate::store) mod entry;
 pub(in crate::store) mod item;
 pub(in crate::store) mod jobs;
 pub(in crate::store) mod read;
+pub(in crate::store) mod values;
 pub(in crate::store) mod write;

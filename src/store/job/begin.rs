@@ -7,12 +7,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use diesel::prelude::*;
-
 use crate::contract;
-use crate::contract::{JobRequested, Step, StoredRequest};
+use crate::contract::{JobRequested, StoredRequest};
 use crate::db::{Conn, DbError, Flow};
-use crate::domain::event::EventKind;
 use crate::domain::job::Move;
 use crate::domain::plan::ChunkPlan;
 use crate::domain::{
@@ -26,7 +23,7 @@ use crate::store::job::insert::{ExpectedEnd, NewJob};
 use crate::store::job::lanes::LaneOptions;
 use crate::store::job::rejections::Rejected;
 use crate::store::job::row::JobRow;
-use crate::store::job::{ending, insert, lanes, rejections, row, selection, snapshot};
+use crate::store::job::{ending, insert, rejections, row, selection, start};
 use crate::store::transact::{LOCKS_OF_MANY, LOCKS_OF_WORK, Store};
 use crate::store::tx::Tx;
 
@@ -352,8 +349,7 @@ fn apply_and_end(
     ending::end(tx, endings).map(Ok)
 }
 
-/// Starts a large job: writes the list of its secrets and its lanes, and puts the step that wakes each lane into the
-/// outbox.
+/// Starts a large job: writes the list of its secrets, and starts its lanes over it.
 fn start_lanes(
     tx: &mut Tx<'_>,
     row: JobRow,
@@ -361,32 +357,8 @@ fn start_lanes(
     secrets: &[SecretId],
     options: &BeginOptions,
 ) -> Result<JobSnapshot, DbError> {
-    use crate::store::schema::jobs::dsl;
     if !matches!(asked.request.selection, Selection::All(_)) {
         selection::write_snapshot(tx.conn, row.key, secrets)?;
     }
-    let (state, _) = row.state.next(Move::Begin).map_err(|error| DbError::Corrupt(error.to_string()))?;
-    let parts = lanes::divide(secrets.len(), options.lanes);
-    // A job never starts before it was requested. The clock may say so after a failover, since another server's clock
-    // is then in use.
-    let started_at = tx.now()?.max(row.requested_at);
-    diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
-        .set((
-            dsl::state.eq(state.as_str()),
-            dsl::started_at.eq(started_at),
-            dsl::open_lanes.eq(i32::try_from(parts.len()).unwrap_or(1)),
-            dsl::attempts.eq(0),
-            dsl::not_before.eq(None::<i64>),
-            dsl::due_at.eq(None::<i64>),
-        ))
-        .execute(tx.conn)?;
-    for (lane, part) in (0_i32..).zip(parts) {
-        lanes::insert(tx.conn, row.key, lane, part, &options.lane)?;
-        let step = Step { job_id: row.job_id, run: row.run, lane, turn: 0 };
-        tx.wake(row.key, &step, &row.traceparent);
-    }
-    let row = row::read(tx.conn, row.key)?;
-    let snapshot = snapshot::snapshot(tx.conn, &row)?;
-    tx.emit(EventKind::Accepted, row.key, &snapshot, "", &row.traceparent)?;
-    Ok(snapshot)
+    start::start(tx, &row, start::divide(secrets.len(), options.lanes), &options.lane)
 }

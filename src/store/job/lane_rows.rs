@@ -9,9 +9,7 @@ use diesel::sql_types::{BigInt, Bool, Integer};
 use crate::contract::Step;
 use crate::db::{Conn, DbError, statement};
 use crate::domain::{Counts, JobKey, Taken};
-use crate::store::codes::id;
-use crate::store::codes::millis;
-use crate::store::codes::{counts, taken};
+use crate::store::codes::{counts, id, millis, stored, taken};
 use crate::store::schema::{jobs as jobs_table, lanes};
 
 /// The sum of all lanes of a job.
@@ -124,6 +122,35 @@ pub(in crate::store) fn still_stands(conn: &mut Conn, stand: &LaneStand) -> Resu
         .filter(lanes::attempts.eq(stand.attempts))
         .filter(lanes::open.eq(true));
     Ok(same.count().get_result::<i64>(conn)? == 1)
+}
+
+/// Adds the counts of a chunk, whose outcomes are recorded, to the row of its lane, which was locked when it was moved
+/// on.
+pub(in crate::store) fn add(
+    conn: &mut Conn,
+    stand: &LaneStand,
+    progress_at: i64,
+    counts: Counts,
+    taken: Taken,
+) -> Result<(), DbError> {
+    let sql = "UPDATE lanes SET granted = granted + $1, upgraded = upgraded + $2, unchanged = unchanged + $3, \
+               rejected = rejected + $4, revoked = revoked + $5, lowered = lowered + $6, kept = kept + $7, \
+               untouched = untouched + $8, progress_at = $9, recorded = recorded + $10 WHERE job = $11 AND lane = $12";
+    statement(sql)
+        .bind::<BigInt, _>(stored(counts.granted))
+        .bind::<BigInt, _>(stored(counts.upgraded))
+        .bind::<BigInt, _>(stored(counts.unchanged))
+        .bind::<BigInt, _>(stored(counts.rejected))
+        .bind::<BigInt, _>(stored(taken.revoked))
+        .bind::<BigInt, _>(stored(taken.lowered))
+        .bind::<BigInt, _>(stored(taken.kept))
+        .bind::<BigInt, _>(stored(taken.untouched))
+        .bind::<BigInt, _>(progress_at)
+        .bind::<BigInt, _>(stored(counts.done()))
+        .bind::<BigInt, _>(stand.job.get())
+        .bind::<Integer, _>(stand.lane)
+        .execute(conn)?;
+    Ok(())
 }
 
 /// A lane of a job that was reopened.

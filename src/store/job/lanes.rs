@@ -4,7 +4,6 @@
 //! transaction, and then sends the next step. The order of locks is the same everywhere: the job, its lanes by
 //! number, secrets by id, grants by key.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,24 +13,23 @@ use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 use crate::contract;
 use crate::contract::Step;
 use crate::db::{Conn, DbError, Flow, statement};
-use crate::domain::event::EventKind;
+use crate::domain::event::{EventKind, Rejection};
 use crate::domain::plan::{Plan, plan};
-use crate::domain::{Counts, JobKey, JobSnapshot, JobState, Recipient};
-use crate::store::clock;
-
+use crate::domain::{Counts, JobKey, JobKind, JobSnapshot, JobState, Recipient, SecretId};
 use crate::store::clock::Now;
-use crate::store::codes::millis;
-use crate::store::codes::stored;
+use crate::store::codes::{id, millis};
 use crate::store::job::apply;
 use crate::store::job::apply::{Applied, Chunk, Guess};
+use crate::store::job::ending::Done;
 use crate::store::job::lane_rows::LaneStand;
 use crate::store::job::rejections::Rejected;
 use crate::store::job::row;
 use crate::store::job::row::JobRow;
 use crate::store::job::selection;
 use crate::store::job::snapshot;
-use crate::store::job::{ending, rejections};
-use crate::store::schema::{jobs as jobs_table, lanes};
+use crate::store::job::taking::TakenChunk;
+use crate::store::job::{ending, lane_rows, rejections, taking};
+use crate::store::schema::jobs as jobs_table;
 use crate::store::transact::{LOCKS_OF_WORK, Store};
 use crate::store::tx::Tx;
 use crate::store::vault::facts;
@@ -48,7 +46,7 @@ pub struct LaneOptions {
 }
 
 impl LaneOptions {
-    fn lease_ms(&self) -> i64 {
+    pub(in crate::store) fn lease_ms(&self) -> i64 {
         millis(self.lease)
     }
 }
@@ -56,47 +54,9 @@ impl LaneOptions {
 /// The least time between two progress events of one lane. The contract promises at most a few a second for a job.
 const PROGRESS_EVERY_MS: i64 = 500;
 
-/// Divides the positions from 0 up to `secrets` into at most `lanes` parts of about the same size.
-pub(in crate::store) fn divide(secrets: usize, lanes: u32) -> Vec<Range<usize>> {
-    let lanes = (lanes as usize).clamp(1, secrets.max(1));
-    (0..lanes).map(|lane| secrets * lane / lanes..secrets * (lane + 1) / lanes).collect()
-}
-
 /// A position as the database keeps it. It always fits, since a job has at most 100,000 secrets.
-fn position(of: usize) -> i32 {
+pub(in crate::store) fn position(of: usize) -> i32 {
     i32::try_from(of).unwrap_or(i32::MAX)
-}
-
-/// Inserts the row of a new lane, which works on the positions `part` of the job's list of secrets.
-pub(in crate::store) fn insert(
-    conn: &mut Conn,
-    job: JobKey,
-    lane: i32,
-    part: Range<usize>,
-    options: &LaneOptions,
-) -> Result<(), DbError> {
-    let due_at = clock::now(conn)? + options.lease_ms();
-    diesel::insert_into(lanes::table)
-        .values((
-            lanes::job.eq(job.get()),
-            lanes::lane.eq(lane),
-            lanes::turn.eq(0),
-            lanes::position.eq(position(part.start)),
-            lanes::end_position.eq(position(part.end)),
-            lanes::open.eq(true),
-            lanes::granted.eq(0),
-            lanes::upgraded.eq(0),
-            lanes::unchanged.eq(0),
-            lanes::rejected.eq(0),
-            lanes::attempts.eq(0),
-            lanes::failures.eq(0),
-            lanes::due_at.eq(due_at),
-            lanes::lease_ms.eq(options.lease_ms()),
-            lanes::progress_at.eq(0),
-            lanes::recorded.eq(0),
-        ))
-        .execute(conn)?;
-    Ok(())
 }
 
 /// A lane to work on, with everything that its next chunk needs. The values are those that were read or written last:
@@ -104,6 +64,10 @@ pub(in crate::store) fn insert(
 #[derive(Debug, Clone)]
 pub struct LaneWork {
     pub(in crate::store) job: JobRow,
+    /// The job whose list of secrets the positions are in: this one, or the one that it takes back.
+    list: JobKey,
+    /// The job that this one takes back.
+    parent: Option<JobKey>,
     recipients: Arc<[Recipient]>,
     lane: i32,
     turn: i32,
@@ -171,6 +135,8 @@ struct LaneRow {
     confirms: bool,
     #[diesel(sql_type = Nullable<Text>)]
     recipients: Option<String>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    parent: Option<i64>,
 }
 
 impl LaneWork {
@@ -234,12 +200,13 @@ impl Store {
 }
 
 /// Reads a lane with the recipients of its job. The step carries no time, so the database's clock decides whether the
-/// lane's next attempt is still to come (`early`). `repeats` says that most pairs of the lane so far were there
+/// lane's next attempt is still to come (`early`). A job that takes another one back has that one's recipients. `repeats` says that most pairs of the lane so far were there
 /// already.
 const FIND_LANE: &str = "SELECT l.turn, l.position, l.end_position, l.open, l.attempts, l.progress_at, \
     COALESCE(l.not_before, 0) > now_ms() AS early, \
-    l.unchanged > l.granted + l.upgraded + l.rejected AS repeats, l.unchanged > 0 AS confirms, j.recipients \
-    FROM lanes l JOIN jobs j ON j.id = l.job WHERE l.job = $1 AND l.lane = $2";
+    l.unchanged > l.granted + l.upgraded + l.rejected AS repeats, l.unchanged > 0 AS confirms, \
+    COALESCE(j.recipients, p.recipients) AS recipients, p.id AS parent \
+    FROM lanes l JOIN jobs j ON j.id = l.job LEFT JOIN jobs p ON p.job_id = j.parent WHERE l.job = $1 AND l.lane = $2";
 
 fn find(conn: &mut Conn, step: &Step, options: &LaneOptions) -> Result<LaneFound, DbError> {
     let Some(job) = row::find(conn, step.job_id)? else { return Ok(LaneFound::Stale) };
@@ -257,6 +224,8 @@ fn find(conn: &mut Conn, step: &Step, options: &LaneOptions) -> Result<LaneFound
     let corrupt = |what: &str| DbError::Corrupt(format!("{what} of job {}", job.job_id));
     let recipients = contract::recipients_from_json(&row.recipients.ok_or_else(|| corrupt("recipients"))?)
         .map_err(|error| corrupt(&error.to_string()))?;
+    let parent = row.parent.map(id).transpose()?;
+    let list = if job.has_snapshot { Some(job.key) } else { parent };
     let chunk_secrets = options.chunk_pairs / (recipients.len() as u64).max(1);
     Ok(LaneFound::Work(Box::new(LaneWork {
         lane: step.lane,
@@ -266,6 +235,8 @@ fn find(conn: &mut Conn, step: &Step, options: &LaneOptions) -> Result<LaneFound
         attempts: row.attempts,
         progress_at: row.progress_at,
         chunk_secrets: usize::try_from(chunk_secrets).unwrap_or(usize::MAX).max(1),
+        list: list.ok_or_else(|| corrupt("the list of secrets"))?,
+        parent,
         recipients: recipients.into(),
         repeats: row.repeats,
         confirms: row.confirms,
@@ -291,28 +262,29 @@ fn run_chunk(
     let Some(now) = move_on(tx.conn, &work, to, ends_lane, stepped, options)? else {
         return Ok(Flow::Rollback(Some(ChunkDone::SomebodyElse)));
     };
-    tx.now_is(now);
-    let secrets = selection::read_snapshot(tx.conn, work.job.key, from, to)?;
-    let about = Asked { requester: work.job.requested_by, secrets: &secrets, recipients: &work.recipients };
-    let facts = facts::read(tx.conn, &[about])?.pop().unwrap_or_default();
-    let Plan::Apply(chunk) = plan(&secrets, &work.recipients, &facts) else {
-        return Ok(Flow::Rollback(Some(ChunkDone::RequesterNotValid)));
+    let secrets = selection::read_snapshot(tx.conn, work.list, from, to)?;
+    let worked = match work.job.kind {
+        JobKind::Share => {
+            tx.now_is(now);
+            share(tx, &work, from, &secrets)?
+        }
+        // Its time is that after the wait for the locks of its secrets.
+        JobKind::Undo | JobKind::Unshare => take(tx.conn, &work, &secrets)?,
     };
-    let (job, recipients, guess) = (work.job.key, &work.recipients[..], work.guess());
-    let part = Chunk { job, plan: &chunk, recipients, from, whole: false };
-    let done: Counts = match apply::apply(tx, &[part], guess)? {
-        Applied::Done(counts) => counts.into_iter().sum(),
-        Applied::Busy(_) => return Ok(Flow::Rollback(None)),
+    let (done, lines, confirms) = match worked {
+        Worked::Done { done, lines, confirms } => (done, lines, confirms),
+        Worked::Busy => return Ok(Flow::Rollback(None)),
+        Worked::RequesterNotValid => return Ok(Flow::Rollback(Some(ChunkDone::RequesterNotValid))),
     };
-    let rejected = Rejected { job: work.job.key, lane: work.lane, lines: &chunk.rejections };
+    let rejected = Rejected { job: work.job.key, lane: work.lane, lines: &lines };
     rejections::add(tx.conn, &[rejected])?;
-    tx.tally.pairs = done;
+    tx.tally.pairs = done.counts;
     let now = tx.now()?;
     let progress = (work.lane == 0 && work.progress_at == 0) || now - work.progress_at >= PROGRESS_EVERY_MS;
     if progress {
         work.progress_at = now;
     }
-    add_counts(tx.conn, &work, done)?;
+    lane_rows::add(tx.conn, &work.stand(), work.progress_at, done.counts, done.taken)?;
     if progress {
         let snapshot = snapshot::snapshot(tx.conn, &work.job)?;
         let part = format!("{}/{to}", work.lane);
@@ -323,13 +295,50 @@ fn run_chunk(
     }
     work.position = to;
     work.attempts = 0;
-    work.repeats = done.unchanged > done.done() / 2;
-    work.confirms = chunk.confirmed(&done) > 0;
+    work.repeats = done.counts.unchanged > done.counts.done() / 2;
+    work.confirms = confirms;
     if stepped {
         work.turn += 1;
         tx.wake(work.job.key, &work.step(work.turn), &work.job.traceparent);
     }
     Ok(Flow::Commit(Some(ChunkDone::Moved { next: Box::new(work), stepped })))
+}
+
+/// What became of the pairs of a chunk.
+enum Worked {
+    /// They are done. `lines` says what was rejected and why, and `confirms` whether any pair was there already.
+    Done { done: Done, lines: Vec<Rejection>, confirms: bool },
+    /// Somebody takes access to some of the secrets away at the moment (see [`LaneWork::confirms`]).
+    Busy,
+    /// The requester may not act any more.
+    RequesterNotValid,
+}
+
+/// Shares a chunk, which begins at the position `from`.
+fn share(tx: &mut Tx<'_>, work: &LaneWork, from: usize, secrets: &[SecretId]) -> Result<Worked, DbError> {
+    let about = Asked { requester: work.job.requested_by, secrets, recipients: &work.recipients };
+    let facts = facts::read(tx.conn, &[about])?.pop().unwrap_or_default();
+    let Plan::Apply(chunk) = plan(secrets, &work.recipients, &facts) else {
+        return Ok(Worked::RequesterNotValid);
+    };
+    let (job, recipients, guess) = (work.job.key, &work.recipients[..], work.guess());
+    let part = Chunk { job, plan: &chunk, recipients, from, whole: false };
+    let counts: Counts = match apply::apply(tx, &[part], guess)? {
+        Applied::Done(counts) => counts.into_iter().sum(),
+        Applied::Busy(_) => return Ok(Worked::Busy),
+    };
+    let confirms = chunk.confirmed(&counts) > 0;
+    let done = Done { counts, ..Done::default() };
+    Ok(Worked::Done { done, lines: chunk.rejections, confirms })
+}
+
+/// Takes access away on a chunk.
+fn take(conn: &mut Conn, work: &LaneWork, secrets: &[SecretId]) -> Result<Worked, DbError> {
+    let parent = work.parent.ok_or_else(|| DbError::Corrupt(format!("parent of job {}", work.job.job_id)))?;
+    let taken = taking::take_back(conn, &work.job, parent, secrets, &work.recipients)?;
+    let Some(TakenChunk { taken, rejections: lines }) = taken else { return Ok(Worked::RequesterNotValid) };
+    let counts = Counts { rejected: lines.iter().map(|line| line.pairs).sum(), ..Counts::default() };
+    Ok(Worked::Done { done: Done { counts, taken, ..Done::default() }, lines, confirms: false })
 }
 
 /// Moves a lane on and gives it a new lease, only if it is still at the turn and position that were read. The
@@ -363,23 +372,6 @@ fn move_on(
         .get_result(conn)
         .optional()?;
     Ok(moved.map(|moved| moved.now))
-}
-
-/// Adds the counts of a chunk, whose outcomes are recorded, to the row of its lane.
-fn add_counts(conn: &mut Conn, work: &LaneWork, done: Counts) -> Result<(), DbError> {
-    let sql = "UPDATE lanes SET granted = granted + $1, upgraded = upgraded + $2, unchanged = unchanged + $3, \
-               rejected = rejected + $4, progress_at = $5, recorded = recorded + $6 WHERE job = $7 AND lane = $8";
-    statement(sql)
-        .bind::<BigInt, _>(stored(done.granted))
-        .bind::<BigInt, _>(stored(done.upgraded))
-        .bind::<BigInt, _>(stored(done.unchanged))
-        .bind::<BigInt, _>(stored(done.rejected))
-        .bind::<BigInt, _>(work.progress_at)
-        .bind::<BigInt, _>(stored(done.done()))
-        .bind::<BigInt, _>(work.job.key.get())
-        .bind::<Integer, _>(work.lane)
-        .execute(conn)?;
-    Ok(())
 }
 
 /// Counts one open lane less for the job, and ends the job if no lane is left open. The caller has locked the job.

@@ -23,6 +23,7 @@ use crate::store::job::lane_rows;
 use crate::store::job::row;
 use crate::store::job::row::JobRow;
 use crate::store::job::selection;
+use crate::store::job::undo;
 use crate::store::message::desk;
 use crate::store::message::desk::KeptLetter;
 use crate::store::outbox::MessageKind;
@@ -66,6 +67,12 @@ pub enum NotReplayed {
     PublisherNotAllowed,
     #[error("a job of its id was asked for with other content: the same message can only be refused again")]
     IdConflict,
+    #[error("its job {0} is undone: share again instead")]
+    Undone(JobId),
+    #[error(
+        "its job {job} undoes the job {parent}, which another undo has taken over or which has not ended"
+    )]
+    NotLatestUndo { job: JobId, parent: JobId },
 }
 
 fn because(reason: &Option<FailReason>) -> String {
@@ -90,9 +97,9 @@ impl Store {
                 return Ok(Flow::Rollback(Replayed::Absent));
             };
             // The job is locked before everything else, as everywhere.
-            let row = match letter.item.job_id {
-                Some(job) => row::lock_by_id(tx.conn, job)?,
-                None => None,
+            let (parent, row) = match letter.item.job_id {
+                Some(job) => lock_with_parent(tx.conn, job)?,
+                None => (None, None),
             };
             let now = tx.now()?;
             if !desk::settle(tx.conn, id, DeadState::Replayed, now)? {
@@ -107,9 +114,16 @@ impl Store {
                     Replayed::Refused(NotReplayed::PublisherNotAllowed)
                 }
                 (DeadReason::IdConflict, _) => Replayed::Refused(NotReplayed::IdConflict),
-                (DeadReason::AttemptsExhausted | DeadReason::DeliveryLimit, Some(row)) => {
-                    go_on(tx, &row, letter, lease)?
+                (_, Some(row)) if undo::is_undone(tx.conn, &row)? => {
+                    Replayed::Refused(NotReplayed::Undone(row.job_id))
                 }
+                (DeadReason::AttemptsExhausted | DeadReason::DeliveryLimit, Some(row)) => match parent {
+                    Some(parent) if parent.undone_by != Some(row.job_id) || !parent.state.is_terminal() => {
+                        let (job, parent) = (row.job_id, parent.job_id);
+                        Replayed::Refused(NotReplayed::NotLatestUndo { job, parent })
+                    }
+                    _ => go_on(tx, &row, letter, lease)?,
+                },
                 (_, Some(row)) if made(&letter, &row) => {
                     let row = reopen(tx.conn, &row, 0)?;
                     request::body_again(tx, &row, letter.body);
@@ -129,6 +143,16 @@ impl Store {
         })
         .await
     }
+}
+
+/// Locks a job, and before it the job that it undoes, if it does: a parent is always locked before its undo. So nobody
+/// orders or replays another undo of that job meanwhile.
+fn lock_with_parent(conn: &mut Conn, job: JobId) -> Result<(Option<JobRow>, Option<JobRow>), DbError> {
+    let parent = match row::find(conn, job)?.and_then(|row| row.parent) {
+        Some(parent) => row::lock_by_id(conn, parent)?,
+        None => None,
+    };
+    Ok((parent, row::lock_by_id(conn, job)?))
 }
 
 /// Whether the job failed because the request in this letter could not be read. Either the letter made the job, or the
@@ -188,6 +212,8 @@ fn reopen(conn: &mut Conn, row: &JobRow, open_lanes: usize) -> Result<JobRow, Db
             dsl::reason.eq(reason.map(FailReason::as_str)),
             dsl::open_lanes.eq(i32::try_from(open_lanes).unwrap_or(i32::MAX)),
             (dsl::granted.eq(0), dsl::upgraded.eq(0), dsl::unchanged.eq(0), dsl::rejected.eq(0)),
+            (dsl::revoked.eq(None::<i64>), dsl::lowered.eq(None::<i64>)),
+            (dsl::kept.eq(None::<i64>), dsl::untouched.eq(None::<i64>)),
             dsl::rejections_total.eq(None::<i64>),
             (dsl::attempts.eq(0), dsl::failures.eq(0), dsl::last_error.eq(None::<String>)),
             (dsl::not_before.eq(None::<i64>), dsl::due_at.eq(due_at), dsl::queued_at.eq(now)),

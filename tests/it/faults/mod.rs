@@ -11,6 +11,7 @@
 
 mod injector;
 mod program;
+mod undo;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,17 @@ async fn at_every_call(kind: Kind, how: How, due_work: bool, twice: bool) {
         // Where its acknowledgement failed, and for no failure of what came with it.
         assert!(program.buried_again <= 1, "poison was buried again in {} runs", program.buried_again);
     }
+}
+
+/// Undoes with a fault at the first call, the second, and so on.
+async fn undo_at_every_call(kind: Kind, how: How, due_work: bool, twice: bool) {
+    let mut program = Program::new(kind, due_work, twice).await;
+    let mut at = 1;
+    while program.undo(at, how).await {
+        at += 1;
+    }
+    println!("undo, {how:?} on {kind:?}: {} calls", at - 1);
+    assert!(at > 20, "the scenario has more calls than {at}");
 }
 
 /// The embedded broker's own calls: what a consumer took without knowing it goes back with it, and not
@@ -78,5 +90,22 @@ on_both_stores! {
 
     async fn every_step_runs_twice_and_has_one_effect(kind: Kind) {
         at_every_call(kind, How::AnswerLost, false, true).await;
+    }
+
+    async fn an_undo_stands_an_outage_at_any_call(kind: Kind) {
+        undo_at_every_call(kind, How::Outage, false, false).await;
+    }
+
+    async fn an_undo_stands_an_answer_lost_after_any_call(kind: Kind) {
+        undo_at_every_call(kind, How::AnswerLost, false, false).await;
+    }
+
+    async fn an_undo_stands_a_failure_that_passes_or_stays_at_any_call(kind: Kind) {
+        undo_at_every_call(kind, How::Transient { calls: 1 }, false, false).await;
+        undo_at_every_call(kind, How::Transient { calls: 3 }, true, false).await;
+    }
+
+    async fn every_step_of_an_undo_runs_twice_and_has_one_effect(kind: Kind) {
+        undo_at_every_call(kind, How::AnswerLost, false, true).await;
     }
 }

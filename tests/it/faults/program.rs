@@ -27,12 +27,12 @@ const TOGETHER: u16 = 8;
 const ROUNDS: usize = 40;
 
 pub struct Program {
-    world: World,
-    injector: Arc<Injector>,
+    pub(super) world: World,
+    pub(super) injector: Arc<Injector>,
     broker: Broker,
     /// The same broker without faults, for what others do.
     outside: Broker,
-    store: Store,
+    pub(super) store: Store,
     worker: Arc<Worker>,
     relay: Relay,
     /// What was just committed, as the relay gets it.
@@ -102,20 +102,32 @@ impl Program {
         {
             self.publish(body).await;
         }
-        let mut rounds = 0;
-        while !self.settled().await {
-            assert!(rounds < ROUNDS, "{what}: not settled; {}", self.state().await);
-            rounds += 1;
-            self.round(&what).await;
-        }
+        self.rounds(&what, 5).await;
         self.injector.calm();
         self.check_cancelled(&what, doomed).await;
         let poison = self.check(&what, how, small, &others, &large).await;
         self.buried_again += u32::from(poison > 1);
+        self.clear().await;
+        self.injector.reached(at)
+    }
+
+    /// Goes on until so many jobs have ended and everybody was told.
+    pub(super) async fn rounds(&mut self, what: &str, jobs: i64) {
+        let mut rounds = 0;
+        while !self.settled(jobs).await {
+            assert!(rounds < ROUNDS, "{what}: not settled; {}", self.state().await);
+            rounds += 1;
+            self.round(what).await;
+        }
+    }
+
+    pub(super) async fn clear(&self) {
         let tables = [
             "grants",
+            "claims",
             "jobs",
             "job_secrets",
+            "job_outcomes",
             "lanes",
             "job_rejections",
             "notices",
@@ -124,7 +136,6 @@ impl Program {
         ];
         let sql: String = tables.iter().map(|table| format!("DELETE FROM {table};")).collect();
         self.world.test.sql(&sql).await;
-        self.injector.reached(at)
     }
 
     /// As a client does: again with the same key until it is accepted.
@@ -162,7 +173,7 @@ impl Program {
     }
 
     /// As another program does.
-    async fn publish(&self, body: Vec<u8>) {
+    pub(super) async fn publish(&self, body: Vec<u8>) {
         let message = Outgoing {
             exchange: Exchange::Jobs,
             routing_key: topology::KEY_REQUESTED.to_owned(),
@@ -258,11 +269,13 @@ impl Program {
         }
     }
 
-    async fn settled(&self) -> bool {
-        let left = "(SELECT COUNT(*) FROM jobs WHERE finished_at IS NULL OR notice_due) \
-                    + (SELECT COUNT(*) FROM outbox) + 5 - (SELECT COUNT(*) FROM jobs)";
+    async fn settled(&self, jobs: i64) -> bool {
+        let left = format!(
+            "(SELECT COUNT(*) FROM jobs WHERE finished_at IS NULL OR notice_due) \
+             + (SELECT COUNT(*) FROM outbox) + {jobs} - (SELECT COUNT(*) FROM jobs)"
+        );
         let queues: i64 = Queue::ALL.into_iter().map(|queue| self.waiting(queue)).sum();
-        queues == 0 && self.world.test.number(left).await == 0
+        queues == 0 && self.world.test.number(&left).await == 0
     }
 
     async fn state(&self) -> String {

@@ -70,6 +70,7 @@ impl App {
             hosts: HostList::new(&settings.gateway.hosts, auth.is_demo()),
             auth,
             limits: settings.limits(),
+            begin: batchshare::worker::WorkerOptions::from_settings(&settings).begin,
             max_unfinished: settings.limits.unfinished_jobs,
             hourly: Hourly { pairs: settings.limits.pairs_per_hour, bytes: settings.limits.bytes_per_hour },
             max_body_bytes: settings.gateway.max_body_bytes,

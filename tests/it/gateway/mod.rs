@@ -10,3 +10,4 @@ mod recipients;
 mod requests;
 mod secrets;
 mod share_jobs;
+mod undo;

@@ -14,6 +14,7 @@ mod rejection;
 mod secret;
 mod stream;
 mod time;
+mod undo;
 
 pub use health::{DeadLetters, Health, Live, Policies};
 pub use notice::Notice;
@@ -25,6 +26,7 @@ pub use rejection::{Rejection, RejectionKind};
 pub use secret::{Grant, NoClientSecret, Owner, Secret, SecretItem, Selectable};
 pub use stream::{Beat, Snapshot};
 pub use time::Time;
+pub use undo::UndoPreview;
 
 #[cfg(test)]
 mod tests;

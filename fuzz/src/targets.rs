@@ -108,11 +108,13 @@ pub fn query(bytes: &[u8]) {
 fn request(body: &[u8]) {
     match contract::decode_asked(body, LIMIT) {
         // These are never written by this program.
-        Ok(Asked::Order(_) | Asked::Unshare(_)) => {}
-        Ok(Asked::Share(asked)) => {
+        Ok(Asked::Order(_)) => {}
+        Ok(Asked::Share(asked) | Asked::Unshare(asked)) => {
             let written = contract::encode_request(asked.job_id, &asked.request, "", 0);
             let again = contract::decode_asked(&written, usize::MAX);
-            let Ok(Asked::Share(again)) = again else { panic!("it is a share no more: {again:?}") };
+            let Ok(Asked::Share(again) | Asked::Unshare(again)) = again else {
+                panic!("it is no request any more: {again:?}")
+            };
             assert_eq!((again.job_id, &again.request), (asked.job_id, &asked.request));
             let stored = contract::StoredRequest::of(&asked.request);
             assert_eq!(

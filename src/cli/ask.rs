@@ -4,6 +4,11 @@ use std::io::{IsTerminal as _, Write as _};
 
 use crate::cli::Failure;
 
+/// Whether somebody can be asked.
+pub(super) fn somebody_is_there() -> bool {
+    std::io::stdin().is_terminal()
+}
+
 /// Asks a question that is answered with yes or no. Without a terminal it fails with the text `nobody`, because a
 /// script has to say --yes.
 pub(super) fn confirmed(question: &str, nobody: &str) -> Result<bool, Failure> {

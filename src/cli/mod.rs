@@ -13,6 +13,7 @@ mod keygen;
 mod migrate;
 mod open;
 mod out;
+mod pick;
 mod recipients;
 mod report;
 mod safe;
@@ -20,6 +21,7 @@ mod serve;
 mod share;
 mod topology;
 mod undo;
+mod unshare;
 pub mod up;
 mod watch;
 mod work;
@@ -64,7 +66,9 @@ enum Command {
     Restore(backup::Args),
     /// Share API secrets with people and groups, and wait for the notice
     Share(share::Args),
-    /// Look at jobs; cancel them
+    /// Take access to API secrets away from people and groups, and wait for the notice
+    Unshare(unshare::Args),
+    /// Look at jobs; cancel them or undo them
     #[command(subcommand)]
     Jobs(jobs::Command),
     /// Look at messages that could not be handled; replay or discard them
@@ -134,6 +138,7 @@ fn run(cli: Cli, settings: Settings) -> Result<Code, Failure> {
             Command::Backup(args) => backup::back_up(args, &settings).await,
             Command::Restore(args) => backup::restore(args, &settings).await,
             Command::Share(args) => share::run(args, &settings).await,
+            Command::Unshare(args) => unshare::run(args, &settings).await,
             Command::Jobs(command) => jobs::run(command, &settings).await,
             Command::Dead(command) => dead::run(command, &settings).await,
             Command::Audit(command) => audit::run(command, &settings).await,

@@ -3,13 +3,11 @@
 use clap::ArgGroup;
 
 use crate::cli::failure::EXIT_CODES;
-use crate::cli::recipients;
-use crate::cli::recipients::{Names, Typed};
+use crate::cli::pick::{Asked, Picked, pick, search, secret_id, tag};
+use crate::cli::recipients::Typed;
 use crate::cli::{Code, Failure, open, out, report, watch};
 use crate::config::Settings;
-use crate::domain::text;
-use crate::domain::text::TextError;
-use crate::domain::{AllFilter, Permission, PrincipalId, PrincipalKind, SecretId, Selection, ShareRequest};
+use crate::domain::{Permission, SecretId, ShareRequest};
 use crate::store::{Store, Submission, Submitted};
 
 #[derive(Debug, clap::Args)]
@@ -54,18 +52,6 @@ pub(super) struct Args {
     json: bool,
 }
 
-fn secret_id(text: &str) -> Result<SecretId, String> {
-    text.parse::<i64>().map_err(|_| "is not a number".to_owned()).and_then(SecretId::try_from)
-}
-
-fn search(text: &str) -> Result<String, TextError> {
-    text::search(text).map(|()| text.to_owned())
-}
-
-fn tag(text: &str) -> Result<String, TextError> {
-    text::tag_search(text).map(|()| text.to_owned())
-}
-
 pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
     let store = open::store(settings).await?;
     let request = request(&store, &args).await?;
@@ -83,8 +69,8 @@ pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure
                 args.requester
             )));
         }
-        // These are answers only to a request with a key or with an allowance, and this one has neither.
-        Submitted::KeyConflict | Submitted::OverAllowance { .. } => {
+        // These are answers only to a request with a key or with an allowance, or to an unshare, and this is neither.
+        Submitted::KeyConflict | Submitted::OverAllowance { .. } | Submitted::NotReady => {
             return Err(Failure::failed("the job was not taken"));
         }
     };
@@ -101,25 +87,16 @@ pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure
 }
 
 async fn request(store: &Store, args: &Args) -> Result<ShareRequest, Failure> {
-    let requester: PrincipalId =
-        recipients::one(store, PrincipalKind::User, &args.requester, None, Names::Exact).await?.id;
-    let default = if args.edit { Permission::Edit } else { Permission::View };
-    let mut all = Vec::new();
-    for (kind, typed) in [
-        (PrincipalKind::User, &args.user),
-        (PrincipalKind::UserGroup, &args.group),
-        (PrincipalKind::PersonalGroup, &args.personal_group),
-    ] {
-        all.extend(recipients::resolve(store, kind, typed, requester, default).await?);
-    }
-    let selection = if args.secret.is_empty() {
-        Selection::All(AllFilter {
-            search: args.search.clone(),
-            tag: args.tag.clone(),
-            ..AllFilter::default()
-        })
-    } else {
-        Selection::Ids(args.secret.clone())
+    let asked = Asked {
+        requester: &args.requester,
+        secrets: &args.secret,
+        search: args.search.as_ref(),
+        tag: args.tag.as_ref(),
+        users: &args.user,
+        groups: &args.group,
+        personal_groups: &args.personal_group,
+        default: if args.edit { Permission::Edit } else { Permission::View },
     };
-    Ok(ShareRequest::new(requester, selection, all))
+    let Picked { requester, selection, recipients } = pick(store, asked).await?;
+    Ok(ShareRequest::new(requester, selection, recipients))
 }

@@ -27,11 +27,11 @@ pub use message::event::{JobEvent, decode_event, encode_event, event_type};
 pub use message::names::{
     CANCEL_TYPE, CONTENT_TYPE, REQUEST_TYPE, SOURCE, STEP_TYPE, UNDO_TYPE, UNSHARE_TYPE,
 };
-pub use message::order::{Order, UnshareRequested};
+pub use message::order::Order;
 pub use message::request::{
     JobRequested, StoredRequest, encode_request, replayed_run, request_message_id, undo_digest,
 };
 pub use message::step::{Step, decode_step, encode_step};
 pub use message::trace::{is_traceparent, new_traceparent};
-pub use share::{decode_share_data, recipients_from_json, selection_from_json};
+pub use share::{decode_share_data, decode_unshare_data, recipients_from_json, selection_from_json};
 pub use time::rfc3339;

@@ -1,5 +1,5 @@
-//! What a share is asked with: the `data` of a request, the body of HTTP's POST, and the parts of it that a job's row
-//! keeps. What takes access away is asked with the same fields.
+//! What a share or an unshare is asked with: the `data` of a request, the body of HTTP's POST, and the parts of it that a
+//! job's row keeps.
 
 use serde::Deserialize;
 
@@ -9,9 +9,7 @@ use crate::contract::json::object::Object;
 use crate::contract::json::read::{document, member, value};
 use crate::contract::json::value::{Checked, Kind};
 use crate::domain::permission::{Permission, PrincipalKind};
-use crate::domain::{
-    AllFilter, PrincipalId, Recipient, SecretId, Selection, ShareRequest, UnshareRequest, text,
-};
+use crate::domain::{AllFilter, JobKind, PrincipalId, Recipient, SecretId, Selection, ShareRequest, text};
 
 /// Reads the body of HTTP's POST: the `data` of a request without `requested_by`, which the session tells.
 ///
@@ -19,25 +17,23 @@ use crate::domain::{
 /// Where the body is not JSON, or which of its fields is wrong.
 pub fn decode_share_data(body: &[u8], requested_by: PrincipalId) -> Result<ShareRequest, Unread> {
     let share: ShareBody = document(body, "")?;
-    let (selection, recipients) = asked("", share.secrets, share.recipients)?;
-    Ok(ShareRequest::new(requested_by, selection, recipients))
+    Ok(asked("", JobKind::Share, requested_by, share.secrets, share.recipients)?)
 }
 
-/// The path of a message's data.
-const DATA: &str = "data";
-
-/// Reads the `data` of a message that asks for a share.
-pub(super) fn request_data(data: &[u8]) -> Result<ShareRequest, Unread> {
-    let RequestData { requested_by, secrets, recipients } = document(data, DATA)?;
-    let (selection, recipients) = asked(DATA, secrets, recipients)?;
-    Ok(ShareRequest::new(requested_by.0, selection, recipients))
+/// Reads the body of an unshare over HTTP, which has the form of a share's.
+///
+/// # Errors
+/// As [`decode_share_data`].
+pub fn decode_unshare_data(body: &[u8], requested_by: PrincipalId) -> Result<ShareRequest, Unread> {
+    let unshare: ShareBody = document(body, "")?;
+    Ok(asked("", JobKind::Unshare, requested_by, unshare.secrets, unshare.recipients)?)
 }
 
-/// Reads the `data` of a message that asks to take access away. It has the fields of a share's.
-pub(super) fn unshare_data(data: &[u8]) -> Result<UnshareRequest, Unread> {
-    let RequestData { requested_by, secrets, recipients } = document(data, DATA)?;
-    let (selection, recipients) = asked(DATA, secrets, recipients)?;
-    Ok(UnshareRequest::new(requested_by.0, selection, recipients))
+/// Reads the `data` of a message that asks for a share or an unshare.
+pub(super) fn request_data(kind: JobKind, data: &[u8]) -> Result<ShareRequest, Unread> {
+    const ROOT: &str = "data";
+    let request: RequestData = document(data, ROOT)?;
+    Ok(asked(ROOT, kind, request.requested_by.0, request.secrets, request.recipients)?)
 }
 
 #[derive(Deserialize)]
@@ -80,6 +76,17 @@ struct RecipientBody {
     permission: Option<Checked<Permission>>,
 }
 
+/// A recipient in a job's row. What an unshare takes has a name of its own, so that a program that knows no unshare
+/// refuses to read the row.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredRecipient {
+    kind: Checked<PrincipalKind>,
+    id: Checked<PrincipalId>,
+    permission: Option<Checked<Permission>>,
+    take: Option<Checked<Permission>>,
+}
+
 impl Kind<'_> for PrincipalKind {
     const MUST: &'static str = MUST_BE_A_TEXT;
 
@@ -100,6 +107,8 @@ impl Kind<'_> for Permission {
 /// the two fields.
 fn asked(
     root: &str,
+    kind: JobKind,
+    requested_by: PrincipalId,
     secrets: Object<SecretsBody>,
     recipients: List<Object<RecipientBody>>,
 ) -> Result<(Selection, impl Iterator<Item = Recipient>), Invalid> {
@@ -112,7 +121,11 @@ fn asked(
     if recipients.is_empty() {
         return Err(Invalid::new(member(root, "recipients"), "must not be empty"));
     }
-    Ok((selection, recipients.into_iter().map(recipient)))
+    let recipients = recipients.into_iter().map(recipient);
+    Ok(match kind {
+        JobKind::Unshare => ShareRequest::taking(requested_by, selection, recipients),
+        JobKind::Share | JobKind::Undo => ShareRequest::new(requested_by, selection, recipients),
+    })
 }
 
 /// Holds a search against today's rules. A request that was stored before them is read all the same.
@@ -163,12 +176,17 @@ pub fn selection_from_json(text: &str) -> Result<Selection, Invalid> {
     secrets.selection(ROOT)
 }
 
-/// Reads the recipients of a job's row.
+/// Reads the recipients of a job's row, be it a share or an unshare.
 ///
 /// # Errors
 /// As [`selection_from_json`].
 pub fn recipients_from_json(text: &str) -> Result<Vec<Recipient>, Invalid> {
-    let recipients: List<Object<RecipientBody>> = value(text.as_bytes(), "recipients").map_err(stored)?;
+    let recipients: List<Object<StoredRecipient>> = value(text.as_bytes(), "recipients").map_err(stored)?;
+    let recipient = |body: Object<StoredRecipient>| {
+        let StoredRecipient { kind, id, permission, take } = body.0.0;
+        let permission = permission.or(take).map(|of| of.0).unwrap_or_default();
+        Recipient { kind: kind.0, id: id.0, permission }
+    };
     Ok(recipients.0.0.into_iter().map(recipient).collect())
 }
 

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::domain::ids::{JobId, PrincipalId, SecretId};
+use crate::domain::job::JobKind;
 use crate::domain::permission::PrincipalKind;
 use crate::domain::share::{Selection, ShareRequest};
 
@@ -18,10 +19,11 @@ pub const SMALL_JOB_PAIRS: u64 = 1_000;
 const GROUP_PAIRS: u64 = 10_000;
 
 /// Whether a job is small enough to be worked on together with others. A job for "all" is not, because its size is not
-/// known yet.
+/// known yet. Neither is an unshare, which locks secrets for as long as its transaction takes.
 #[must_use]
 pub fn is_small(request: &ShareRequest, chunk_pairs: u64) -> bool {
-    request.pairs().is_some_and(|pairs| pairs <= chunk_pairs.min(SMALL_JOB_PAIRS))
+    request.kind == JobKind::Share
+        && request.pairs().is_some_and(|pairs| pairs <= chunk_pairs.min(SMALL_JOB_PAIRS))
 }
 
 /// Cuts small jobs, in their order, into groups. The jobs of a group may be worked on together, and the groups one

@@ -1,8 +1,9 @@
-//! The validated share request: what a job is asked to do, normalised.
+//! The validated request of a share or an unshare: what a job is asked to do, normalised.
 
 use std::cmp::Reverse;
 
 use crate::domain::ids::{PrincipalId, SecretId};
+use crate::domain::job::JobKind;
 use crate::domain::permission::{Permission, PrincipalKind};
 
 /// How large a job may be. Secrets, recipients and pairs are counted after duplicates are merged.
@@ -31,11 +32,12 @@ pub struct OverLimit {
     pub limit: u64,
 }
 
-/// Whom to share with, and how much.
+/// Whom to share with and how much, or from whom to take access and how much of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Recipient {
     pub kind: PrincipalKind,
     pub id: PrincipalId,
+    /// What a share gives. Of an unshare, what is taken: view takes everything, and edit leaves view.
     pub permission: Permission,
 }
 
@@ -50,7 +52,7 @@ pub struct AllFilter {
     pub except: Vec<SecretId>,
 }
 
-/// Which secrets a job shares.
+/// Which secrets a job is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
     /// Sorted and unique.
@@ -60,7 +62,7 @@ pub enum Selection {
 
 impl Selection {
     /// The same selection with its lists in order and without duplicates, and without options that restrict nothing.
-    pub(in crate::domain) fn normalised(self) -> Self {
+    fn normalised(self) -> Self {
         match self {
             Self::Ids(ids) => Self::Ids(sorted(ids)),
             Self::All(filter) => Self::All(AllFilter {
@@ -73,17 +75,21 @@ impl Selection {
     }
 }
 
-/// A batch share, normalised: a request with the same content in another order, or with duplicates, is equal to it.
+/// A batch share or unshare, normalised: a request with the same content in another order, or with duplicates, is equal
+/// to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShareRequest {
+    /// Share or unshare. An undo has no request like this one.
+    pub kind: JobKind,
     pub requested_by: PrincipalId,
     pub selection: Selection,
-    /// In order of kind and id. A recipient that was named twice is here once, with the higher permission.
+    /// In order of kind and id. A recipient that was named twice is here once, with the higher permission, or, in an
+    /// unshare, with the one that takes more, which is view.
     pub recipients: Vec<Recipient>,
 }
 
 impl ShareRequest {
-    /// Normalises a request. Neither list may be empty; whoever reads messages has checked that.
+    /// Normalises a share. Neither list may be empty; whoever reads messages has checked that.
     #[must_use]
     pub fn new(
         requested_by: PrincipalId,
@@ -93,8 +99,31 @@ impl ShareRequest {
         let mut recipients: Vec<Recipient> = recipients.into_iter().collect();
         // The highest permission of a recipient comes first, and the first is kept.
         recipients.sort_unstable_by_key(|of| (of.kind, of.id, Reverse(of.permission)));
+        Self::of(JobKind::Share, requested_by, selection, recipients)
+    }
+
+    /// Normalises an unshare. Neither list may be empty.
+    #[must_use]
+    pub fn taking(
+        requested_by: PrincipalId,
+        selection: Selection,
+        recipients: impl IntoIterator<Item = Recipient>,
+    ) -> Self {
+        let mut recipients: Vec<Recipient> = recipients.into_iter().collect();
+        // The lowest permission of a recipient takes most. It comes first, and the first is kept.
+        recipients.sort_unstable_by_key(|of| (of.kind, of.id, of.permission));
+        Self::of(JobKind::Unshare, requested_by, selection, recipients)
+    }
+
+    /// A request with each recipient's first permission. The recipients are in order.
+    fn of(
+        kind: JobKind,
+        requested_by: PrincipalId,
+        selection: Selection,
+        mut recipients: Vec<Recipient>,
+    ) -> Self {
         recipients.dedup_by_key(|of| (of.kind, of.id));
-        Self { requested_by, selection: selection.normalised(), recipients }
+        Self { kind, requested_by, selection: selection.normalised(), recipients }
     }
 
     /// How many secrets were named; `None` for "all", until it is resolved.
@@ -197,6 +226,19 @@ mod tests {
                 let highest = to.iter().filter(|of| named(of) == named(asked)).map(|of| of.permission).max();
                 let kept = once.recipients.iter().find(|of| named(of) == named(asked)).map(|of| of.permission);
                 prop_assert_eq!(kept, highest);
+            }
+        }
+
+        #[test]
+        fn a_recipient_named_twice_loses_the_more(ids in secrets(), to in recipients()) {
+            let by = PrincipalId::new(42).expect("an id");
+            let once = ShareRequest::taking(by, Selection::Ids(ids), to.clone());
+            let named = |of: &Recipient| (of.kind, of.id);
+            prop_assert!(once.recipients.is_sorted_by(|a, b| named(a) < named(b)));
+            for asked in &to {
+                let lowest = to.iter().filter(|of| named(of) == named(asked)).map(|of| of.permission).min();
+                let kept = once.recipients.iter().find(|of| named(of) == named(asked)).map(|of| of.permission);
+                prop_assert_eq!(kept, lowest);
             }
         }
 

@@ -3,7 +3,9 @@
 use crate::contract::CountsBody;
 use crate::contract::answer;
 use crate::contract::answer::Time;
-use crate::store::{GrantItem, Notice, Person, RecipientItem, SecretDetail, SecretItem, UndoPreview};
+use crate::store::{
+    GrantItem, Notice, Person, RecipientItem, SecretDetail, SecretItem, UndoPreview, UnsharePreview,
+};
 
 /// The person who asks. `auth_mode` says how they were signed in.
 pub(super) fn me(person: &Person, auth_mode: &'static str) -> answer::Me {
@@ -43,6 +45,12 @@ pub(super) fn notice(notice: Notice) -> answer::Notice {
 pub(super) fn undo_preview(preview: UndoPreview) -> answer::UndoPreview {
     let UndoPreview { taken, rejected, values_read, exact } = preview;
     answer::UndoPreview::of(taken, rejected, values_read, exact)
+}
+
+/// What an unshare would do.
+pub(super) fn unshare_preview(preview: &UnsharePreview) -> answer::UnsharePreview {
+    let UnsharePreview { taken, rejected, secrets, recipients, exact } = *preview;
+    answer::UnsharePreview::of(taken, rejected, secrets, recipients, exact)
 }
 
 /// A secret in a listing.

@@ -56,6 +56,8 @@ fn router(state: GatewayState) -> Router {
         .route("/share-jobs/{id}/cancel", post(api::share_jobs::cancel))
         .route("/share-jobs/{id}/rejections", get(api::rejections::list))
         .route("/share-jobs/{id}/undo", get(api::undo::preview).post(api::undo::submit))
+        .route("/unshare-jobs", post(api::unshare_jobs::submit))
+        .route("/unshare-jobs/preview", post(api::unshare_jobs::preview))
         .route("/events", get(stream::events::stream))
         .route("/notices", get(api::notices::list))
         .route("/notices/{id}/dismiss", post(api::notices::dismiss));

@@ -42,6 +42,7 @@ pub use job::preview::{Foreseen, UndoPreview};
 pub use job::replay::{NotReplayed, Publisher, Replayed};
 pub use job::submit::{Submission, Submitted};
 pub use job::undo::{NotUndone, Ordered, UndoBy, UndoOrder, UndoOrdered};
+pub use job::unshare::{UnshareForeseen, UnsharePreview};
 pub use message::checks::CheckState;
 pub use message::desk::{DeadFilter, DeadItem, Discarded, KeptLetter};
 pub use message::letters::DeadLetter;

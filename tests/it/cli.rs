@@ -6,14 +6,14 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-struct Folder {
+pub struct Folder {
     folder: tempfile::TempDir,
 }
 
-struct Ran {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl From<Output> for Ran {
@@ -26,14 +26,14 @@ impl From<Output> for Ran {
 impl Ran {
     /// It ended with this code and one line on stderr, which is returned.
     #[track_caller]
-    fn refused(&self, code: i32) -> &str {
+    pub fn refused(&self, code: i32) -> &str {
         assert_eq!((self.code, self.stderr.lines().count()), (Some(code), 1), "{}", self.stderr);
         assert_eq!(self.stdout, "");
         self.stderr.trim_end()
     }
 
     #[track_caller]
-    fn done(self) -> String {
+    pub fn done(self) -> String {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         self.stdout
     }
@@ -70,7 +70,7 @@ impl Folder {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    pub fn run(&self, arguments: &[&str]) -> Ran {
         self.command(arguments).output().expect("it runs").into()
     }
 
@@ -313,13 +313,13 @@ fn a_reader_who_leaves_is_no_error() {
 }
 
 /// `up` in a folder of its own, killed at the end.
-struct Up {
-    folder: Folder,
+pub struct Up {
+    pub folder: Folder,
     child: std::process::Child,
 }
 
 impl Up {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let folder = Folder::new();
         let mut child = folder
             .command(&["up"])

@@ -173,7 +173,7 @@ async fn what_was_accepted_just_before_a_kill_goes_on_at_once() {
     let recipients =
         vec![crate::world::to(batchshare::app::demo::BRUNO, batchshare::domain::Permission::View)];
     let ana = crate::world::principal(batchshare::app::demo::ANA);
-    let request = batchshare::domain::ShareRequest { requested_by: ana, selection, recipients };
+    let request = batchshare::domain::ShareRequest::new(ana, selection, recipients);
     let submission = Submission { request, idempotency_key: None, traceparent: None };
     let limits = batchshare::domain::Limits::default();
     let Submitted::Accepted(accepted) = store.submit(submission, limits, 10).await.expect("submit") else {

@@ -64,4 +64,5 @@ mod take;
 mod texts;
 mod together;
 mod undo;
+mod unshare;
 mod world;

@@ -8,11 +8,11 @@ use crate::contract::json::kinds::MUST_BE_A_UUID;
 use crate::contract::message::envelope::{Data, Envelope};
 use crate::contract::message::named::{Named, named};
 use crate::contract::message::names::{CANCEL_TYPE, REQUEST_TYPE, SPECVERSION, UNDO_TYPE, UNSHARE_TYPE};
-use crate::contract::message::order::{Order, UnshareRequested, order_data};
+use crate::contract::message::order::{Order, order_data};
 use crate::contract::message::request::JobRequested;
 use crate::contract::message::trace::is_traceparent;
-use crate::contract::share::{request_data, unshare_data};
-use crate::domain::{DeadReason, JobId, OrderKind, PrincipalId};
+use crate::contract::share::request_data;
+use crate::domain::{DeadReason, JobId, JobKind, OrderKind, PrincipalId};
 
 /// What a message asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,16 +20,15 @@ pub enum Asked {
     Share(JobRequested),
     /// To cancel a job or to undo it.
     Order(Order),
-    Unshare(UnshareRequested),
+    Unshare(JobRequested),
 }
 
 impl Asked {
     /// The trace that the publisher put into the event.
     pub fn traceparent_mut(&mut self) -> &mut Option<String> {
         match self {
-            Self::Share(asked) => &mut asked.traceparent,
+            Self::Share(asked) | Self::Unshare(asked) => &mut asked.traceparent,
             Self::Order(order) => &mut order.traceparent,
-            Self::Unshare(asked) => &mut asked.traceparent,
         }
     }
 }
@@ -129,7 +128,8 @@ fn read(body: &[u8]) -> Result<Asked, Fault> {
     Ok(match kind {
         Type::Share => {
             let job_id = uuid(&id)?;
-            let request = request_data(data.bytes()).map_err(|error| of_data(error, &data))?;
+            let request =
+                request_data(JobKind::Share, data.bytes()).map_err(|error| of_data(error, &data))?;
             Asked::Share(JobRequested { job_id, request, traceparent })
         }
         Type::Order(kind) => {
@@ -139,8 +139,9 @@ fn read(body: &[u8]) -> Result<Asked, Fault> {
         }
         Type::Unshare => {
             let job_id = uuid(&id)?;
-            let request = unshare_data(data.bytes()).map_err(|error| of_data(error, &data))?;
-            Asked::Unshare(UnshareRequested { job_id, request, traceparent })
+            let request =
+                request_data(JobKind::Unshare, data.bytes()).map_err(|error| of_data(error, &data))?;
+            Asked::Unshare(JobRequested { job_id, request, traceparent })
         }
     })
 }

@@ -1,12 +1,11 @@
-//! Orders about a job that is there, `batchshare.cancel.requested.v1` and `batchshare.undo.requested.v1`, and the
-//! request to take access away, `batchshare.unshare.requested.v1`.
+//! Orders about a job that is there, `batchshare.cancel.requested.v1` and `batchshare.undo.requested.v1`.
 
 use serde::Deserialize;
 
 use crate::contract::json::invalid::Unread;
 use crate::contract::json::read::document;
 use crate::contract::json::value::Checked;
-use crate::domain::{JobId, OrderId, OrderKind, PrincipalId, UnshareRequest};
+use crate::domain::{JobId, OrderId, OrderKind, PrincipalId};
 
 /// An order to cancel a job or to undo it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,16 +16,6 @@ pub struct Order {
     /// The job that the order is about.
     pub job_id: JobId,
     pub requested_by: PrincipalId,
-    /// The trace that the publisher put into the event.
-    pub traceparent: Option<String>,
-}
-
-/// A request to take access away.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnshareRequested {
-    /// The event's `id`.
-    pub job_id: JobId,
-    pub request: UnshareRequest,
     /// The trace that the publisher put into the event.
     pub traceparent: Option<String>,
 }

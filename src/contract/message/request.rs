@@ -1,14 +1,15 @@
-//! The request for a share, `batchshare.job.requested.v1`: how it is written and stored. asked.rs reads it.
+//! The request for a job, `batchshare.job.requested.v1` for a share and `batchshare.unshare.requested.v1` for an unshare:
+//! how it is written and stored. asked.rs reads it.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::contract::message::names::{DATA_CONTENT_TYPE, REQUEST_TYPE};
+use crate::contract::message::names::{DATA_CONTENT_TYPE, REQUEST_TYPE, UNSHARE_TYPE};
 use crate::contract::message::written::Written;
 use crate::contract::time::rfc3339;
 use crate::domain::hex::hex;
 use crate::domain::{
-    JobId, Permission, PrincipalId, PrincipalKind, Recipient, SecretId, Selection, ShareRequest,
+    JobId, JobKind, Permission, PrincipalId, PrincipalKind, Recipient, SecretId, Selection, ShareRequest,
 };
 
 /// A request that can be worked on.
@@ -33,9 +34,16 @@ pub fn encode_request(job_id: JobId, request: &ShareRequest, traceparent: &str, 
     let event = Written {
         datacontenttype: Some(DATA_CONTENT_TYPE),
         time: Some(rfc3339(now_ms)),
-        ..Written::new(&id, REQUEST_TYPE, traceparent, data)
+        ..Written::new(&id, type_of(request.kind), traceparent, data)
     };
     event.bytes()
+}
+
+fn type_of(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::Unshare => UNSHARE_TYPE,
+        JobKind::Share | JobKind::Undo => REQUEST_TYPE,
+    }
 }
 
 /// The `message_id` of a request that we publish. It is the job's id, from the second run on with the run behind it, so
@@ -87,6 +95,14 @@ struct RecipientBody {
     permission: Permission,
 }
 
+/// What an unshare takes from a recipient, as its job's row keeps it.
+#[derive(Serialize)]
+struct TakenBody {
+    id: PrincipalId,
+    kind: PrincipalKind,
+    take: Permission,
+}
+
 impl<'a> SelectionBody<'a> {
     fn of(selection: &'a Selection) -> Self {
         match selection {
@@ -103,6 +119,11 @@ impl<'a> SelectionBody<'a> {
 
 fn recipients_body(recipients: &[Recipient]) -> Vec<RecipientBody> {
     let body = |&Recipient { kind, id, permission }: &Recipient| RecipientBody { id, kind, permission };
+    recipients.iter().map(body).collect()
+}
+
+fn taken_body(recipients: &[Recipient]) -> Vec<TakenBody> {
+    let body = |&Recipient { kind, id, permission }: &Recipient| TakenBody { id, kind, take: permission };
     recipients.iter().map(body).collect()
 }
 
@@ -123,7 +144,8 @@ pub fn undo_digest(requested_by: PrincipalId, parent: JobId) -> String {
 pub struct StoredRequest {
     /// `{"ids":[…]}` or `{"all":{…}}`.
     pub selection: String,
-    /// The array of recipients.
+    /// The array of recipients. In an unshare each has a `take` in the place of its `permission`, so that a program that
+    /// knows no unshare refuses to read it, and two requests of different kinds never have the same digest.
     pub recipients: String,
     /// SHA-256 of requester, selection and recipients in hexadecimal. Two requests are the same if this is.
     pub digest: String,
@@ -133,7 +155,10 @@ impl StoredRequest {
     #[must_use]
     pub fn of(request: &ShareRequest) -> Self {
         let selection = text_of(&SelectionBody::of(&request.selection));
-        let recipients = text_of(&recipients_body(&request.recipients));
+        let recipients = match request.kind {
+            JobKind::Unshare => text_of(&taken_body(&request.recipients)),
+            JobKind::Share | JobKind::Undo => text_of(&recipients_body(&request.recipients)),
+        };
         let mut hash = Sha256::new();
         for part in [&request.requested_by.to_string(), &selection, &recipients] {
             hash.update(part.as_bytes());

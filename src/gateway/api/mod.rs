@@ -12,3 +12,4 @@ pub(super) mod rejections;
 pub(super) mod secrets;
 pub(super) mod share_jobs;
 pub(super) mod undo;
+pub(super) mod unshare_jobs;

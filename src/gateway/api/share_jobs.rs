@@ -10,7 +10,7 @@ use crate::contract;
 use crate::contract::JobBody;
 use crate::contract::answer::Page;
 use crate::domain::share::OverLimit;
-use crate::domain::{EndedBy, Selection};
+use crate::domain::{EndedBy, Selection, ShareRequest};
 use crate::gateway::api::input::{JsonBody, Params, PathIds};
 use crate::gateway::api::listing::numbered;
 use crate::gateway::auth::Me;
@@ -31,18 +31,25 @@ pub(in crate::gateway) async fn submit(
     let request = contract::decode_share_data(&body, me.id)?;
     // The body is dropped before the database is asked: many waiting bodies together would take much memory.
     drop(body);
-    let idempotency_key = idempotency_key(&headers)?;
-    let secrets_field = match request.selection {
-        Selection::Ids(_) => "secrets.ids",
-        Selection::All(_) => "secrets.all",
-    };
-    let submission = Submission { request, idempotency_key, traceparent: traceparent(&headers) };
-    let allowance = state.growth.allowance(&state.store, me.id).await?;
+    ask(&state, &headers, request).await
+}
+
+/// Accepts a job that shares or takes access away.
+pub(super) async fn ask(
+    state: &GatewayState,
+    headers: &HeaderMap,
+    request: ShareRequest,
+) -> Result<Response, Problem> {
+    let me = request.requested_by;
+    let idempotency_key = idempotency_key(headers)?;
+    let secrets_field = secrets_field(&request);
+    let submission = Submission { request, idempotency_key, traceparent: traceparent(headers) };
+    let allowance = state.growth.allowance(&state.store, me).await?;
     let store = &state.store;
     let (submitted, bytes) =
         store.submit_within(allowance, submission, state.limits, state.max_unfinished).await?;
     if let Submitted::Accepted(job) = &submitted {
-        state.growth.add(me.id, job.pairs.unwrap_or(0), bytes);
+        state.growth.add(me, job.pairs.unwrap_or(0), bytes);
     }
     match submitted {
         Submitted::Accepted(job) | Submitted::Repeated(job) => {
@@ -54,17 +61,29 @@ pub(in crate::gateway) async fn submit(
         Submitted::OverAllowance { what } => {
             let Hourly { pairs, bytes } = state.growth.limits();
             let limit = if what == "pairs" { pairs } else { bytes };
-            Err(Problem::too_much_an_hour(what, limit, state.growth.wait(me.id)))
+            Err(Problem::too_much_an_hour(what, limit, state.growth.wait(me)))
         }
         Submitted::NothingMatches => Err(Problem::nothing_matches()),
+        Submitted::NotReady => Err(Problem::not_ready(NOT_READY.to_owned())),
         Submitted::OverLimit(over) => {
             Err(Problem::over_limit(limited(&over, secrets_field), over.to_string()))
         }
     }
 }
 
+/// Why nothing can be taken away for now.
+pub(super) const NOT_READY: &str = "the claims of older jobs are not written yet; try again in a minute";
+
+/// The field of a request that says which secrets it is about.
+pub(super) fn secrets_field(request: &ShareRequest) -> &'static str {
+    match request.selection {
+        Selection::Ids(_) => "secrets.ids",
+        Selection::All(_) => "secrets.all",
+    }
+}
+
 /// The field that is to be shortened.
-fn limited(over: &OverLimit, secrets_field: &'static str) -> &'static str {
+pub(super) fn limited(over: &OverLimit, secrets_field: &'static str) -> &'static str {
     if over.what == "recipients" { "recipients" } else { secrets_field }
 }
 

@@ -12,8 +12,9 @@ use crate::contract::{JobRequested, StoredRequest};
 use crate::db::{Conn, DbError, Flow};
 use crate::domain::job::Move;
 use crate::domain::plan::ChunkPlan;
+use crate::domain::share::pairs_of;
 use crate::domain::{
-    Counts, FailReason, JobId, JobKey, JobSnapshot, JobState, Limits, SecretId, Selection, Taken,
+    Counts, FailReason, JobId, JobKey, JobKind, JobSnapshot, JobState, Limits, SecretId, Selection, Taken,
 };
 use crate::store::job::apply;
 use crate::store::job::apply::{Applied, Chunk, Guess};
@@ -23,7 +24,7 @@ use crate::store::job::insert::{ExpectedEnd, NewJob};
 use crate::store::job::lanes::LaneOptions;
 use crate::store::job::rejections::Rejected;
 use crate::store::job::row::JobRow;
-use crate::store::job::{ending, insert, rejections, row, selection, start};
+use crate::store::job::{ending, insert, ledger, rejections, row, selection, start, unshare};
 use crate::store::transact::{LOCKS_OF_MANY, LOCKS_OF_WORK, Store};
 use crate::store::tx::Tx;
 
@@ -150,6 +151,11 @@ fn begin(
             }
             Found::Held => continue,
         };
+        if row.kind == JobKind::Unshare && !ledger::is_complete(tx.conn)? {
+            unshare::put_off(tx.conn, &row)?;
+            answers[place] = Some(Begun::Waiting);
+            continue;
+        }
         let (row, decided) = match decided {
             Some(decided) => (row, decided),
             None => decide_with_row(tx, row, &asked.request, &options.limits, options.chunk_pairs)?,
@@ -360,5 +366,14 @@ fn start_lanes(
     if !matches!(asked.request.selection, Selection::All(_)) {
         selection::write_snapshot(tx.conn, row.key, secrets)?;
     }
-    start::start(tx, &row, start::divide(secrets.len(), options.lanes), &options.lane)
+    let lanes = match row.kind {
+        JobKind::Share => options.lanes,
+        // A small job that takes away has lanes, too. More lanes than chunks would only be more messages.
+        JobKind::Undo | JobKind::Unshare => {
+            let pairs = pairs_of(secrets.len(), asked.request.recipients.len());
+            let chunks = pairs.div_ceil(options.chunk_pairs.max(1)).max(1);
+            options.lanes.min(u32::try_from(chunks).unwrap_or(u32::MAX))
+        }
+    };
+    start::start(tx, &row, start::divide(secrets.len(), lanes), &options.lane)
 }

@@ -112,17 +112,17 @@ fn effect(letter: &DeadLetter) -> Effect {
         };
     }
     match contract::decode_asked(&letter.body, letter.readable_bytes) {
-        Ok(Asked::Share(asked))
+        Ok(Asked::Share(asked) | Asked::Unshare(asked))
             if letter.reason == Why::DeliveryLimit && letter.origin == Origin::Request =>
         {
             // Only our replays make later runs, and those name the run. Any other request belongs to the first run.
             let run = replayed.filter(|(job, _)| *job == asked.job_id).map_or(1, |(_, run)| run);
             Effect::Request(Box::new(asked), run)
         }
-        Ok(Asked::Share(asked)) => Effect::None { job: Some(asked.job_id) },
+        Ok(Asked::Share(asked) | Asked::Unshare(asked)) => Effect::None { job: Some(asked.job_id) },
         // Its replay sends it once more, and a second delivery does nothing. The letter names no job, since the replay
         // of one that does goes on with that job.
-        Ok(Asked::Order(_) | Asked::Unshare(_)) => Effect::None { job: None },
+        Ok(Asked::Order(_)) => Effect::None { job: None },
         Err(poison) => match poison.failed_job().filter(|_| letter.reason == poison.reason) {
             Some((job, requester)) if letter.origin == Origin::Request => Effect::Invalid(job, requester),
             _ => Effect::None { job: poison.job_id },

@@ -8,7 +8,7 @@ use crate::db::{Conn, DbError};
 use crate::domain::job::Move;
 use crate::domain::plan::{ChunkPlan, Plan, plan};
 use crate::domain::share::pairs_of;
-use crate::domain::{Counts, FailReason, JobState, Limits, SecretId, Selection, ShareRequest};
+use crate::domain::{Counts, FailReason, JobKind, JobState, Limits, SecretId, Selection, ShareRequest};
 use crate::store::job::insert::ExpectedEnd;
 use crate::store::job::row::JobRow;
 use crate::store::job::selection;
@@ -48,7 +48,7 @@ impl Decided {
     }
 }
 
-/// Decides about the requests that name so few pairs that they fit one chunk. The answer is `None` for the others.
+/// Decides about the shares that name so few pairs that they fit one chunk. The answer is `None` for the others.
 /// Those are decided after their row is locked ([`decide_with_row`]): reading their facts costs more, which a second
 /// delivery need not pay, and the row may have the list of secrets that "all" was resolved to earlier.
 pub(in crate::store) fn decide_small(
@@ -57,7 +57,9 @@ pub(in crate::store) fn decide_small(
     limits: &Limits,
     chunk_pairs: u64,
 ) -> Result<Vec<Option<Decided>>, DbError> {
-    let small = |job: &&JobRequested| job.request.pairs().is_some_and(|pairs| pairs <= chunk_pairs);
+    let small = |job: &&JobRequested| {
+        job.request.kind == JobKind::Share && job.request.pairs().is_some_and(|pairs| pairs <= chunk_pairs)
+    };
     let about: Vec<Asked<'_>> =
         asked.iter().filter(small).map(|job| about(&job.request, named(&job.request))).collect();
     let mut facts = facts::read(conn, &about)?.into_iter();
@@ -108,6 +110,14 @@ pub(in crate::store) fn decide_with_row(
     let secrets = resolve(tx, &mut row, request, limits)?;
     if request.check_limits(limits, Some(secrets.len())).is_err() {
         return Ok((row, Decided::Fail(FailReason::LimitExceeded)));
+    }
+    if request.kind == JobKind::Unshare {
+        // A job that takes away always has lanes, however small it is: there is one way in which access is taken.
+        let decided = match secrets.is_empty() {
+            true => Decided::Fail(FailReason::NothingToUnshare),
+            false => Decided::Lanes(secrets),
+        };
+        return Ok((row, decided));
     }
     if secrets.is_empty() {
         return Ok((row, Decided::Apply(ChunkPlan::default())));

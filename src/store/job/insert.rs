@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::contract::StoredRequest;
 use crate::db::{Conn, DbError, statement};
-use crate::domain::{Counts, FailReason, JobId, JobKey, JobState, PrincipalId, ShareRequest};
+use crate::domain::{Counts, FailReason, JobId, JobKey, JobKind, JobState, PrincipalId, ShareRequest};
 use crate::store::codes::{id, stored};
 use crate::store::job::row;
 use crate::store::job::row::JobRow;
@@ -46,8 +46,9 @@ pub(in crate::store) struct ExpectedEnd {
 }
 
 /// The fields of one job in the list that is bound to the insert, with PostgreSQL's types.
-const COLUMNS: [(&str, &str); 18] = [
+const COLUMNS: [(&str, &str); 19] = [
     ("job_id", "text"),
+    ("kind", "text"),
     ("requested_by", "bigint"),
     ("selection", "text"),
     ("recipients", "text"),
@@ -78,11 +79,11 @@ fn insert_statement(rows: &str, greatest: &str) -> String {
     format!(
         "WITH t AS MATERIALIZED (SELECT {greatest}(now_us(), CAST($2 AS bigint)) AS us), \
          n AS MATERIALIZED (SELECT n.*, t.us / 1000 AS ms FROM ({rows}) AS n CROSS JOIN t) \
-         INSERT INTO jobs (job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
+         INSERT INTO jobs (job_id, kind, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
          secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
          asked_here, run, has_snapshot, open_lanes, upgraded, attempts, failures, \
          requested_at, started_at, finished_at, due_at, notice_due, ledger) \
-         SELECT job_id, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
+         SELECT job_id, kind, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
          secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
          asked_here = 1, 1, false, 0, 0, 0, 0, \
          ms, CASE ended WHEN 1 THEN ms END, CASE ended WHEN 1 THEN ms END, \
@@ -103,6 +104,7 @@ pub(in crate::store) fn insert(
         let counts = job.expected_end.map_or_else(Counts::default, |end| end.counts);
         json!([
             job.job_id,
+            request.map_or(JobKind::Share, |request| request.kind),
             job.requested_by,
             kept.map(|kept| &kept.selection),
             kept.map(|kept| &kept.recipients),
@@ -171,6 +173,7 @@ pub(in crate::store) fn fill(
     let total = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     diesel::update(dsl::jobs.filter(dsl::id.eq(row.key.get())))
         .set((
+            dsl::kind.eq(request.kind.as_str()),
             dsl::selection.eq(kept.selection),
             dsl::recipients.eq(kept.recipients),
             dsl::digest.eq(kept.digest),

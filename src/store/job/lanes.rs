@@ -28,7 +28,7 @@ use crate::store::job::row::JobRow;
 use crate::store::job::selection;
 use crate::store::job::snapshot;
 use crate::store::job::taking::TakenChunk;
-use crate::store::job::{ending, lane_rows, rejections, taking};
+use crate::store::job::{ending, lane_rows, rejections, taking, unshare};
 use crate::store::schema::jobs as jobs_table;
 use crate::store::transact::{LOCKS_OF_WORK, Store};
 use crate::store::tx::Tx;
@@ -334,8 +334,12 @@ fn share(tx: &mut Tx<'_>, work: &LaneWork, from: usize, secrets: &[SecretId]) ->
 
 /// Takes access away on a chunk.
 fn take(conn: &mut Conn, work: &LaneWork, secrets: &[SecretId]) -> Result<Worked, DbError> {
-    let parent = work.parent.ok_or_else(|| DbError::Corrupt(format!("parent of job {}", work.job.job_id)))?;
-    let taken = taking::take_back(conn, &work.job, parent, secrets, &work.recipients)?;
+    let taken = if work.job.kind == JobKind::Unshare {
+        unshare::take_away(conn, work.job.requested_by, secrets, &work.recipients)?
+    } else {
+        let corrupt = || DbError::Corrupt(format!("parent of job {}", work.job.job_id));
+        taking::take_back(conn, &work.job, work.parent.ok_or_else(corrupt)?, secrets, &work.recipients)?
+    };
     let Some(TakenChunk { taken, rejections: lines }) = taken else { return Ok(Worked::RequesterNotValid) };
     let counts = Counts { rejected: lines.iter().map(|line| line.pairs).sum(), ..Counts::default() };
     Ok(Worked::Done { done: Done { counts, taken, ..Done::default() }, lines, confirms: false })

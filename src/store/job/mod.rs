@@ -32,3 +32,4 @@ pub(super) mod start;
 pub(super) mod submit;
 pub(super) mod taking;
 pub(super) mod undo;
+pub(super) mod unshare;

@@ -58,7 +58,7 @@ impl JobRow {
             key,
             job_id: asked.job_id,
             run: 1,
-            kind: JobKind::Share,
+            kind: request.kind,
             parent: None,
             undone_by: None,
             ended_by: None,

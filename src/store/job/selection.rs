@@ -87,6 +87,7 @@ pub(in crate::store) fn stored_request(
     let corrupt = |error: contract::Invalid| DbError::Corrupt(format!("job {}: {error}", row.job_id));
     let Some((selection, recipients)) = selection.zip(recipients) else { return Ok(None) };
     Ok(Some(ShareRequest {
+        kind: row.kind,
         requested_by: row.requested_by,
         selection: contract::selection_from_json(&selection).map_err(corrupt)?,
         recipients: contract::recipients_from_json(&recipients).map_err(corrupt)?,

@@ -6,10 +6,11 @@ use crate::contract;
 use crate::contract::StoredRequest;
 use crate::db::{Conn, DbError, Flow};
 use crate::domain::share::OverLimit;
-use crate::domain::{JobId, JobSnapshot, Limits, Selection, ShareRequest};
+use crate::domain::{JobId, JobKind, JobSnapshot, Limits, Selection, ShareRequest};
 use crate::store::job::asked::Allowance;
 use crate::store::job::insert;
 use crate::store::job::insert::NewJob;
+use crate::store::job::ledger;
 use crate::store::job::row;
 use crate::store::job::row::{JobColumns, JobRow};
 use crate::store::job::selection;
@@ -47,6 +48,8 @@ pub enum Submitted {
     OverLimit(OverLimit),
     /// The request needs more `pairs` or `bytes` than the person has left for now (see [`Allowance`]).
     OverAllowance { what: &'static str },
+    /// It is an unshare, and claims of older jobs are not written yet, so nothing can be taken away for now.
+    NotReady,
 }
 
 impl Store {
@@ -102,6 +105,9 @@ impl Store {
             let Some(key) = insert::insert_one(tx, job)? else {
                 return repeated(tx.conn, &request, key).map(nothing);
             };
+            if request.kind == JobKind::Unshare && !ledger::is_complete(tx.conn)? {
+                return Ok(nothing(Submitted::NotReady));
+            }
             if unfinished(tx.conn, request.requested_by)? > max_unfinished {
                 return Ok(nothing(Submitted::TooManyUnfinished { limit: max_unfinished }));
             }

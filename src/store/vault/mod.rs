@@ -13,4 +13,5 @@ pub(super) mod reach;
 pub(super) mod secret;
 pub(super) mod secrets;
 pub(super) mod selected;
+pub(super) mod take_away;
 pub(super) mod take_back;

@@ -335,6 +335,11 @@ fn no_error_of_a_request_repeats_a_value() {
             {
                 assert_silent(&error.to_string());
             }
+            if let Some(data) = document.get("data")
+                && let Err(error) = contract::decode_unshare_data(data.to_string().as_bytes(), principal(42))
+            {
+                assert_silent(&error.to_string());
+            }
         }
     }
     assert!(errors > 500, "only {errors} of them were errors");

@@ -20,6 +20,7 @@ mod forms;
 mod memory;
 mod orders;
 mod unknown;
+mod unshare;
 
 const JOB: &str = "0199c3a0-7b1e-7c3a-9f00-0123456789ab";
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -171,7 +172,7 @@ fn a_step_is_written_and_read_as_in_its_golden_file() {
 fn every_golden_file_has_its_test() {
     let mut tested: Vec<String> =
         requests().iter().map(|of| of.0).chain(events().iter().map(|of| of.0)).map(str::to_owned).collect();
-    tested.push("job.step".to_owned());
+    tested.extend(["job.step", "unshare.completed"].map(str::to_owned));
     tested.extend(orders::GOLDEN.iter().map(|name| (*name).to_owned()));
     tested.sort();
     let folder = format!("{}/tests/it/golden", env!("CARGO_MANIFEST_DIR"));

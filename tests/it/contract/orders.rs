@@ -1,7 +1,7 @@
 //! Orders to cancel and to undo, and requests to take access away: golden files, and what is wrong with bad ones.
 
-use batchshare::contract::{Order, UnshareRequested};
-use batchshare::domain::{OrderId, OrderKind, UnshareRequest};
+use batchshare::contract::Order;
+use batchshare::domain::{OrderId, OrderKind};
 
 use super::bad_requests::{Table, UNKNOWN_TYPE, no_ids, with};
 use super::*;
@@ -24,9 +24,9 @@ fn expected(name: &str) -> Asked {
         _ => {
             let (_, share) =
                 requests().into_iter().find(|(of, _)| name.ends_with(&of[3..])).expect("a share");
-            let request = UnshareRequest::new(principal(42), share.selection, share.recipients);
+            let request = ShareRequest::taking(principal(42), share.selection, share.recipients);
             let job_id = JobId::of_order(order_id());
-            return Asked::Unshare(UnshareRequested { job_id, request, traceparent });
+            return Asked::Unshare(JobRequested { job_id, request, traceparent });
         }
     };
     Asked::Order(Order { id: order_id(), kind, job_id: job_id(), requested_by: principal(42), traceparent })

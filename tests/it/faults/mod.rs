@@ -12,6 +12,7 @@
 mod injector;
 mod program;
 mod undo;
+mod unshare;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,17 @@ async fn undo_at_every_call(kind: Kind, how: How, due_work: bool, twice: bool) {
         at += 1;
     }
     println!("undo, {how:?} on {kind:?}: {} calls", at - 1);
+    assert!(at > 20, "the scenario has more calls than {at}");
+}
+
+/// Takes access away with a fault at the first call, the second, and so on.
+async fn unshare_at_every_call(kind: Kind, how: How, due_work: bool, twice: bool) {
+    let mut program = Program::new(kind, due_work, twice).await;
+    let mut at = 1;
+    while program.unshare(at, how).await {
+        at += 1;
+    }
+    println!("unshare, {how:?} on {kind:?}: {} calls", at - 1);
     assert!(at > 20, "the scenario has more calls than {at}");
 }
 
@@ -107,5 +119,15 @@ on_both_stores! {
 
     async fn every_step_of_an_undo_runs_twice_and_has_one_effect(kind: Kind) {
         undo_at_every_call(kind, How::AnswerLost, false, true).await;
+    }
+
+    async fn an_unshare_with_a_fault_at_any_call_takes_what_one_without_takes(kind: Kind) {
+        unshare_at_every_call(kind, How::Outage, false, false).await;
+        unshare_at_every_call(kind, How::AnswerLost, false, false).await;
+        unshare_at_every_call(kind, How::Transient { calls: 3 }, true, false).await;
+    }
+
+    async fn every_step_of_an_unshare_runs_twice_and_has_one_effect(kind: Kind) {
+        unshare_at_every_call(kind, How::AnswerLost, false, true).await;
     }
 }

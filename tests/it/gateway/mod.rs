@@ -11,3 +11,4 @@ mod requests;
 mod secrets;
 mod share_jobs;
 mod undo;
+mod unshare_jobs;

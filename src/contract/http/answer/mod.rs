@@ -15,6 +15,7 @@ mod secret;
 mod stream;
 mod time;
 mod undo;
+mod unshare;
 
 pub use health::{DeadLetters, Health, Live, Policies};
 pub use notice::Notice;
@@ -27,6 +28,7 @@ pub use secret::{Grant, NoClientSecret, Owner, Secret, SecretItem, Selectable};
 pub use stream::{Beat, Snapshot};
 pub use time::Time;
 pub use undo::UndoPreview;
+pub use unshare::UnsharePreview;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,69 @@
+//! What a job from the command line is about: the secrets and the recipients that were typed.
+
+use crate::cli::Failure;
+use crate::cli::recipients;
+use crate::cli::recipients::{Names, Typed};
+use crate::domain::text;
+use crate::domain::text::TextError;
+use crate::domain::{AllFilter, Permission, PrincipalId, PrincipalKind, Recipient, SecretId, Selection};
+use crate::store::Store;
+
+/// A secret's id, as it is typed.
+pub(super) fn secret_id(text: &str) -> Result<SecretId, String> {
+    text.parse::<i64>().map_err(|_| "is not a number".to_owned()).and_then(SecretId::try_from)
+}
+
+/// Words to search for, as they are typed.
+pub(super) fn search(text: &str) -> Result<String, TextError> {
+    text::search(text).map(|()| text.to_owned())
+}
+
+/// A tag, as it is typed.
+pub(super) fn tag(text: &str) -> Result<String, TextError> {
+    text::tag_search(text).map(|()| text.to_owned())
+}
+
+/// What was typed.
+pub(super) struct Asked<'a> {
+    pub(super) requester: &'a str,
+    /// If there is none, all secrets that match the search and the tag are meant.
+    pub(super) secrets: &'a [SecretId],
+    pub(super) search: Option<&'a String>,
+    pub(super) tag: Option<&'a String>,
+    pub(super) users: &'a [Typed],
+    pub(super) groups: &'a [Typed],
+    pub(super) personal_groups: &'a [Typed],
+    /// The permission of who is named without one.
+    pub(super) default: Permission,
+}
+
+/// What was meant.
+pub(super) struct Picked {
+    pub(super) requester: PrincipalId,
+    pub(super) selection: Selection,
+    pub(super) recipients: Vec<Recipient>,
+}
+
+/// Finds what was meant. Unknown and ambiguous names are errors that list the candidates.
+pub(super) async fn pick(store: &Store, asked: Asked<'_>) -> Result<Picked, Failure> {
+    let requester =
+        recipients::one(store, PrincipalKind::User, asked.requester, None, Names::Exact).await?.id;
+    let mut all = Vec::new();
+    for (kind, typed) in [
+        (PrincipalKind::User, asked.users),
+        (PrincipalKind::UserGroup, asked.groups),
+        (PrincipalKind::PersonalGroup, asked.personal_groups),
+    ] {
+        all.extend(recipients::resolve(store, kind, typed, requester, asked.default).await?);
+    }
+    let selection = if asked.secrets.is_empty() {
+        Selection::All(AllFilter {
+            search: asked.search.cloned(),
+            tag: asked.tag.cloned(),
+            ..AllFilter::default()
+        })
+    } else {
+        Selection::Ids(asked.secrets.to_vec())
+    };
+    Ok(Picked { requester, selection, recipients: all })
+}

@@ -1,0 +1,222 @@
+//! The chunk of an unshare, and what it would do now.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+
+use crate::db::{Conn, DbError, statement};
+use crate::domain::plan::Facts;
+use crate::domain::share::OverLimit;
+use crate::domain::unshare::{TakePlan, plan};
+use crate::domain::{Limits, Permission, PrincipalId, Recipient, SecretId, Selection, ShareRequest, Taken};
+use crate::store::job::ledger;
+use crate::store::job::row::JobRow;
+use crate::store::job::taking::TakenChunk;
+use crate::store::transact::Store;
+use crate::store::vault::facts;
+use crate::store::vault::facts::Asked;
+use crate::store::vault::secrets::shareable_ids;
+use crate::store::vault::take_away;
+use crate::store::vault::take_away::{Held, Rectangle};
+use crate::store::vault::take_back::lock_secrets;
+
+/// How long a preview looks at the pairs of a request.
+const TIME: Duration = Duration::from_secs(2);
+/// The most pairs that one step of a preview looks at, so that a step takes a small part of the time.
+const PAIRS: usize = 10_000;
+
+/// What an unshare would do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UnsharePreview {
+    pub taken: Taken,
+    /// The pairs from which nothing may be taken, or whose recipient does not exist.
+    pub rejected: u64,
+    pub secrets: u64,
+    pub recipients: u64,
+    /// Whether all pairs were looked at. If there was no time for it, the counts are those of the pairs that were, so
+    /// each of them may be higher.
+    pub exact: bool,
+}
+
+/// The answer to who wants to know what an unshare would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnshareForeseen {
+    Preview(UnsharePreview),
+    /// The request is about all secrets that match its filter, and no secret that the person may edit matches.
+    NothingMatches,
+    /// The request is larger than the configuration allows.
+    OverLimit(OverLimit),
+    /// The person may not act, so the job would fail.
+    RequesterNotValid,
+    /// Claims of older jobs are not written yet, so nothing can be taken away for now.
+    NotReady,
+}
+
+impl Store {
+    /// Counts what an unshare would do if it ran now, by the same rule. Nothing is locked or written.
+    pub async fn foresee_unshare(
+        &self,
+        request: ShareRequest,
+        limits: Limits,
+    ) -> Result<UnshareForeseen, DbError> {
+        if let Err(over) = request.check_limits(&limits, None) {
+            return Ok(UnshareForeseen::OverLimit(over));
+        }
+        self.db.read(move |conn| look(conn, &request, &limits)).await
+    }
+}
+
+/// Looks at the pairs of a request, part by part, until there is no time left.
+fn look(conn: &mut Conn, request: &ShareRequest, limits: &Limits) -> Result<UnshareForeseen, DbError> {
+    let began = Instant::now();
+    if !ledger::is_complete(conn)? {
+        return Ok(UnshareForeseen::NotReady);
+    }
+    let secrets = match &request.selection {
+        Selection::Ids(ids) => ids.clone(),
+        Selection::All(filter) => shareable_ids(conn, request.requested_by, filter)?,
+    };
+    if secrets.is_empty() {
+        return Ok(UnshareForeseen::NothingMatches);
+    }
+    if let Err(over) = request.check_limits(limits, Some(secrets.len())) {
+        return Ok(UnshareForeseen::OverLimit(over));
+    }
+    let mut preview = UnsharePreview {
+        secrets: secrets.len() as u64,
+        recipients: request.recipients.len() as u64,
+        exact: true,
+        ..UnsharePreview::default()
+    };
+    let step = (PAIRS / request.recipients.len().max(1)).max(1);
+    for (place, part) in secrets.chunks(step).enumerate() {
+        if place > 0 && began.elapsed() >= TIME {
+            preview.exact = false;
+            break;
+        }
+        let Some(chunk) = foresee(conn, request.requested_by, part, &request.recipients)? else {
+            return Ok(UnshareForeseen::RequesterNotValid);
+        };
+        preview.taken = preview.taken + chunk.taken;
+        preview.rejected += chunk.rejections.iter().map(|line| line.pairs).sum::<u64>();
+    }
+    Ok(UnshareForeseen::Preview(preview))
+}
+
+/// How long a request that came too early waits for its next attempt, in milliseconds.
+const WAIT_MS: i64 = 5_000;
+
+/// Puts off an unshare that cannot begin before the claims of older jobs are written. Due work sends its request again.
+pub(in crate::store) fn put_off(conn: &mut Conn, row: &JobRow) -> Result<(), DbError> {
+    let sql = "UPDATE jobs SET not_before = now_ms() + $1, due_at = now_ms() + $2 WHERE id = $3";
+    statement(sql)
+        .bind::<BigInt, _>(WAIT_MS)
+        .bind::<BigInt, _>(WAIT_MS)
+        .bind::<BigInt, _>(row.key.get())
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Takes the recipients' own grants on these secrets away, whoever gave them. `None` if the requester may not act any
+/// more: nothing was done then.
+pub(in crate::store) fn take_away(
+    conn: &mut Conn,
+    requester: PrincipalId,
+    secrets: &[SecretId],
+    recipients: &[Recipient],
+) -> Result<Option<TakenChunk>, DbError> {
+    lock_secrets(conn, secrets)?;
+    let Some(plan) = plan(secrets, recipients, &facts_of(conn, requester, secrets, recipients)?) else {
+        return Ok(None);
+    };
+    conn.read_in_key_order()?;
+    if !plan.is_alike() {
+        let mut recipients: Vec<PrincipalId> = recipients.iter().map(|of| of.id).collect();
+        recipients.sort_unstable();
+        take_away::lock(conn, &losing(&plan, &recipients))?;
+    }
+    let hidden = Hidden::read(conn, &plan)?;
+    take_away::revoke_each(conn, &hidden.revoked)?;
+    take_away::lower_each(conn, &hidden.lowered)?;
+    let revoked = take_away::revoke(conn, &losing(&plan, &plan.all))?;
+    let lowered = take_away::lower(conn, &losing(&plan, &plan.edit))?;
+    Ok(Some(hidden.told(&plan, revoked, lowered)))
+}
+
+/// What [`take_away`] would do now. Nothing is locked or changed.
+fn foresee(
+    conn: &mut Conn,
+    requester: PrincipalId,
+    secrets: &[SecretId],
+    recipients: &[Recipient],
+) -> Result<Option<TakenChunk>, DbError> {
+    let Some(plan) = plan(secrets, recipients, &facts_of(conn, requester, secrets, recipients)?) else {
+        return Ok(None);
+    };
+    let hidden = Hidden::read(conn, &plan)?;
+    let revoked = take_away::count(conn, &losing(&plan, &plan.all), Permission::View)?;
+    let lowered = take_away::count(conn, &losing(&plan, &plan.edit), Permission::Edit)?;
+    Ok(Some(hidden.told(&plan, revoked, lowered)))
+}
+
+fn facts_of(
+    conn: &mut Conn,
+    requester: PrincipalId,
+    secrets: &[SecretId],
+    recipients: &[Recipient],
+) -> Result<Facts, DbError> {
+    let about = Asked { requester, secrets, recipients };
+    Ok(facts::read(conn, &[about])?.pop().unwrap_or_default())
+}
+
+fn losing<'a>(plan: &'a TakePlan, recipients: &'a [PrincipalId]) -> Rectangle<'a> {
+    Rectangle { secrets: &plan.secrets, recipients, owners: plan.owners }
+}
+
+/// The grants of the recipients whom the requester does not see.
+#[derive(Default)]
+struct Hidden {
+    held: Vec<Held>,
+    /// Those of them that are taken.
+    revoked: Vec<Held>,
+    /// Those of them that are lowered.
+    lowered: Vec<Held>,
+}
+
+impl Hidden {
+    /// Reads these grants. There are few such recipients, if any, so each grant is looked at by itself.
+    fn read(conn: &mut Conn, plan: &TakePlan) -> Result<Self, DbError> {
+        let mut recipients: Vec<PrincipalId> = plan.hidden.iter().map(|of| of.id).collect();
+        recipients.sort_unstable();
+        // A recipient who is not seen is a group, and no group owns a secret.
+        let pairs = Rectangle { secrets: &plan.secrets, recipients: &recipients, owners: false };
+        let held = take_away::held(conn, &pairs)?;
+        let mut all: Vec<PrincipalId> =
+            plan.hidden.iter().filter(|of| of.permission == Permission::View).map(|of| of.id).collect();
+        all.sort_unstable();
+        let loses_all = |of: &&Held| all.binary_search(&of.principal).is_ok();
+        let revoked = held.iter().filter(loses_all).copied().collect();
+        let loses_edit = |of: &&Held| !loses_all(of) && of.permission == Permission::Edit;
+        let lowered = held.iter().filter(loses_edit).copied().collect();
+        Ok(Self { revoked, lowered, held })
+    }
+
+    /// The chunk with these grants taken, and with so many of the other recipients.
+    fn told(self, plan: &TakePlan, revoked: u64, lowered: u64) -> TakenChunk {
+        let mut granted: HashMap<PrincipalId, u64> = HashMap::new();
+        for of in &self.held {
+            *granted.entry(of.principal).or_default() += 1;
+        }
+        let granted = |id: PrincipalId| granted.get(&id).copied().unwrap_or(0);
+        let taken = Taken {
+            revoked: revoked + self.revoked.len() as u64,
+            lowered: lowered + self.lowered.len() as u64,
+            ..Taken::default()
+        };
+        let looked_at = plan.pairs() + self.held.len() as u64;
+        let untouched = looked_at.saturating_sub(taken.done());
+        TakenChunk { taken: Taken { untouched, ..taken }, rejections: plan.rejected(granted) }
+    }
+}

@@ -1,0 +1,115 @@
+//! Taking access away in a batch over HTTP, and what it would do.
+
+use serde_json::{Value, json};
+
+use super::app::App;
+use crate::fixtures::Fixture;
+use crate::on_both_stores;
+
+fn people() -> Fixture {
+    Fixture::new()
+        .person(1, "ana", "Ana Souza", "ana@example.com")
+        .user(2, "bruno")
+        .user(3, "carla")
+        .secret(101, 1, "Stripe")
+        .secret(102, 1, "Adyen")
+        .tags(102, &["prod"])
+        .secret(103, 2, "Bruno's")
+        .view(101, 2)
+        .edit(102, 2)
+        .edit(102, 3)
+}
+
+fn unshare(ids: &[i64]) -> Value {
+    json!({"secrets": {"ids": ids},
+           "recipients": [{"kind": "user", "id": 2}, {"kind": "user", "id": 3, "permission": "edit"}]})
+}
+
+on_both_stores! {
+    async fn an_unshare_is_accepted_at_once_and_can_be_looked_up(kind: Kind) {
+        let app = App::start(kind, people()).await;
+        let answer = app.post("ana", "/unshare-jobs", unshare(&[102, 101])).await;
+        let job = answer.ok(202).clone();
+        let path = format!("/share-jobs/{}", job["job_id"].as_str().expect("an id"));
+        assert_eq!(answer.header("location"), format!("/api/v1{path}"));
+        for (field, value) in [
+            ("kind", json!("unshare")), ("state", json!("queued")), ("pairs", json!(4)), ("done_pairs", json!(0)),
+            ("counts", json!({"lowered": 0, "rejected": 0, "revoked": 0, "untouched": 0})),
+        ] {
+            assert_eq!(job[field], value, "{field}");
+        }
+        assert_eq!(app.get("ana", &path).await.ok(200), &job);
+        assert_eq!(app.get("bruno", &path).await.status, 404);
+        let listed = app.get("ana", "/share-jobs").await;
+        assert_eq!(listed.ok(200)["items"][0], job);
+    }
+
+    async fn a_preview_counts_and_changes_nothing(kind: Kind) {
+        let app = App::start(kind, people()).await;
+        let told = app.post("ana", "/unshare-jobs/preview", unshare(&[101, 102, 103])).await;
+        let expected = json!({"exact": true, "lowered": 1, "pairs": 6, "recipients": 2, "rejected": 2, "revoked": 2,
+                              "secrets": 3, "untouched": 1});
+        assert_eq!(told.ok(200), &expected);
+        let all = json!({"secrets": {"all": {"tag": "prod"}}, "recipients": [{"kind": "user", "id": 2}]});
+        let told = app.post("ana", "/unshare-jobs/preview", all).await;
+        assert_eq!((&told.ok(200)["revoked"], &told.body["pairs"]), (&json!(1), &json!(1)));
+        // The reasons are those of the job: what one may not know of counts as what does not exist.
+        let told = app.post("carla", "/unshare-jobs/preview", unshare(&[101, 102, 999])).await;
+        assert_eq!((&told.ok(200)["rejected"], &told.body["lowered"]), (&json!(4), &json!(1)));
+        for table in ["jobs", "outbox"] {
+            assert_eq!(app.test.number(&format!("SELECT count(*) FROM {table}")).await, 0, "{table}");
+        }
+        assert_eq!(app.test.number("SELECT count(*) FROM grants").await, 3);
+    }
+
+    async fn a_key_of_a_share_is_no_key_of_an_unshare(kind: Kind) {
+        let app = App::start(kind, people()).await;
+        let send = async |path: &str| {
+            let call = app.request("POST", path).user("ana").header("idempotency-key", "a key");
+            call.json(unshare(&[101])).send().await
+        };
+        let first = send("/unshare-jobs").await;
+        assert_eq!(send("/unshare-jobs").await.ok(202)["job_id"], first.ok(202)["job_id"]);
+        let other = send("/share-jobs").await;
+        assert_eq!((other.status, &other.body["type"]), (422, &json!("urn:batchshare:problem:key_conflict")));
+    }
+
+    async fn what_is_wrong_is_told_as_for_a_share(kind: Kind) {
+        let app = App::start(kind, people()).await;
+        let to = json!([{"kind": "user", "id": 2}]);
+        for path in ["/unshare-jobs", "/unshare-jobs/preview"] {
+            for (body, status, field) in [
+                (json!({}), 400, "secrets"),
+                (json!({"secrets": {"ids": []}, "recipients": to}), 400, "secrets.ids"),
+                (json!({"secrets": {"ids": [101]}, "recipients": []}), 400, "recipients"),
+                (json!({"secrets": {"ids": [101]}, "recipients": [{"kind": "user", "id": 2, "take": "view"}]}), 400, "recipients[0].take"),
+                (json!({"secrets": {"ids": [101]}, "recipients": [{"kind": "user", "id": 2, "permission": "none"}]}), 400, "recipients[0].permission"),
+                (json!({"secrets": {"all": {"tag": "none"}}, "recipients": to}), 422, "secrets.all"),
+            ] {
+                let answer = app.post("ana", path, body.clone()).await;
+                assert_eq!((answer.status, &answer.body["field"]), (status, &json!(field)), "{path} {body}");
+            }
+            assert_eq!(app.get("ana", path).await.status, 405, "{path}");
+        }
+        assert_eq!(app.test.number("SELECT count(*) FROM jobs").await, 0);
+    }
+
+    async fn a_preview_is_not_larger_than_a_job_may_be(kind: Kind) {
+        let app = App::start_with(kind, people(), |settings| settings.limits.pairs = 3).await;
+        for path in ["/unshare-jobs", "/unshare-jobs/preview"] {
+            let answer = app.post("ana", path, unshare(&[101, 102])).await;
+            assert_eq!((answer.status, &answer.body["field"]), (422, &json!("secrets.ids")), "{path}");
+        }
+    }
+
+    async fn nothing_is_taken_before_the_database_is_ready(kind: Kind) {
+        let app = App::start(kind, people()).await;
+        app.post("ana", "/share-jobs", json!({"secrets": {"ids": [101]}, "recipients": [{"kind": "user", "id": 2}]})).await.ok(202);
+        app.test.sql("UPDATE jobs SET state = 'completed', unchanged = 1, finished_at = 1, ledger = false").await;
+        for path in ["/unshare-jobs", "/unshare-jobs/preview"] {
+            let answer = app.post("ana", path, unshare(&[101])).await;
+            assert_eq!((answer.status, &answer.body["type"]), (503, &json!("urn:batchshare:problem:not_ready")), "{path}");
+            assert!(!answer.header("retry-after").is_empty());
+        }
+    }
+}

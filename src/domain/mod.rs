@@ -1,5 +1,6 @@
 //! The rules of batch sharing, as values and pure functions. Nothing here reads a file, a clock or a database.
 
+pub mod access;
 pub mod audit;
 pub mod event;
 pub mod groups;

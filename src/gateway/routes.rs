@@ -48,6 +48,7 @@ fn router(state: GatewayState) -> Router {
         .route("/secrets/tags", get(api::secrets::tags))
         .route("/secrets/{id}", get(api::secrets::detail).patch(api::secrets::patch))
         .route("/secrets/{id}/client-secret", get(api::secrets::client_secret))
+        .route("/secrets/{id}/access", get(api::access::why))
         .route("/secrets/{id}/grants", get(api::grants::list))
         .route("/secrets/{id}/grants/{principal_id}", delete(api::grants::revoke))
         .route("/recipients", get(api::recipients::search))

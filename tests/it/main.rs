@@ -63,4 +63,5 @@ mod support;
 mod take;
 mod texts;
 mod together;
+mod why;
 mod world;

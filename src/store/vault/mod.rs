@@ -13,3 +13,4 @@ pub(super) mod reach;
 pub(super) mod secret;
 pub(super) mod secrets;
 pub(super) mod selected;
+pub(super) mod why;

@@ -18,6 +18,7 @@ mod report;
 mod safe;
 mod serve;
 mod share;
+mod title;
 mod topology;
 pub mod up;
 mod watch;

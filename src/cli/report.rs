@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::cli::recipients::noun;
-use crate::cli::{Failure, out};
+use crate::cli::{Failure, out, title};
 use crate::contract::{JobBody, RejectionBody, rfc3339};
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::{FailReason, JobSnapshot, JobState, PrincipalKind, RejectReason};
@@ -52,7 +52,8 @@ pub(super) async fn body_with_rejections(
 ) -> Result<JobBody<NamedRejection>, Failure> {
     let rejections = named(store, job, limit).await?;
     let rejections = rejections.into_iter().map(|(rejection, known)| NamedRejection::new(&rejection, known));
-    Ok(with_error(job, JobBody::with_rejections(job, rejections.collect())))
+    let title = store.titles(None, vec![job.job_id]).await?.remove(&job.job_id);
+    Ok(with_error(job, JobBody::with_rejections(job, rejections.collect()).titled(title)))
 }
 
 fn with_error<R>(job: &JobSnapshot, mut body: JobBody<R>) -> JobBody<R> {
@@ -67,6 +68,9 @@ pub(super) async fn notice(store: &Store, job: &JobSnapshot) -> Result<(), Failu
     let by = store.principal_names([job.requested_by]).await?;
     let by = by.get(&job.requested_by).map_or_else(|| format!("user {}", job.requested_by), Known::label);
     out::line(headline(job, &by))?;
+    if let Some(about) = store.titles(None, vec![job.job_id]).await?.get(&job.job_id) {
+        out::line(format!("  {}", title::title(job, about)))?;
+    }
     if let Some(line) = attempts(job) {
         out::line(line)?;
     }

@@ -1,7 +1,5 @@
 //! `batchshare why USER SECRET`: explains to an operator why a person has access to a secret.
 
-use serde::Serialize;
-
 use crate::cli::failure::EXIT_CODES;
 use crate::cli::recipients;
 use crate::cli::recipients::{Names, noun};

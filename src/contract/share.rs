@@ -74,7 +74,7 @@ struct AllBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RecipientBody {
+pub(super) struct RecipientBody {
     kind: Checked<PrincipalKind>,
     id: Checked<PrincipalId>,
     permission: Option<Checked<Permission>>,
@@ -148,7 +148,7 @@ impl From<AllBody> for AllFilter {
     }
 }
 
-fn recipient(body: Object<RecipientBody>) -> Recipient {
+pub(super) fn recipient(body: Object<RecipientBody>) -> Recipient {
     let RecipientBody { kind, id, permission } = body.0.0;
     Recipient { kind: kind.0, id: id.0, permission: permission.map(|of| of.0).unwrap_or_default() }
 }

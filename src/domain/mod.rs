@@ -16,6 +16,7 @@ pub mod plan;
 pub mod secret;
 pub mod share;
 pub mod text;
+pub mod title;
 pub mod unshare;
 
 pub use audit::{Actor, AuditAction};

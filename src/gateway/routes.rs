@@ -55,6 +55,8 @@ fn router(state: GatewayState) -> Router {
         .route("/share-jobs", get(api::share_jobs::list).post(api::share_jobs::submit))
         .route("/share-jobs/{id}", get(api::share_jobs::show))
         .route("/share-jobs/{id}/cancel", post(api::share_jobs::cancel))
+        .route("/share-jobs/{id}/recipients", get(api::about::recipients))
+        .route("/share-jobs/{id}/secrets", get(api::about::secrets))
         .route("/share-jobs/{id}/rejections", get(api::rejections::list))
         .route("/events", get(stream::events::stream))
         .route("/notices", get(api::notices::list))

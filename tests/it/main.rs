@@ -9,6 +9,7 @@
     reason = "what a test needs and does not get is a failed test"
 )]
 
+mod about;
 mod access;
 mod audit;
 mod backup;

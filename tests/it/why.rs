@@ -157,7 +157,14 @@ on_both_stores! {
         for _ in 0..6 {
             jobs.push(world.run(&share_as(1, ids(101), people())).await);
         }
-        // The claims are as this test writes them, whatever the jobs have written.
+        let also = async |user: i64| -> Vec<(batchshare::domain::JobId, Permission)> {
+            let access = world.explained(101, user).await;
+            access.because[0].also_asked_by.iter().map(|also| (also.asking.job, also.permission)).collect()
+        };
+        let (view, edit) = (Permission::View, Permission::Edit);
+        let asked = |permission| jobs.iter().rev().map(|job| (job.job_id, permission)).collect::<Vec<_>>();
+        assert_eq!((also(2).await, also(5).await), (asked(edit), asked(view)));
+        // From here on the claims are as this test writes them.
         let bits = match kind {
             Kind::Sqlite => "x'02'",
             Kind::Postgres => "decode('02', 'hex')",
@@ -180,11 +187,6 @@ on_both_stores! {
             of = jobs[of].job_id, by = jobs[by].job_id
         );
         world.test.sql(&undo(4, 5, "running")).await;
-        let also = async |user: i64| -> Vec<(batchshare::domain::JobId, Permission)> {
-            let access = world.explained(101, user).await;
-            access.because[0].also_asked_by.iter().map(|also| (also.asking.job, also.permission)).collect()
-        };
-        let (view, edit) = (Permission::View, Permission::Edit);
         assert_eq!(also(2).await, [(jobs[2].job_id, edit), (jobs[1].job_id, view)]);
         let of_eva = [(jobs[3].job_id, view), (jobs[2].job_id, view), (jobs[1].job_id, view)];
         assert_eq!(also(5).await, of_eva);

@@ -10,6 +10,7 @@ use diesel::sql_types::{BigInt, Binary, Bool, Nullable, SmallInt, Text};
 use crate::contract;
 use crate::db::{Conn, DbError, statement};
 use crate::domain::access::{Access, AlsoAsked, Asking, Because, Inactive, Standing, Way};
+use crate::domain::outcome::is_among;
 use crate::domain::plan::{PrincipalFact, recipient_rejection};
 use crate::domain::{Permission, PrincipalId, PrincipalKind, Reach, Recipient, SecretId};
 use crate::store::clock::{micros, millis_of};
@@ -238,10 +239,8 @@ struct Claim {
 impl Claim {
     /// What the job asked for this principal and found there already. `None` if it did not.
     fn asked_of(&self, principal: PrincipalId) -> Option<Permission> {
-        let place = self.recipients.iter().position(|of| of.id == principal)?;
-        let is_among = |bits: &Vec<u8>| bits.get(place / 8).is_some_and(|byte| byte >> (place % 8) & 1 == 1);
-        let claimed = self.among.as_ref().is_none_or(is_among);
-        self.recipients.get(place).filter(|_| claimed).map(|of| of.permission)
+        let (place, of) = self.recipients.iter().enumerate().find(|(_, of)| of.id == principal)?;
+        is_among(self.among.as_deref(), place).then_some(of.permission)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The gateway over real HTTP. Each test is named after the rule that it checks.
 
+mod about;
 mod access;
 pub mod app;
 mod audit;

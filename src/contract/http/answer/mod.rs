@@ -4,6 +4,7 @@
 //! been written, and a client that compares texts sees no difference. An answer holds what its receiver may see and
 //! nothing else: no client secret has a field here.
 
+mod about;
 mod access;
 mod health;
 mod notice;
@@ -16,6 +17,7 @@ mod secret;
 mod stream;
 mod time;
 
+pub use about::{JobRecipient, JobSecret};
 pub use access::{Access, AlsoAsked, Asking, Because, GivenBy, Requester, Through};
 pub use health::{DeadLetters, Health, Live, Policies};
 pub use notice::Notice;

@@ -5,7 +5,7 @@ use crate::cli::cancel::job_id;
 use crate::cli::failure::EXIT_CODES;
 use crate::cli::recipients;
 use crate::cli::recipients::Names;
-use crate::cli::{Code, Failure, open, out, report, undo, watch};
+use crate::cli::{Code, Failure, open, out, report, title, undo, watch};
 use crate::config::Settings;
 use crate::contract::rfc3339;
 use crate::domain::{JobId, JobSnapshot, JobState, PrincipalKind};
@@ -86,8 +86,10 @@ pub(super) async fn run(command: Command, settings: &Settings) -> Result<Code, F
 
 async fn list(store: &Store, args: &List) -> Result<Code, Failure> {
     let (jobs, next_cursor) = find(store, args).await?;
+    let mut titles = store.titles(None, jobs.iter().map(|job| job.job_id).collect()).await?;
     if args.json {
-        out::listing(jobs.iter().map(report::body).collect(), next_cursor)?;
+        let body = |job| report::body(job).titled(titles.remove(&job.job_id));
+        out::listing(jobs.iter().map(body).collect(), next_cursor)?;
         return Ok(Code::Done);
     }
     let names = store.principal_names(jobs.iter().map(|job| job.requested_by)).await?;
@@ -96,7 +98,9 @@ async fn list(store: &Store, args: &List) -> Result<Code, Failure> {
         let pairs = job.pairs.map_or("?".to_owned(), out::grouped);
         let done = format!("{}/{pairs}", out::grouped(job.done()));
         let (state, at) = (job.state.as_str(), rfc3339(job.requested_at));
-        out::line(format!("{}  {state:<25}  {done:>21}  {at:<24}  {by}", job.job_id))?;
+        let about = titles.remove(&job.job_id).unwrap_or_default();
+        let about = title::title(job, &about);
+        out::line(format!("{}  {state:<25}  {done:>21}  {at:<24}  {by}: {about}", job.job_id))?;
     }
     if jobs.is_empty() {
         out::message("no jobs");

@@ -19,11 +19,13 @@ mod report;
 mod safe;
 mod serve;
 mod share;
+mod title;
 mod topology;
 mod undo;
 mod unshare;
 pub mod up;
 mod watch;
+mod why;
 mod work;
 
 use std::path::PathBuf;
@@ -71,6 +73,8 @@ enum Command {
     /// Look at jobs; cancel them or undo them
     #[command(subcommand)]
     Jobs(jobs::Command),
+    /// Explain why a person has access to a secret: through what, since when, and who asked for it
+    Why(why::Args),
     /// Look at messages that could not be handled; replay or discard them
     #[command(subcommand)]
     Dead(dead::Command),
@@ -140,6 +144,7 @@ fn run(cli: Cli, settings: Settings) -> Result<Code, Failure> {
             Command::Share(args) => share::run(args, &settings).await,
             Command::Unshare(args) => unshare::run(args, &settings).await,
             Command::Jobs(command) => jobs::run(command, &settings).await,
+            Command::Why(args) => why::run(args, &settings).await,
             Command::Dead(command) => dead::run(command, &settings).await,
             Command::Audit(command) => audit::run(command, &settings).await,
             Command::Topology(args) => topology::run(args, settings).await,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::cli::recipients::noun;
-use crate::cli::{Failure, out};
+use crate::cli::{Failure, out, title};
 use crate::contract::{JobBody, RejectionBody, rfc3339};
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::{
@@ -54,7 +54,8 @@ pub(super) async fn body_with_rejections(
 ) -> Result<JobBody<NamedRejection>, Failure> {
     let rejections = named(store, job, limit).await?;
     let rejections = rejections.into_iter().map(|(rejection, known)| NamedRejection::new(&rejection, known));
-    Ok(with_error(job, JobBody::with_rejections(job, rejections.collect())))
+    let title = store.titles(None, vec![job.job_id]).await?.remove(&job.job_id);
+    Ok(with_error(job, JobBody::with_rejections(job, rejections.collect()).titled(title)))
 }
 
 fn with_error<R>(job: &JobSnapshot, mut body: JobBody<R>) -> JobBody<R> {
@@ -73,6 +74,9 @@ pub(super) async fn notice(store: &Store, job: &JobSnapshot) -> Result<(), Failu
     let names = store.principal_names(ender.into_iter().chain([job.requested_by])).await?;
     let name = |id: PrincipalId| names.get(&id).map_or_else(|| format!("user {id}"), Known::label);
     out::line(headline(job, &name(job.requested_by)))?;
+    if let Some(about) = store.titles(None, vec![job.job_id]).await?.get(&job.job_id) {
+        out::line(format!("  {}", title::title(job, about)))?;
+    }
     match job.ended_by {
         Some(EndedBy::Person(person)) => out::line(format!("  cancelled by {}", name(person)))?,
         Some(EndedBy::Operator) => out::line("  cancelled by the operator")?,

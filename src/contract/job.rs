@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::contract::time::rfc3339;
+use crate::contract::title::{FirstRecipientBody, FirstSecretBody};
 use crate::domain::event::{Rejection, Subject};
+use crate::domain::title::Title;
 use crate::domain::{
     Counts, EndedBy, FailReason, JobId, JobKind, JobSnapshot, JobState, PrincipalId, PrincipalKind,
     RejectReason, Taken,
@@ -25,6 +27,12 @@ pub struct JobBody<R = RejectionBody> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<EndedByBody>,
     pub finished_at: Option<String>,
+    /// The first three, where they are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_recipients: Option<Vec<FirstRecipientBody>>,
+    /// The first three, where they are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_secrets: Option<Vec<FirstSecretBody>>,
     pub job_id: JobId,
     /// What the job does: `share`, `undo` or `unshare`.
     pub kind: JobKind,
@@ -123,6 +131,13 @@ impl<R> JobBody<R> {
         Self { requested_by: Some(job.requested_by), ..Self::new(job, Some(rejections)) }
     }
 
+    /// The same with the first of its recipients and secrets. Without a title nothing is told of them.
+    #[must_use]
+    pub fn titled(self, title: Option<Title>) -> Self {
+        let (first_recipients, first_secrets) = title.map(firsts).unzip();
+        Self { first_recipients, first_secrets, ..self }
+    }
+
     fn new(job: &JobSnapshot, rejections: Option<Vec<R>>) -> Self {
         let retry = job.retry.as_ref().map(|retry| RetryBody {
             last_error: None,
@@ -135,6 +150,8 @@ impl<R> JobBody<R> {
             done_pairs: job.done(),
             ended_by: job.ended_by.map(EndedByBody::from),
             finished_at: job.finished_at.map(rfc3339),
+            first_recipients: None,
+            first_secrets: None,
             job_id: job.job_id,
             kind: job.kind,
             pairs: job.pairs,
@@ -153,6 +170,13 @@ impl<R> JobBody<R> {
             undone_by: job.undone_by,
         }
     }
+}
+
+/// A title as jobs and notices have it.
+#[must_use]
+pub(super) fn firsts(title: Title) -> (Vec<FirstRecipientBody>, Vec<FirstSecretBody>) {
+    let recipients = title.recipients.into_iter().map(FirstRecipientBody::from).collect();
+    (recipients, title.secrets.into_iter().map(FirstSecretBody::from).collect())
 }
 
 /// A rejection as an event carries it.

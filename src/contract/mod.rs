@@ -13,6 +13,7 @@ mod message;
 mod secret;
 mod share;
 mod time;
+mod title;
 
 pub use http::answer;
 pub use http::person::decode_username;
@@ -35,3 +36,4 @@ pub use message::step::{Step, decode_step, encode_step};
 pub use message::trace::{is_traceparent, new_traceparent};
 pub use share::{decode_share_data, decode_unshare_data, recipients_from_json, selection_from_json};
 pub use time::rfc3339;
+pub use title::{FirstRecipientBody, FirstSecretBody, TITLE_CHARS, first_recipients, first_secrets};

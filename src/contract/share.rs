@@ -70,7 +70,7 @@ struct AllBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RecipientBody {
+pub(super) struct RecipientBody {
     kind: Checked<PrincipalKind>,
     id: Checked<PrincipalId>,
     permission: Option<Checked<Permission>>,
@@ -111,7 +111,7 @@ fn asked(
     requested_by: PrincipalId,
     secrets: Object<SecretsBody>,
     recipients: List<Object<RecipientBody>>,
-) -> Result<(Selection, impl Iterator<Item = Recipient>), Invalid> {
+) -> Result<ShareRequest, Invalid> {
     let root_of_secrets = member(root, "secrets");
     let selection = secrets.0.0.selection(&root_of_secrets)?;
     if let Selection::All(filter) = &selection {
@@ -161,7 +161,7 @@ impl From<AllBody> for AllFilter {
     }
 }
 
-fn recipient(body: Object<RecipientBody>) -> Recipient {
+pub(super) fn recipient(body: Object<RecipientBody>) -> Recipient {
     let RecipientBody { kind, id, permission } = body.0.0;
     Recipient { kind: kind.0, id: id.0, permission: permission.map(|of| of.0).unwrap_or_default() }
 }

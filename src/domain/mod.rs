@@ -1,5 +1,6 @@
 //! The rules of batch sharing, as values and pure functions. Nothing here reads a file, a clock or a database.
 
+pub mod access;
 pub mod audit;
 pub mod event;
 pub mod groups;
@@ -15,6 +16,7 @@ pub mod plan;
 pub mod secret;
 pub mod share;
 pub mod text;
+pub mod title;
 pub mod undo;
 pub mod unshare;
 
@@ -27,4 +29,3 @@ pub use outcome::PairOutcome;
 pub use permission::{Permission, PrincipalKind, RejectReason};
 pub use secret::{Reach, SecretPatch};
 pub use share::{AllFilter, Limits, Recipient, Selection, ShareRequest};
-pub use unshare::UnshareRequest;

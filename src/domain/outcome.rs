@@ -46,6 +46,19 @@ impl PairOutcome {
 }
 
 impl Counts {
+    /// The counts of one pair.
+    #[must_use]
+    pub fn of(outcome: PairOutcome) -> Self {
+        let mut counts = Self::default();
+        match outcome {
+            PairOutcome::Granted => counts.granted = 1,
+            PairOutcome::Upgraded => counts.upgraded = 1,
+            PairOutcome::Unchanged => counts.unchanged = 1,
+            PairOutcome::Rejected => counts.rejected = 1,
+        }
+        counts
+    }
+
     /// The outcome that all of these pairs have in common. `None` if they differ, or if there are no pairs.
     #[must_use]
     pub fn only(&self) -> Option<PairOutcome> {

@@ -26,6 +26,8 @@ pub(super) fn notice(notice: Notice) -> answer::Notice {
         created_at: Time(notice.created_at),
         dismissed_at: notice.dismissed_at.map(Time),
         done_pairs: notice.counts.done() + notice.taken.done(),
+        first_recipients: None,
+        first_secrets: None,
         id: notice.id,
         job_id: notice.job_id,
         kind: notice.kind,

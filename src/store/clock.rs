@@ -39,11 +39,6 @@ pub(in crate::store) fn millis_of(stored: i64) -> i64 {
     if stored < FIRST_MICROS { stored } else { stored / 1_000 }
 }
 
-/// An SQL expression that does what [`micros`] does with this column.
-pub(in crate::store) fn micros_sql(column: &str) -> String {
-    format!("(CASE WHEN {column} < {FIRST_MICROS} THEN {column} * 1000 ELSE {column} END)")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

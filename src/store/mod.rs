@@ -60,3 +60,4 @@ pub use vault::holders::GrantItem;
 pub use vault::secret::{Edited, SecretDetail};
 pub use vault::secrets::Selectable;
 pub use vault::selected::Selected;
+pub use vault::why::Explained;

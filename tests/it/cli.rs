@@ -124,7 +124,8 @@ fn wrong_settings_are_one_line_and_exit_code_2() {
 #[test]
 fn help_explains_the_exit_codes() {
     let help = Folder::new().run(&["--help"]).done();
-    for command in ["up", "serve", "work", "migrate", "import", "share", "jobs", "topology", "keygen"] {
+    for command in ["up", "serve", "work", "migrate", "import", "share", "jobs", "why", "topology", "keygen"]
+    {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in\n{help}");
     }
     assert!(help.contains("6  a server could not be reached"), "{help}");
@@ -380,11 +381,46 @@ fn share_waits_for_the_notice_and_its_exit_code_tells_how_it_ended() {
     assert!(up.folder.run(&["jobs", "watch", id]).done().contains(" 1 shared\n"));
     assert!(up.folder.run(&["jobs", "show", id]).done().contains(" is completed\n"));
 
+    let shown = up.folder.run(&["jobs", "show", id, "--json"]).done();
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(shown["first_recipients"][0]["kind"], "personal_group");
+    assert_eq!(
+        (&shown["first_secrets"][0]["id"], shown["first_secrets"].as_array().map(Vec::len)),
+        (&1_001.into(), Some(1))
+    );
+    let name = shown["first_secrets"][0]["name"].as_str().expect("a name");
+    let about =
+        format!("1 secret ({name}) for {}\n", shown["first_recipients"][0]["name"].as_str().expect("a name"));
+    for command in [&["jobs", "show", id][..], &["jobs", "list", "--limit", "1"]] {
+        let text = up.folder.run(command).done();
+        assert!(text.contains(&about), "{about}{text}");
+    }
+
+    let why = |of: &[&str]| up.folder.run(&[&["why"], of].concat());
+    let ana = why(&["ana", "1001"]).done();
+    assert_eq!(ana, format!("Ana Souza (ana) owns {name} (1001)\n  owner  as the owner\n"));
     let list = |more: &[&str]| -> Value {
         let text = up.folder.run(&[&["jobs", "list", "--json"], more].concat()).done();
         serde_json::from_str(&text).expect("JSON")
     };
     assert_eq!(list(&[])["items"].as_array().map(Vec::len), Some(4));
+    // The second job raised what the first one had given.
+    let (second, first) = (&list(&[])["items"][2], &list(&[])["items"][3]);
+    let both = second["first_secrets"][0]["id"].to_string();
+    let told: Value = serde_json::from_str(&why(&["bruno", &both, "--json"]).done()).expect("JSON");
+    assert_eq!(told["effective"], "edit");
+    let is_direct = |way: &&Value| way["way"] == "direct";
+    let direct = told["because"].as_array().and_then(|ways| ways.iter().find(is_direct)).expect("a way");
+    let jobs = (&direct["jobs"]["view"]["job_id"], &direct["jobs"]["edit"]["job_id"]);
+    assert_eq!(jobs, (&first["job_id"], &second["job_id"]));
+    let text = why(&["bruno", &both]).done();
+    assert!(
+        text.contains("may edit") && text.contains("  edit   by a grant of their own, since 20"),
+        "{text}"
+    );
+    assert!(text.contains("         view given by Ana Souza at 20"), "{text}");
+    why(&["nobody at all", "1001"]).refused(5);
+    assert!(why(&["ana", "no-such-secret"]).refused(5).contains("there is no secret \"no-such-secret\""));
     assert_eq!(list(&["--user", "bruno"])["items"], serde_json::json!([]));
     assert_eq!(list(&["--state", "failed", "--limit", "1"])["items"][0]["job_id"], job["job_id"]);
     let first = list(&["--limit", "3"]);

@@ -73,7 +73,9 @@ on_both_stores! {
             [share([101], &[BRUNO]), share([102], &[BRUNO]), share([103], &[BRUNO, EVA]), edit(104), share([120], &[BRUNO, EVA])];
         let begun = world.store.begin(asked.to_vec(), world.options.clone()).await.expect("begin");
         assert!(begun.iter().all(|begun| matches!(begun, Some(Begun::Ended(_)))), "{begun:?}");
-        let expected: [(&[PairOutcome], Vec<(i64, Vec<usize>)>); 5] = [
+        /// The outcomes of a job's pairs, and its claims: each secret with the places of the recipients.
+        type Expected<'a> = (&'a [PairOutcome], Vec<(i64, Vec<usize>)>);
+        let expected: [Expected<'_>; 5] = [
             (&[Granted], vec![]),
             (&[Unchanged], vec![(102, vec![0])]),
             (&[Unchanged, Granted], vec![(103, vec![0])]),

@@ -9,6 +9,7 @@
     reason = "what a test needs and does not get is a failed test"
 )]
 
+mod about;
 mod access;
 mod audit;
 mod backup;
@@ -65,4 +66,5 @@ mod texts;
 mod together;
 mod undo;
 mod unshare;
+mod why;
 mod world;

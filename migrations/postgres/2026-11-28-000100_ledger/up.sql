@@ -64,7 +64,7 @@ CREATE TABLE job_outcomes (
 -- Microseconds by this server's clock, read when it is called and not when the statement began: what was waited for is
 -- over by then.
 CREATE FUNCTION now_us() RETURNS BIGINT LANGUAGE sql VOLATILE AS
-    $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
+    $$ SELECT (date_part('epoch', clock_timestamp()) * 1000000)::bigint $$;
 
 -- The codes that this release adds (see 2026-11-27-000200_codes).
 ALTER TABLE jobs DROP CONSTRAINT jobs_reason_is_known,

@@ -54,6 +54,16 @@ impl Query {
             .ok_or_else(|| Invalid::new(name, format!("must be at most {most} ids with commas between them")))
     }
 
+    /// One id. `None` where the parameter is absent.
+    ///
+    /// # Errors
+    /// Where it is no id.
+    pub fn id<T: TryFrom<i64>>(&self, name: &str) -> Result<Option<T>, Invalid> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let id = text.parse().ok().and_then(|number: i64| T::try_from(number).ok());
+        id.map(Some).ok_or_else(|| Invalid::new(name, "must be an id"))
+    }
+
     /// True or false. `None` where the parameter is absent.
     ///
     /// # Errors

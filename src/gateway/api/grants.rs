@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 
 use crate::contract::answer;
 use crate::contract::answer::Page;
@@ -14,6 +15,7 @@ use crate::gateway::api::secrets::done;
 use crate::gateway::limits::turns::{Changing, Reading};
 use crate::gateway::problem::Problem;
 use crate::gateway::state::GatewayState;
+use crate::store::Explained;
 
 /// The most grants in a page. It is larger than the pages of other listings, because whoever looks wants to see
 /// everybody.
@@ -34,14 +36,27 @@ pub(in crate::gateway) async fn list(
     Ok(Json(page(grants, limit, |grant| grant.principal.to_string(), answers::grant)))
 }
 
-/// `DELETE /secrets/{id}/grants/{principal_id}`: takes access back.
+/// `DELETE /secrets/{id}/grants/{principal_id}`: takes a grant back. Where the person has access all the same, through a
+/// group or as the owner, the answer is 200 and says why, so that nobody takes a person for gone who still reads the
+/// value. It is 204 where nothing is left, for a group, and where the reader may not know.
 pub(in crate::gateway) async fn revoke(
     State(state): State<GatewayState>,
     Changing(me, _turn): Changing,
     path: PathIds,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     let (secret, principal): (SecretId, PrincipalId) = (path.id(0)?, path.id(1)?);
     done(state.store.revoke(me.id, secret, principal).await?)?;
     tracing::info!(secret = secret.get(), principal = principal.get(), by = me.id.get(), "access taken back");
-    Ok(StatusCode::NO_CONTENT)
+    // The grant is gone by now. A failure to read what is left must not look like a failure to take it back.
+    let left = state.store.why(Some(me.id), secret, principal).await;
+    Ok(match left {
+        Ok(Explained::Access(access)) if access.effective.is_some() => {
+            Json(answer::Access::from(access)).into_response()
+        }
+        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => {
+            tracing::warn!(%error, secret = secret.get(), "what access is left was not read");
+            StatusCode::NO_CONTENT.into_response()
+        }
+    })
 }

@@ -1,5 +1,7 @@
 //! The resources of the HTTP API, one file each, and how their requests are read (`input`).
 
+pub(super) mod about;
+pub(super) mod access;
 mod array;
 pub(super) mod demo;
 pub(super) mod grants;

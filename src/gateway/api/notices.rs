@@ -23,7 +23,14 @@ pub(in crate::gateway) async fn list(
     let dismissed = params.boolean("dismissed")?.unwrap_or(false);
     let before = params.number_cursor()?;
     let (notices, next) = state.store.notices(me.id, dismissed, before, limit as i64).await?;
-    Ok(Json(numbered(notices.into_iter().map(answers::notice).collect(), next)))
+    let titles =
+        state.store.titles(Some(me.id), notices.iter().map(|notice| notice.job_id).collect()).await?;
+    // An older run of a job may have a notice of its own, so that a title may be told twice.
+    let titled = notices.into_iter().map(|notice| {
+        let title = titles.get(&notice.job_id).cloned();
+        answers::notice(notice).titled(title)
+    });
+    Ok(Json(numbered(titled.collect(), next)))
 }
 
 /// `POST /notices/{id}/dismiss`: 204, however often it is asked for. It needs no body.

@@ -115,7 +115,9 @@ pub(in crate::gateway) async fn list(
     let limit = params.limit(50, 200)?;
     let before = params.number_cursor()?;
     let (jobs, next) = state.store.jobs(Some(me.id), before, limit as i64).await?;
-    Ok(Json(numbered(jobs.iter().map(JobBody::of).collect(), next)))
+    let mut titles = state.store.titles(Some(me.id), jobs.iter().map(|job| job.job_id).collect()).await?;
+    let body = |job| JobBody::of(job).titled(titles.remove(&job.job_id));
+    Ok(Json(numbered(jobs.iter().map(body).collect(), next)))
 }
 
 /// `GET /share-jobs/{id}`: one of the person's own jobs.
@@ -126,7 +128,8 @@ pub(in crate::gateway) async fn show(
 ) -> Result<Json<JobBody>, Problem> {
     let job = state.store.job(path.parsed(0)?).await?;
     let job = job.filter(|job| job.requested_by == me.id).ok_or_else(Problem::not_found)?;
-    Ok(Json(JobBody::of(&job)))
+    let title = state.store.titles(Some(me.id), vec![job.job_id]).await?.remove(&job.job_id);
+    Ok(Json(JobBody::of(&job).titled(title)))
 }
 
 /// `POST /share-jobs/{id}/cancel`: ends one of the person's own jobs, and answers with the job as it ended, however

@@ -3,6 +3,7 @@
 //! Everybody takes locks in the same order, so that no two transactions wait for each other: first the row of the job,
 //! then the rows of its lanes by number, then secrets by id, then the rows of grants by key.
 
+pub(super) mod about;
 pub(super) mod apply;
 pub(super) mod aside;
 pub(super) mod asked;
@@ -31,5 +32,6 @@ pub(super) mod snapshot;
 pub(super) mod start;
 pub(super) mod submit;
 pub(super) mod taking;
+pub(super) mod title;
 pub(super) mod undo;
 pub(super) mod unshare;

@@ -16,6 +16,16 @@ pub(in crate::store) fn acting_as(user: &str) -> String {
     )
 }
 
+/// A subquery like [`acting_as`] that also has the groups through which the user would have access if they were active.
+/// The column `gives` says whether the principal gives access now.
+pub(in crate::store) fn every_way(user: &str) -> String {
+    format!(
+        "SELECT CAST({user} AS BIGINT) AS principal_id, true AS gives UNION ALL \
+         SELECT m.group_id, g.active FROM members m JOIN principals g ON g.id = m.group_id \
+         WHERE m.user_id = {user} AND g.kind IN (2, 3)"
+    )
+}
+
 /// A condition on the principal `p`: the user may know of it. Everybody may know of users and user groups. Its owner
 /// may know of a personal group, and so may its members if the group says so.
 pub(in crate::store) fn visible_to(user: &str) -> String {

@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 
 use diesel::sql_types::{BigInt, Nullable, SmallInt, Text};
-use diesel::{RunQueryDsl, sql_query};
+use diesel::{OptionalExtension, RunQueryDsl, sql_query};
 
 use crate::db::DbError;
-use crate::domain::text::{fold, words};
+use crate::domain::text::{fold, normal, words};
 use crate::domain::{PrincipalId, PrincipalKind, SecretId};
 use crate::store::people::membership::visible_to;
 use crate::store::search::found;
@@ -150,6 +150,23 @@ impl Store {
                         Ok((id, Known { name: row.name, username: row.username, email: row.email }))
                     })
                     .collect()
+            })
+            .await
+    }
+
+    /// The secret that a text names: by its id or, where no secret has that id, by its identifier.
+    pub async fn secret_named(&self, text: &str) -> Result<Option<(SecretId, String)>, DbError> {
+        let id = text.parse().ok().and_then(SecretId::new).map_or(0, SecretId::get);
+        let identifier = normal(text).into_owned();
+        self.db
+            .read(move |conn| {
+                // Two look-ups by key. The one by id comes first.
+                let sql = "SELECT id, name FROM (SELECT id, name, 0 AS place FROM secrets WHERE id = $1 UNION ALL \
+                           SELECT id, name, 1 FROM secrets WHERE identifier = $2) AS found ORDER BY place LIMIT 1";
+                let row = sql_query(sql).bind::<BigInt, _>(id).bind::<Text, _>(identifier);
+                let row: Option<NameRow> = row.get_result(conn).optional()?;
+                row.map(|row| Ok((SecretId::try_from(row.id).map_err(DbError::Corrupt)?, row.name)))
+                    .transpose()
             })
             .await
     }

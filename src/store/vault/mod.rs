@@ -15,3 +15,4 @@ pub(super) mod secrets;
 pub(super) mod selected;
 pub(super) mod take_away;
 pub(super) mod take_back;
+pub(super) mod why;

@@ -1,5 +1,7 @@
 //! The gateway over real HTTP. Each test is named after the rule that it checks.
 
+mod about;
+mod access;
 pub mod app;
 mod audit;
 mod editing;

@@ -49,8 +49,14 @@ on_both_stores! {
         }
         assert!(answer.body["requested_at"].as_str().is_some_and(|time| time.ends_with('Z')));
         assert!(answer.body.get("retry").is_none());
-        assert_eq!(app.get("ana", &format!("/share-jobs/{id}")).await.ok(200), &answer.body);
-        assert_eq!(app.get("ana", &format!("/share-jobs/{}", id.to_uppercase())).await.ok(200), &answer.body);
+        // Whoever looks a job up is told as well what it is called, which the answer to POST does not read.
+        let mut titled = answer.body.clone();
+        titled["first_recipients"] = json!([
+            {"kind": "user", "id": 2, "name": "bruno"}, {"kind": "user_group", "id": 9, "name": null},
+        ]);
+        titled["first_secrets"] = json!([{"id": 101, "name": "Stripe"}, {"id": 102, "name": "Adyen"}]);
+        assert_eq!(app.get("ana", &format!("/share-jobs/{id}")).await.ok(200), &titled);
+        assert_eq!(app.get("ana", &format!("/share-jobs/{}", id.to_uppercase())).await.ok(200), &titled);
         let kept = format!("SELECT count(*) FROM jobs WHERE traceparent = '{trace}'");
         assert_eq!(app.test.number(&kept).await, 1);
         assert_eq!(app.test.number("SELECT count(*) FROM outbox").await, 1);
@@ -295,7 +301,8 @@ on_both_stores! {
             json!({"id": number, "job_id": id, "run": 1, "state": "failed", "secrets": 1, "recipients": 1, "pairs": 2, "done_pairs": 2,
                    "counts": {"granted": 0, "upgraded": 0, "unchanged": 0, "rejected": 2}, "kind": "share",
                    "reason": "nothing_to_share", "rejections_total": 1, "created_at": "1970-01-01T00:00:01Z",
-                   "dismissed_at": null})
+                   "dismissed_at": null, "first_recipients": [{"kind": "user", "id": 2, "name": "bruno"}],
+                   "first_secrets": [{"id": 101, "name": "Stripe"}]})
         );
         assert!(app.get("bruno", "/notices").await.ids().is_empty());
         let dismiss =

@@ -4,6 +4,8 @@
 //! been written, and a client that compares texts sees no difference. An answer holds what its receiver may see and
 //! nothing else: no client secret has a field here.
 
+mod about;
+mod access;
 mod health;
 mod notice;
 mod page;
@@ -17,6 +19,8 @@ mod time;
 mod undo;
 mod unshare;
 
+pub use about::{JobRecipient, JobSecret};
+pub use access::{Access, AlsoAsked, Asking, Because, GivenBy, Requester, Through};
 pub use health::{DeadLetters, Health, Live, Policies};
 pub use notice::Notice;
 pub use page::Page;

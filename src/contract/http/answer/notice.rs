@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::contract::http::answer::time::Time;
-use crate::contract::job::CountsBody;
+use crate::contract::job::{CountsBody, firsts};
+use crate::contract::title::{FirstRecipientBody, FirstSecretBody};
+use crate::domain::title::Title;
 use crate::domain::{FailReason, JobId, JobKind, JobState};
 
 /// The job as it had ended, and whether its requester has put the notice away.
@@ -13,6 +15,12 @@ pub struct Notice {
     pub created_at: Time,
     pub dismissed_at: Option<Time>,
     pub done_pairs: u64,
+    /// The first three, where they are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_recipients: Option<Vec<FirstRecipientBody>>,
+    /// The first three, where they are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_secrets: Option<Vec<FirstSecretBody>>,
     pub id: i64,
     pub job_id: JobId,
     /// What the job did: `share`, `undo` or `unshare`.
@@ -31,4 +39,13 @@ pub struct Notice {
     /// The latest undo of the job. It is absent where nobody has asked for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undone_by: Option<JobId>,
+}
+
+impl Notice {
+    /// The same with the first of its job's recipients and secrets. Without a title nothing is told of them.
+    #[must_use]
+    pub fn titled(self, title: Option<Title>) -> Self {
+        let (first_recipients, first_secrets) = title.map(firsts).unzip();
+        Self { first_recipients, first_secrets, ..self }
+    }
 }

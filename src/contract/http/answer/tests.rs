@@ -65,6 +65,8 @@ fn notice() -> Notice {
         created_at: Time(0),
         dismissed_at: None,
         done_pairs: 4,
+        first_recipients: None,
+        first_secrets: None,
         id: 7,
         job_id: job_id(),
         pairs: Some(6),

@@ -111,7 +111,7 @@ fn asked(
     requested_by: PrincipalId,
     secrets: Object<SecretsBody>,
     recipients: List<Object<RecipientBody>>,
-) -> Result<(Selection, impl Iterator<Item = Recipient>), Invalid> {
+) -> Result<ShareRequest, Invalid> {
     let root_of_secrets = member(root, "secrets");
     let selection = secrets.0.0.selection(&root_of_secrets)?;
     if let Selection::All(filter) = &selection {

@@ -27,4 +27,3 @@ pub use outcome::PairOutcome;
 pub use permission::{Permission, PrincipalKind, RejectReason};
 pub use secret::{Reach, SecretPatch};
 pub use share::{AllFilter, Limits, Recipient, Selection, ShareRequest};
-pub use unshare::UnshareRequest;

@@ -142,20 +142,6 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready yet", detail).retry_after(30)
     }
 
-    /// The job has ended already, and not by a cancel. The state says how.
-    pub(crate) fn job_ended(state: &str) -> Self {
-        let detail = format!("the job has ended as {state} and cannot be cancelled any more");
-        Self::new(StatusCode::CONFLICT, "job_ended", "The job has ended", detail)
-    }
-
-    /// Somebody held the job for longer than a cancel waits.
-    pub(crate) fn job_held() -> Self {
-        let detail =
-            "the job is held by another transaction; it was not cancelled and nothing was done, try again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "job_held", "The job is held at the moment", detail)
-            .retry_after(2)
-    }
-
     pub(crate) fn over_limit(field: &str, detail: String) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "over_limit", "The job is too large", detail)
             .of_field(field)

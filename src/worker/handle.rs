@@ -172,12 +172,6 @@ impl Worker {
     }
 }
 
-/// A stand-in: no worker takes access away yet. Whoever builds that puts its beginning in the place of this.
-fn not_yet(delivery: &Delivery, job: JobId) -> Burial<'_> {
-    let detail = "this worker takes no access away yet".to_owned();
-    Burial { delivery, reason: DeadReason::UnknownType, detail, job: Some(job) }
-}
-
 fn conflict(delivery: &Delivery) -> Burial<'_> {
     let detail = "a job of this id was asked for with other content".to_owned();
     Burial { delivery, reason: DeadReason::IdConflict, detail, job: None }

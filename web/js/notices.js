@@ -95,8 +95,8 @@ function Sending({ share }) {
 
 const progressOf = ({ done_pairs: done, pairs }) => t("card.progress", { done, pairs });
 
-/** The text for what a job does: a job that undoes another has words of its own. */
-export const of = (job, key) => (job.kind === "undo" ? `${key}.undo` : key);
+/** The text for what a job does: a job that takes access away has words of its own. */
+export const of = ({ kind }, key) => (kind === "undo" || kind === "unshare" ? `${key}.${kind}` : key);
 
 const cardTitle = (job) => {
   if (isTerminal(job.state)) return t("card.ending");
@@ -146,7 +146,8 @@ export function linesOf(notice) {
   const lines = [];
   for (const outcome of outcomesOf(notice)) {
     const n = notice.counts[outcome];
-    const key = outcome === "rejected" ? of(notice, "count.rejected") : `count.${outcome}`;
+    const own = outcome === "rejected" || (outcome === "untouched" && notice.kind === "unshare");
+    const key = own ? of(notice, `count.${outcome}`) : `count.${outcome}`;
     if (n > 0) lines.push(t(key, { n }));
   }
   const rest = (notice.pairs ?? notice.done_pairs) - notice.done_pairs;

@@ -25,6 +25,7 @@ ALTER TABLE lanes DROP COLUMN kept;
 ALTER TABLE lanes DROP COLUMN lowered;
 ALTER TABLE lanes DROP COLUMN revoked;
 DROP INDEX jobs_without_ledger;
+DROP INDEX jobs_by_parent;
 ALTER TABLE jobs DROP COLUMN ledger;
 ALTER TABLE jobs DROP COLUMN untouched;
 ALTER TABLE jobs DROP COLUMN kept;

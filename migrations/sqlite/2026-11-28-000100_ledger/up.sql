@@ -5,7 +5,7 @@
 ALTER TABLE jobs ADD COLUMN kind TEXT NOT NULL DEFAULT 'share';
 -- The job_id of the job that an undo takes back.
 ALTER TABLE jobs ADD COLUMN parent TEXT;
--- The job_id of the latest undo of this job. The job counts as undone unless that undo failed or was cancelled.
+-- The job_id of the latest undo of this job. The job is undone if it has any undo that neither failed nor was cancelled.
 ALTER TABLE jobs ADD COLUMN undone_by TEXT;
 -- Who cancelled the job; 0 is the operator.
 ALTER TABLE jobs ADD COLUMN ended_by BIGINT;
@@ -21,6 +21,8 @@ ALTER TABLE jobs ADD COLUMN untouched BIGINT;
 -- Outcomes and claims of all its pairs are recorded. A job that an older program worked on has false, and due work
 -- writes its claims once it has ended.
 ALTER TABLE jobs ADD COLUMN ledger BOOLEAN NOT NULL DEFAULT FALSE;
+-- The undos of a job.
+CREATE INDEX jobs_by_parent ON jobs (parent) WHERE parent IS NOT NULL;
 CREATE INDEX jobs_without_ledger ON jobs (id) WHERE NOT ledger AND unchanged > 0 AND finished_at IS NOT NULL;
 
 ALTER TABLE lanes ADD COLUMN revoked BIGINT NOT NULL DEFAULT 0;

@@ -140,7 +140,11 @@ pub(in crate::gateway) async fn cancel(
     path: PathIds,
 ) -> Result<Json<JobBody>, Problem> {
     match state.store.cancel(path.parsed(0)?, EndedBy::Person(me.id)).await {
-        Ok(Cancelled::Done(job) | Cancelled::Already(job)) => Ok(Json(JobBody::of(&job))),
+        Ok(Cancelled::Done(job) | Cancelled::Already(job)) => {
+            // The job is cancelled, so the answer says so, also if its names cannot be read.
+            let mut titles = state.store.titles(Some(me.id), vec![job.job_id]).await.unwrap_or_default();
+            Ok(Json(JobBody::of(&job).titled(titles.remove(&job.job_id))))
+        }
         Ok(Cancelled::Ended(job)) => Err(Problem::job_ended(job.state.as_str())),
         Ok(Cancelled::NotFound) => Err(Problem::not_found()),
         Err(error) if error.is_busy() => {

@@ -23,10 +23,10 @@ const SECRETS: usize = 2_000;
 /// The most recipients of claiming jobs that are remembered.
 const REMEMBERED: usize = 500_000;
 
-/// A condition on a job `k`: it is not undone. An undo counts from the moment it is asked for, unless it failed or was
-/// cancelled: then the job counts again.
+/// A condition on a job `k`: it is not undone. Any undo of it counts from the moment it is asked for, unless it failed or
+/// was cancelled. `jobs.undone_by` names the latest, and an earlier one that was done counts all the same.
 pub(in crate::store) const NOT_UNDONE: &str = "(k.undone_by IS NULL OR NOT EXISTS (SELECT 1 FROM jobs u \
-    WHERE u.job_id = k.undone_by AND u.state NOT IN ('failed', 'cancelled')))";
+    WHERE u.parent = k.job_id AND u.kind = 'undo' AND u.state NOT IN ('failed', 'cancelled')))";
 
 #[derive(QueryableByName)]
 struct ClaimRow {

@@ -69,10 +69,8 @@ pub enum NotReplayed {
     IdConflict,
     #[error("its job {0} is undone: share again instead")]
     Undone(JobId),
-    #[error(
-        "its job {job} undoes the job {parent}, which another undo has taken over or which has not ended"
-    )]
-    NotLatestUndo { job: JobId, parent: JobId },
+    #[error("its job {job} undoes the job {parent}: ask for the undo once more, which begins anew")]
+    UndoAnew { job: JobId, parent: JobId },
 }
 
 fn because(reason: &Option<FailReason>) -> String {
@@ -97,9 +95,9 @@ impl Store {
                 return Ok(Flow::Rollback(Replayed::Absent));
             };
             // The job is locked before everything else, as everywhere.
-            let (parent, row) = match letter.item.job_id {
-                Some(job) => lock_with_parent(tx.conn, job)?,
-                None => (None, None),
+            let row = match letter.item.job_id {
+                Some(job) => row::lock_by_id(tx.conn, job)?,
+                None => None,
             };
             let now = tx.now()?;
             if !desk::settle(tx.conn, id, DeadState::Replayed, now)? {
@@ -117,13 +115,14 @@ impl Store {
                 (_, Some(row)) if undo::is_undone(tx.conn, &row)? => {
                     Replayed::Refused(NotReplayed::Undone(row.job_id))
                 }
-                (DeadReason::AttemptsExhausted | DeadReason::DeliveryLimit, Some(row)) => match parent {
-                    Some(parent) if parent.undone_by != Some(row.job_id) || !parent.state.is_terminal() => {
-                        let (job, parent) = (row.job_id, parent.job_id);
-                        Replayed::Refused(NotReplayed::NotLatestUndo { job, parent })
-                    }
-                    _ => go_on(tx, &row, letter, lease)?,
-                },
+                // A failed undo does not count, so what it had passed may have been handed to the job since. An undo
+                // that went on where this one stopped would leave that there.
+                (_, Some(JobRow { job_id: job, parent: Some(parent), .. })) => {
+                    Replayed::Refused(NotReplayed::UndoAnew { job, parent })
+                }
+                (DeadReason::AttemptsExhausted | DeadReason::DeliveryLimit, Some(row)) => {
+                    go_on(tx, &row, letter, lease)?
+                }
                 (_, Some(row)) if made(&letter, &row) => {
                     let row = reopen(tx.conn, &row, 0)?;
                     request::body_again(tx, &row, letter.body);
@@ -143,16 +142,6 @@ impl Store {
         })
         .await
     }
-}
-
-/// Locks a job, and before it the job that it undoes, if it does: a parent is always locked before its undo. So nobody
-/// orders or replays another undo of that job meanwhile.
-fn lock_with_parent(conn: &mut Conn, job: JobId) -> Result<(Option<JobRow>, Option<JobRow>), DbError> {
-    let parent = match row::find(conn, job)?.and_then(|row| row.parent) {
-        Some(parent) => row::lock_by_id(conn, parent)?,
-        None => None,
-    };
-    Ok((parent, row::lock_by_id(conn, job)?))
 }
 
 /// Whether the job failed because the request in this letter could not be read. Either the letter made the job, or the

@@ -261,7 +261,7 @@ struct ClaimRow {
 fn claims(conn: &mut Conn, secret: SecretId) -> Result<Vec<Claim>, DbError> {
     let sql = "SELECT c.job, c.at, c.among, j.recipients FROM claims c JOIN jobs j ON j.id = c.job \
                WHERE c.secret_id = $1 AND j.recipients IS NOT NULL AND NOT EXISTS (SELECT 1 FROM jobs u \
-               WHERE u.job_id = j.undone_by AND u.state NOT IN ('failed', 'cancelled')) \
+               WHERE u.parent = j.job_id AND u.kind = 'undo' AND u.state NOT IN ('failed', 'cancelled')) \
                ORDER BY c.job DESC LIMIT $2";
     let rows: Vec<ClaimRow> =
         statement(sql).bind::<BigInt, _>(secret.get()).bind::<BigInt, _>(MOST_CLAIMS).load(conn)?;

@@ -222,37 +222,37 @@ on_both_stores! {
         assert_eq!(desk.undone(job.job_id).await, taken(8, 0, 0, 0));
     }
 
-    async fn a_replayed_undo_goes_on_where_it_stopped(kind: Kind) {
-        let desk = Desk::new(kind, 2).await;
-        let job = desk.share_as(ANA, 101..=108, vec![to(BRUNO, View)]).await;
-        let undo = accepted(desk.order(job).await);
-        let messages = desk.world.take_messages().await;
-        let first = messages.iter().find(|row| row.kind == batchshare::store::MessageKind::Step).expect("a step");
-        desk.world.step(&batchshare::contract::decode_step(&first.body).expect("a step")).await;
-        desk.exhaust(undo).await;
-        let failed = desk.world.job(undo).await;
-        assert_eq!((failed.state, failed.taken), (JobState::Failed, taken(2, 0, 0, 0)));
-        let letter = desk.letter(undo).await;
-        let replayed = desk.world.store.replay_letter(letter, HOUR, Publisher::AsItIs).await.expect("an answer");
-        assert_eq!(replayed, Replayed::Reopened { job: undo, run: 2 });
-        assert_eq!(refused(desk.order(job).await), NotUndone::Already(undo));
-        assert_eq!(desk.world.job(undo).await.taken, taken(2, 0, 0, 0));
-        desk.world.drain().await;
-        let ended = desk.world.job(undo).await;
-        assert_eq!((ended.state, ended.taken), (JobState::Completed, taken(8, 0, 0, 0)));
-        assert_eq!(desk.grants().await, 0);
-    }
-
-    async fn an_undo_that_another_has_followed_is_not_replayed(kind: Kind) {
+    async fn a_failed_undo_is_asked_for_anew_and_not_replayed(kind: Kind) {
         let desk = Desk::new(kind, 2).await;
         let job = desk.share_as(ANA, 101..=108, vec![to(BRUNO, View)]).await;
         let first = accepted(desk.order(job).await);
-        desk.world.take_messages().await;
+        let messages = desk.world.take_messages().await;
+        let step = messages.iter().find(|row| row.kind == batchshare::store::MessageKind::Step).expect("a step");
+        desk.world.step(&batchshare::contract::decode_step(&step.body).expect("a step")).await;
         desk.exhaust(first).await;
+        let failed = desk.world.job(first).await;
+        assert_eq!((failed.state, failed.taken), (JobState::Failed, taken(2, 0, 0, 0)));
         let letter = desk.letter(first).await;
-        assert_eq!(desk.undone(job).await, taken(8, 0, 0, 0));
-        let replayed = desk.world.store.replay_letter(letter, HOUR, Publisher::AsItIs).await.expect("an answer");
-        assert_eq!(replayed, Replayed::Refused(NotReplayed::NotLatestUndo { job: first, parent: job }));
+        let refused = Replayed::Refused(NotReplayed::UndoAnew { job: first, parent: job });
+        let replay = async || desk.world.store.replay_letter(letter, HOUR, Publisher::AsItIs).await.expect("an answer");
+        assert_eq!(replay().await, refused);
+        // What the failed undo had passed may have been given anew. A second undo begins at the first pair.
+        assert_eq!(desk.undone(job).await, taken(6, 0, 0, 2));
+        assert_eq!(replay().await, refused);
+        assert_eq!(desk.grants().await, 0);
+    }
+
+    async fn an_undo_counts_though_a_later_one_was_cancelled(kind: Kind) {
+        let desk = Desk::new(kind, 10_000).await;
+        let (gave, claims) = (desk.one(View).await, desk.one(View).await);
+        let first = accepted(desk.order(claims).await);
+        desk.world.drain().await;
+        // As if pairs of the first undo had been rejected, so that a second one may follow.
+        let sql = format!("UPDATE jobs SET state = 'completed_with_rejections' WHERE job_id = '{first}'");
+        desk.world.test.sql(&sql).await;
+        let second = accepted(desk.order(claims).await);
+        desk.world.store.cancel(second, EndedBy::Operator).await.expect("cancelled");
+        assert_eq!(desk.undone(gave).await, taken(1, 0, 0, 0), "the first undo has withdrawn the claim");
     }
 
     async fn what_a_cancelled_job_gave_is_undone(kind: Kind) {

@@ -140,7 +140,11 @@ pub(in crate::gateway) async fn cancel(
     path: PathIds,
 ) -> Result<Json<JobBody>, Problem> {
     match state.store.cancel(path.parsed(0)?, EndedBy::Person(me.id)).await {
-        Ok(Cancelled::Done(job) | Cancelled::Already(job)) => Ok(Json(JobBody::of(&job))),
+        Ok(Cancelled::Done(job) | Cancelled::Already(job)) => {
+            // The job has ended by now. A failure to read its title must not look like a failure to end it.
+            let titles = state.store.titles(Some(me.id), vec![job.job_id]).await.unwrap_or_default();
+            Ok(Json(JobBody::of(&job).titled(titles.into_values().next())))
+        }
         Ok(Cancelled::Ended(job)) => Err(Problem::job_ended(job.state.as_str())),
         Ok(Cancelled::NotFound) => Err(Problem::not_found()),
         Err(error) if error.is_busy() => {

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Deserializer;
 
 use crate::contract::json::object::Object;
-use crate::contract::share::{RecipientBody, recipient};
+use crate::contract::share::{StoredRecipient, stored_recipient};
 use crate::domain::title::{FirstRecipient, FirstSecret, NAMED};
 use crate::domain::{PrincipalId, PrincipalKind, Recipient, SecretId};
 
@@ -46,7 +46,7 @@ impl From<FirstSecret> for FirstSecretBody {
 /// The first recipients in the beginning of a job's stored recipients. A text that has another form has none.
 #[must_use]
 pub fn first_recipients(beginning: &str) -> Vec<Recipient> {
-    first::<Object<RecipientBody>>(beginning).into_iter().map(recipient).collect()
+    first::<Object<StoredRecipient>>(beginning).into_iter().map(stored_recipient).collect()
 }
 
 /// The first secrets in the beginning of a job's stored selection, or of its list of secrets. A selection of all has
@@ -79,9 +79,12 @@ mod tests {
     use crate::contract::StoredRequest;
     use crate::domain::{AllFilter, MAX_ID, Permission, Selection, ShareRequest};
 
-    fn stored(secrets: Selection, recipients: &[Recipient]) -> StoredRequest {
+    /// The request of a share, and that of an unshare.
+    fn stored(secrets: Selection, recipients: &[Recipient]) -> [StoredRequest; 2] {
         let by = PrincipalId::new(1).expect("an id");
-        StoredRequest::of(&ShareRequest::new(by, secrets, recipients.iter().copied()))
+        let share = ShareRequest::new(by, secrets.clone(), recipients.iter().copied());
+        let unshare = ShareRequest::taking(by, secrets, recipients.iter().copied());
+        [StoredRequest::of(&share), StoredRequest::of(&unshare)]
     }
 
     #[test]
@@ -98,16 +101,20 @@ mod tests {
                         permission: Permission::View,
                     })
                     .collect();
-                let stored = stored(Selection::Ids(secrets.clone()), &recipients);
                 let wanted = NAMED.min(secrets.len());
                 let cut = |text: &str, at: usize| text.chars().take(at).collect::<String>();
-                let begins = cut(&stored.selection, TITLE_CHARS);
-                assert_eq!(first_secrets(&begins), secrets[..wanted]);
-                assert_eq!(first_recipients(&cut(&stored.recipients, TITLE_CHARS)), recipients[..wanted]);
-                for at in 0..TITLE_CHARS {
-                    let found = first_secrets(&cut(&stored.selection, at));
-                    assert!(secrets.starts_with(&found), "{at}: {found:?}");
-                    assert!(recipients.starts_with(&first_recipients(&cut(&stored.recipients, at))), "{at}");
+                for stored in stored(Selection::Ids(secrets.clone()), &recipients) {
+                    let begins = cut(&stored.selection, TITLE_CHARS);
+                    assert_eq!(first_secrets(&begins), secrets[..wanted]);
+                    assert_eq!(first_recipients(&cut(&stored.recipients, TITLE_CHARS)), recipients[..wanted]);
+                    for at in 0..TITLE_CHARS {
+                        let found = first_secrets(&cut(&stored.selection, at));
+                        assert!(secrets.starts_with(&found), "{at}: {found:?}");
+                        assert!(
+                            recipients.starts_with(&first_recipients(&cut(&stored.recipients, at))),
+                            "{at}"
+                        );
+                    }
                 }
                 let list = serde_json::json!(secrets).to_string();
                 assert_eq!(first_secrets(&cut(&list, TITLE_CHARS)), secrets[..wanted]);
@@ -117,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_text_of_another_form_has_nobody() {
-        let all = stored(Selection::All(AllFilter::default()), &[]).selection;
+        let [StoredRequest { selection: all, .. }, _] = stored(Selection::All(AllFilter::default()), &[]);
         for text in ["", "[", "[]", "{}", "null", "[1", "[\"x\",", "[{},", &all] {
             assert_eq!(first_secrets(text), [], "{text}");
             assert_eq!(first_recipients(text), [], "{text}");

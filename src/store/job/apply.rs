@@ -72,6 +72,12 @@ pub(in crate::store) fn apply(
     {
         return Ok(Applied::Busy(busy));
     }
+    if counts.iter().any(|counts| counts.upgraded > 0) {
+        // The time of an edit is read when its row is written, so it is after the time that this transaction has. A job
+        // must not end before that.
+        let now = clock::now_us(tx.conn)?;
+        tx.later(now);
+    }
     record(tx, chunks, &counts)?;
     Ok(Applied::Done(counts))
 }

@@ -80,7 +80,7 @@ pub(super) struct RecipientBody {
 /// refuses to read the row.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredRecipient {
+pub(in crate::contract) struct StoredRecipient {
     kind: Checked<PrincipalKind>,
     id: Checked<PrincipalId>,
     permission: Option<Checked<Permission>>,
@@ -182,12 +182,14 @@ pub fn selection_from_json(text: &str) -> Result<Selection, Invalid> {
 /// As [`selection_from_json`].
 pub fn recipients_from_json(text: &str) -> Result<Vec<Recipient>, Invalid> {
     let recipients: List<Object<StoredRecipient>> = value(text.as_bytes(), "recipients").map_err(stored)?;
-    let recipient = |body: Object<StoredRecipient>| {
-        let StoredRecipient { kind, id, permission, take } = body.0.0;
-        let permission = permission.or(take).map(|of| of.0).unwrap_or_default();
-        Recipient { kind: kind.0, id: id.0, permission }
-    };
-    Ok(recipients.0.0.into_iter().map(recipient).collect())
+    Ok(recipients.0.0.into_iter().map(stored_recipient).collect())
+}
+
+/// A recipient of a share, or what an unshare takes from one.
+pub(in crate::contract) fn stored_recipient(body: Object<StoredRecipient>) -> Recipient {
+    let StoredRecipient { kind, id, permission, take } = body.0.0;
+    let permission = permission.or(take).map(|of| of.0).unwrap_or_default();
+    Recipient { kind: kind.0, id: id.0, permission }
 }
 
 fn stored(error: Unread) -> Invalid {

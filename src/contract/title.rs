@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Deserializer;
 
 use crate::contract::json::object::Object;
-use crate::contract::share::{RecipientBody, recipient};
+use crate::contract::share::{StoredRecipient, stored_recipient};
 use crate::domain::title::{FirstRecipient, FirstSecret, NAMED};
 use crate::domain::{PrincipalId, PrincipalKind, Recipient, SecretId};
 
@@ -46,7 +46,7 @@ impl From<FirstSecret> for FirstSecretBody {
 /// The first recipients in the beginning of a job's stored recipients. A text that has another form has none.
 #[must_use]
 pub fn first_recipients(beginning: &str) -> Vec<Recipient> {
-    first::<Object<RecipientBody>>(beginning).into_iter().map(recipient).collect()
+    first::<Object<StoredRecipient>>(beginning).into_iter().map(stored_recipient).collect()
 }
 
 /// The first secrets in the beginning of a job's stored selection, or of its list of secrets. A selection of all has
@@ -98,12 +98,17 @@ mod tests {
                         permission: Permission::View,
                     })
                     .collect();
+                let by = PrincipalId::new(1).expect("an id");
+                let take =
+                    ShareRequest::taking(by, Selection::Ids(secrets.clone()), recipients.iter().copied());
+                let take = StoredRequest::of(&take);
                 let stored = stored(Selection::Ids(secrets.clone()), &recipients);
                 let wanted = NAMED.min(secrets.len());
                 let cut = |text: &str, at: usize| text.chars().take(at).collect::<String>();
                 let begins = cut(&stored.selection, TITLE_CHARS);
                 assert_eq!(first_secrets(&begins), secrets[..wanted]);
                 assert_eq!(first_recipients(&cut(&stored.recipients, TITLE_CHARS)), recipients[..wanted]);
+                assert_eq!(first_recipients(&cut(&take.recipients, TITLE_CHARS)), recipients[..wanted]);
                 for at in 0..TITLE_CHARS {
                     let found = first_secrets(&cut(&stored.selection, at));
                     assert!(secrets.starts_with(&found), "{at}: {found:?}");

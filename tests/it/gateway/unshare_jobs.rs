@@ -38,10 +38,16 @@ on_both_stores! {
         ] {
             assert_eq!(job[field], value, "{field}");
         }
-        assert_eq!(app.get("ana", &path).await.ok(200), &job);
+        // The two that are named in the title are told where a job is looked up.
+        let mut titled = job.clone();
+        titled["first_recipients"] = json!([
+            {"kind": "user", "id": 2, "name": "bruno"}, {"kind": "user", "id": 3, "name": "carla"}
+        ]);
+        titled["first_secrets"] = json!([{"id": 101, "name": "Stripe"}, {"id": 102, "name": "Adyen"}]);
+        assert_eq!(app.get("ana", &path).await.ok(200), &titled);
         assert_eq!(app.get("bruno", &path).await.status, 404);
         let listed = app.get("ana", "/share-jobs").await;
-        assert_eq!(listed.ok(200)["items"][0], job);
+        assert_eq!(listed.ok(200)["items"][0], titled);
     }
 
     async fn a_preview_counts_and_changes_nothing(kind: Kind) {

@@ -74,13 +74,19 @@ impl Counts {
 /// The outcomes of pairs at two bits each: pair `n` has the bits `2n % 8` and the next of byte `n / 4`.
 #[must_use]
 pub fn packed(outcomes: impl IntoIterator<Item = PairOutcome>) -> Vec<u8> {
+    packed_codes(outcomes.into_iter().map(PairOutcome::code))
+}
+
+/// Does what [`packed`] does for the numbers of outcomes, each of which fits two bits.
+#[must_use]
+pub fn packed_codes(codes: impl IntoIterator<Item = u8>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for (pair, outcome) in outcomes.into_iter().enumerate() {
+    for (pair, code) in codes.into_iter().enumerate() {
         if pair % 4 == 0 {
             bytes.push(0);
         }
         if let Some(last) = bytes.last_mut() {
-            *last |= outcome.code() << (2 * (pair % 4));
+            *last |= (code & 3) << (2 * (pair % 4));
         }
     }
     bytes

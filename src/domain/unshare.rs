@@ -3,6 +3,8 @@
 //! Access may be taken from secrets that are disabled, and from people and groups that are not active: whatever is
 //! given may be taken away.
 
+use std::collections::HashSet;
+
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::ids::{PrincipalId, SecretId};
 use crate::domain::permission::{Permission, RejectReason};
@@ -56,6 +58,67 @@ impl TakePlan {
         lines.sort_unstable_by_key(|line| line.subject);
         lines
     }
+}
+
+/// What became of one pair of an unshare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TakeOutcome {
+    Revoked,
+    Lowered,
+    Untouched,
+    Rejected,
+}
+
+impl TakeOutcome {
+    /// The number that a stored outcome has. It fits two bits.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Revoked => 0,
+            Self::Lowered => 1,
+            Self::Untouched => 2,
+            Self::Rejected => 3,
+        }
+    }
+}
+
+/// A secret and a recipient.
+pub type Pair = (SecretId, PrincipalId);
+
+/// What a chunk has changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    pub revoked: HashSet<Pair>,
+    pub lowered: HashSet<Pair>,
+    /// The grants that hidden recipients had.
+    pub hidden: HashSet<Pair>,
+}
+
+/// What became of each pair of a chunk: secret by secret, and for each the recipients in the order of the request.
+pub fn outcomes<'a>(
+    plan: &'a TakePlan,
+    secrets: &'a [SecretId],
+    recipients: &'a [Recipient],
+    changed: &'a Changed,
+) -> impl Iterator<Item = TakeOutcome> + 'a {
+    let known = |id: &PrincipalId| plan.all.binary_search(id).is_ok() || plan.edit.binary_search(id).is_ok();
+    let known: Vec<bool> = recipients.iter().map(|of| known(&of.id)).collect();
+    secrets.iter().flat_map(move |secret| {
+        let may = plan.secrets.binary_search(secret).is_ok();
+        let of = |(recipient, known): (&Recipient, &bool)| {
+            let pair = (*secret, recipient.id);
+            if changed.revoked.contains(&pair) {
+                TakeOutcome::Revoked
+            } else if changed.lowered.contains(&pair) {
+                TakeOutcome::Lowered
+            } else if may && (*known || changed.hidden.contains(&pair)) {
+                TakeOutcome::Untouched
+            } else {
+                TakeOutcome::Rejected
+            }
+        };
+        recipients.iter().zip(&known).map(of).collect::<Vec<_>>()
+    })
 }
 
 /// Decides on which pairs of a chunk something may be taken. `secrets` and `recipients` are in ascending order and have

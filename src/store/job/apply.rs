@@ -127,7 +127,7 @@ fn record(tx: &mut Tx<'_>, chunks: &[Chunk<'_>], counts: &[Counts]) -> Result<()
         let (pairs, claims) = told(chunk.recipients, chunk.plan, &given);
         let outcomes = match counts.only() {
             None => Some(Outcomes::Packed(pairs)),
-            Some(outcome) => (!chunk.whole).then_some(Outcomes::Alike(outcome)),
+            Some(outcome) => (!chunk.whole).then_some(Outcomes::Alike(outcome.code())),
         };
         let to = chunk.from + chunk.plan.asked().len();
         records.extend(outcomes.map(|outcomes| Record { job: chunk.job, from: chunk.from, to, outcomes }));

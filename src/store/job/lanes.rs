@@ -269,7 +269,7 @@ fn run_chunk(
             share(tx, &work, from, &secrets)?
         }
         // Its time is that after the wait for the locks of its secrets.
-        JobKind::Undo | JobKind::Unshare => take(tx.conn, &work, &secrets)?,
+        JobKind::Undo | JobKind::Unshare => take(tx.conn, &work, from, &secrets)?,
     };
     let (done, lines, confirms) = match worked {
         Worked::Done { done, lines, confirms } => (done, lines, confirms),
@@ -333,9 +333,9 @@ fn share(tx: &mut Tx<'_>, work: &LaneWork, from: usize, secrets: &[SecretId]) ->
 }
 
 /// Takes access away on a chunk.
-fn take(conn: &mut Conn, work: &LaneWork, secrets: &[SecretId]) -> Result<Worked, DbError> {
+fn take(conn: &mut Conn, work: &LaneWork, from: usize, secrets: &[SecretId]) -> Result<Worked, DbError> {
     let taken = if work.job.kind == JobKind::Unshare {
-        unshare::take_away(conn, work.job.requested_by, secrets, &work.recipients)?
+        unshare::take_away(conn, &work.job, from, secrets, &work.recipients)?
     } else {
         let corrupt = || DbError::Corrupt(format!("parent of job {}", work.job.job_id));
         taking::take_back(conn, &work.job, work.parent.ok_or_else(corrupt)?, secrets, &work.recipients)?

@@ -25,7 +25,8 @@ pub(in crate::store) struct Record {
 }
 
 pub(in crate::store) enum Outcomes {
-    Alike(PairOutcome),
+    /// All pairs have the outcome of this number.
+    Alike(u8),
     /// Each pair has its own, as [`crate::domain::outcome::packed`] writes them.
     Packed(Vec<u8>),
 }
@@ -37,7 +38,7 @@ pub(in crate::store) fn write(conn: &mut Conn, records: &[Record]) -> Result<(),
     }
     let row = |record: &Record| {
         let (code, pairs) = match &record.outcomes {
-            Outcomes::Alike(outcome) => (Some(outcome.code()), None),
+            Outcomes::Alike(code) => (Some(*code), None),
             Outcomes::Packed(pairs) => (None, Some(hex(pairs))),
         };
         json!([record.job.get(), record.from, record.to, code, pairs])

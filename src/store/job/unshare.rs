@@ -7,11 +7,15 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
 use crate::db::{Conn, DbError, statement};
+use crate::domain::outcome::packed_codes;
 use crate::domain::plan::Facts;
-use crate::domain::share::OverLimit;
-use crate::domain::unshare::{TakePlan, plan};
+use crate::domain::share::{OverLimit, pairs_of};
+use crate::domain::unshare;
+use crate::domain::unshare::{Changed, Pair, TakeOutcome, TakePlan, plan};
 use crate::domain::{Limits, Permission, PrincipalId, Recipient, SecretId, Selection, ShareRequest, Taken};
 use crate::store::job::ledger;
+use crate::store::job::outcomes;
+use crate::store::job::outcomes::{Outcomes, Record};
 use crate::store::job::row::JobRow;
 use crate::store::job::taking::TakenChunk;
 use crate::store::transact::Store;
@@ -120,15 +124,17 @@ pub(in crate::store) fn put_off(conn: &mut Conn, row: &JobRow) -> Result<(), DbE
 }
 
 /// Takes the recipients' own grants on these secrets away, whoever gave them. `None` if the requester may not act any
-/// more: nothing was done then.
+/// more: nothing was done then. The first of the secrets is at the position `from` of the job's list.
 pub(in crate::store) fn take_away(
     conn: &mut Conn,
-    requester: PrincipalId,
+    job: &JobRow,
+    from: usize,
     secrets: &[SecretId],
     recipients: &[Recipient],
 ) -> Result<Option<TakenChunk>, DbError> {
     lock_secrets(conn, secrets)?;
-    let Some(plan) = plan(secrets, recipients, &facts_of(conn, requester, secrets, recipients)?) else {
+    let facts = facts_of(conn, job.requested_by, secrets, recipients)?;
+    let Some(plan) = plan(secrets, recipients, &facts) else {
         return Ok(None);
     };
     conn.read_in_key_order()?;
@@ -142,7 +148,32 @@ pub(in crate::store) fn take_away(
     take_away::lower_each(conn, &hidden.lowered)?;
     let revoked = take_away::revoke(conn, &losing(&plan, &plan.all))?;
     let lowered = take_away::lower(conn, &losing(&plan, &plan.edit))?;
-    Ok(Some(hidden.told(&plan, revoked, lowered)))
+    let chunk = hidden.told(&plan, revoked.len() as u64, lowered.len() as u64);
+    let total = pairs_of(secrets.len(), recipients.len());
+    let outcomes = match alike(&chunk, total) {
+        // A chunk without a record has taken everything.
+        Some(TakeOutcome::Revoked) => return Ok(Some(chunk)),
+        Some(outcome) => Outcomes::Alike(outcome.code()),
+        None => {
+            let changed = hidden.changed(revoked, lowered);
+            let each = unshare::outcomes(&plan, secrets, recipients, &changed);
+            Outcomes::Packed(packed_codes(each.map(TakeOutcome::code)))
+        }
+    };
+    outcomes::write(conn, &[Record { job: job.key, from, to: from + secrets.len(), outcomes }])?;
+    Ok(Some(chunk))
+}
+
+/// The outcome of all pairs of a chunk. `None` if they differ.
+fn alike(chunk: &TakenChunk, total: u64) -> Option<TakeOutcome> {
+    let Taken { revoked, lowered, untouched, .. } = chunk.taken;
+    let each = [
+        (revoked, TakeOutcome::Revoked),
+        (lowered, TakeOutcome::Lowered),
+        (untouched, TakeOutcome::Untouched),
+        (chunk.rejections.iter().map(|line| line.pairs).sum(), TakeOutcome::Rejected),
+    ];
+    each.into_iter().find(|(pairs, _)| *pairs == total).map(|(_, outcome)| outcome)
 }
 
 /// What [`take_away`] would do now. Nothing is locked or changed.
@@ -203,8 +234,18 @@ impl Hidden {
         Ok(Self { revoked, lowered, held })
     }
 
+    /// All that the chunk has changed, with what was taken from the other recipients.
+    fn changed(self, revoked: Vec<Pair>, lowered: Vec<Pair>) -> Changed {
+        let pairs = |held: Vec<Held>| held.into_iter().map(|of| (of.secret, of.principal));
+        Changed {
+            revoked: pairs(self.revoked).chain(revoked).collect(),
+            lowered: pairs(self.lowered).chain(lowered).collect(),
+            hidden: pairs(self.held).collect(),
+        }
+    }
+
     /// The chunk with these grants taken, and with so many of the other recipients.
-    fn told(self, plan: &TakePlan, revoked: u64, lowered: u64) -> TakenChunk {
+    fn told(&self, plan: &TakePlan, revoked: u64, lowered: u64) -> TakenChunk {
         let mut granted: HashMap<PrincipalId, u64> = HashMap::new();
         for of in &self.held {
             *granted.entry(of.principal).or_default() += 1;

@@ -9,6 +9,7 @@ use diesel::sql_types::{BigInt, SmallInt, Text};
 use serde_json::{Value, json};
 
 use crate::db::{Conn, DbError, statement};
+use crate::domain::unshare::Pair;
 use crate::domain::{Permission, PrincipalId, SecretId};
 use crate::store::codes::id;
 
@@ -102,22 +103,37 @@ pub(in crate::store) fn lock(conn: &mut Conn, pairs: &Rectangle<'_>) -> Result<(
     Ok(())
 }
 
-/// Deletes the grants of these pairs. Returns how many there were.
-pub(in crate::store) fn revoke(conn: &mut Conn, pairs: &Rectangle<'_>) -> Result<u64, DbError> {
+/// Deletes the grants of these pairs, and returns the pairs that had one.
+pub(in crate::store) fn revoke(conn: &mut Conn, pairs: &Rectangle<'_>) -> Result<Vec<Pair>, DbError> {
     if pairs.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    let sql = format!("DELETE FROM grants WHERE {}", pairs.condition(conn));
-    Ok(about!(sql, pairs, conn).execute(conn)? as u64)
+    let sql = format!("DELETE FROM grants WHERE {} RETURNING secret_id, principal_id", pairs.condition(conn));
+    changed(about!(sql, pairs, conn).load(conn)?)
 }
 
-/// Lowers those grants of these pairs that give edit. Returns how many there were.
-pub(in crate::store) fn lower(conn: &mut Conn, pairs: &Rectangle<'_>) -> Result<u64, DbError> {
+/// Lowers those grants of these pairs that give edit, and returns the pairs that had one.
+pub(in crate::store) fn lower(conn: &mut Conn, pairs: &Rectangle<'_>) -> Result<Vec<Pair>, DbError> {
     if pairs.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    let sql = format!("UPDATE grants SET {LOWERED} WHERE {} AND permission = 2", pairs.condition(conn));
-    Ok(about!(sql, pairs, conn).execute(conn)? as u64)
+    let sql = format!(
+        "UPDATE grants SET {LOWERED} WHERE {} AND permission = 2 RETURNING secret_id, principal_id",
+        pairs.condition(conn),
+    );
+    changed(about!(sql, pairs, conn).load(conn)?)
+}
+
+#[derive(QueryableByName)]
+struct Changed {
+    #[diesel(sql_type = BigInt)]
+    secret_id: i64,
+    #[diesel(sql_type = BigInt)]
+    principal_id: i64,
+}
+
+fn changed(rows: Vec<Changed>) -> Result<Vec<Pair>, DbError> {
+    rows.into_iter().map(|row| Ok((id(row.secret_id)?, id(row.principal_id)?))).collect()
 }
 
 #[derive(QueryableByName)]

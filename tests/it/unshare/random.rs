@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use batchshare::domain::{JobState, Permission, Recipient};
+use batchshare::domain::{JobId, JobState, Permission, Recipient};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -43,9 +43,9 @@ impl Model {
         self.owners.get(&secret).is_some_and(|owner| *owner == ANA || ACTING.into_iter().any(edits))
     }
 
-    /// Takes access away, and returns what was revoked, lowered, untouched and rejected.
-    fn take(&mut self, secrets: &[i64], from: &[Recipient]) -> [u64; 4] {
-        let mut counts = [0; 4];
+    /// Takes access away, and returns what became of each pair: 0 revoked, 1 lowered, 2 untouched, 3 rejected.
+    fn take(&mut self, secrets: &[i64], from: &[Recipient]) -> Vec<u8> {
+        let mut outcomes = Vec::new();
         let before: Vec<bool> = secrets.iter().map(|secret| self.may_take(*secret)).collect();
         for (secret, may) in secrets.iter().zip(before) {
             for of in from {
@@ -64,11 +64,41 @@ impl Model {
                 } else {
                     2
                 };
-                counts[place] += 1;
+                outcomes.push(place);
             }
         }
-        counts
+        outcomes
     }
+}
+
+/// What became of each pair, as the job's records say. A pair without a record was revoked.
+async fn recorded(world: &World, job: JobId, pairs: usize) -> Vec<u8> {
+    let hex = match world.test.url.starts_with("sqlite") {
+        true => "lower(hex(o.pairs))",
+        false => "encode(o.pairs, 'hex')",
+    };
+    let sql = format!(
+        "SELECT position || ' ' || end_position || ' ' || COALESCE(CAST(code AS TEXT), {hex}) || ' ' \
+         || CASE WHEN code IS NULL THEN 'packed' ELSE 'alike' END AS t \
+         FROM job_outcomes o JOIN jobs j ON j.id = o.job WHERE j.job_id = '{job}'"
+    );
+    let recipients = usize::try_from(world.job(job).await.recipients.expect("recipients")).expect("a number");
+    let mut outcomes = vec![0; pairs];
+    for row in world.test.texts(&sql).await {
+        let parts: Vec<&str> = row.split(' ').collect();
+        let place = |part: &str| part.parse::<usize>().expect("a position") * recipients;
+        let (from, to) = (place(parts[0]), place(parts[1]));
+        for (n, outcome) in outcomes[from..to].iter_mut().enumerate() {
+            *outcome = match parts[3] {
+                "alike" => parts[2].parse().expect("a code"),
+                _ => {
+                    u8::from_str_radix(&parts[2][n / 4 * 2..n / 4 * 2 + 2], 16).expect("hex") >> (2 * (n % 4))
+                        & 3
+                }
+            };
+        }
+    }
+    outcomes
 }
 
 on_both_stores! {
@@ -121,8 +151,12 @@ on_both_stores! {
                     from.push(to(EVA, Permission::View));
                 }
                 let what = format!("seed {seed}, step {step}");
-                let [revoked, lowered, untouched, rejected] = model.take(&secrets, &from);
-                let job = run(&world, &unshare(secrets, from)).await;
+                let asked = unshare(secrets.clone(), from);
+                let outcomes = model.take(&secrets, &asked.request.recipients);
+                let count = |code: u8| outcomes.iter().filter(|of| **of == code).count() as u64;
+                let [revoked, lowered, untouched, rejected] = [0, 1, 2, 3].map(count);
+                let job = run(&world, &asked).await;
+                assert_eq!(recorded(&world, job.job_id, outcomes.len()).await, outcomes, "{what}");
                 assert_eq!((job.taken, job.counts.rejected), (taken(revoked, lowered, untouched), rejected), "{what}");
                 let lines: u64 = job.rejections.iter().map(|line| line.pairs).sum();
                 assert_eq!(lines, rejected, "{what}");

@@ -45,7 +45,7 @@ pub(in crate::store) fn take_back(
     Ok(Some(TakenChunk { taken, rejections }))
 }
 
-/// What [`take_back`] would do now, for this person or, if it is nobody, for the operator. Nothing is locked or changed.
+/// What [`take_back()`] would do now, for this person or, if it is nobody, for the operator. Nothing is locked or changed.
 pub(in crate::store) fn foresee(
     conn: &mut Conn,
     by: Option<PrincipalId>,

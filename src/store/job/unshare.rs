@@ -176,7 +176,7 @@ fn alike(chunk: &TakenChunk, total: u64) -> Option<TakeOutcome> {
     each.into_iter().find(|(pairs, _)| *pairs == total).map(|(_, outcome)| outcome)
 }
 
-/// What [`take_away`] would do now. Nothing is locked or changed.
+/// What [`take_away()`] would do now. Nothing is locked or changed.
 fn foresee(
     conn: &mut Conn,
     requester: PrincipalId,

@@ -51,7 +51,7 @@ impl Rectangle<'_> {
         }
     }
 
-    /// A condition on the table of grants: the row is of these pairs. It reads the values of [`about!`], which are $1
+    /// A condition on the table of grants: the row is of these pairs. It reads the values that `about!` binds, which are $1
     /// to $4. Where the ids of the recipients are close to each other, one range of the index is read for each secret,
     /// and otherwise one place for each pair.
     fn condition(&self, conn: &Conn) -> String {

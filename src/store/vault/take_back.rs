@@ -39,7 +39,7 @@ pub(in crate::store) struct Pairs<'a> {
 
 impl Pairs<'_> {
     /// A condition on the table of grants: the row is of these pairs, and the job gave all or a part of it. It reads the
-    /// values of [`Pairs::bound`], which are $1 to $5. Where the ids of the recipients are close to each other, one range
+    /// values that `about!` binds, which are $1 to $5. Where the ids of the recipients are close to each other, one range
     /// of the index is read for each secret, and otherwise one place for each pair.
     fn condition(&self, conn: &Conn) -> String {
         let recipients = match self.range() {

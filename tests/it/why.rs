@@ -183,7 +183,8 @@ on_both_stores! {
             world.test.sql(&format!("INSERT INTO claims (secret_id, job, at, among) VALUES (101, {}, {at}, {among})", key(job))).await;
         }
         let undo = |of: usize, by: usize, state: &str| format!(
-            "UPDATE jobs SET undone_by = '{by}' WHERE job_id = '{of}'; UPDATE jobs SET state = '{state}' WHERE job_id = '{by}';",
+            "UPDATE jobs SET undone_by = '{by}' WHERE job_id = '{of}'; \
+             UPDATE jobs SET kind = 'undo', parent = '{of}', state = '{state}' WHERE job_id = '{by}';",
             of = jobs[of].job_id, by = jobs[by].job_id
         );
         world.test.sql(&undo(4, 5, "running")).await;

@@ -113,7 +113,7 @@ impl Office {
     /// What a look at due work settles after so many seconds.
     async fn settled_after(&self, seconds: i64) -> usize {
         self.world.time_passes(seconds).await;
-        self.worker.wake_due().await.expect("due work").orders
+        self.worker.settle_orders().await.expect("orders that are due")
     }
 
     async fn state(&self, job: JobId) -> (JobState, Option<EndedBy>) {
@@ -208,6 +208,26 @@ on_both_stores! {
         let body: Value = serde_json::from_slice(&sent.body).expect("JSON");
         office.deliver(&[body]).await;
         assert_eq!(office.state(job).await, (JobState::Cancelled, by_ana()));
+    }
+
+    /// The letter is of the order, which is decided about anew: it is no attempt of the job that it names.
+    async fn the_letter_of_an_order_is_sent_again_whatever_its_job_has_become(kind: Kind) {
+        let office = Office::open(kind).await;
+        office.world.secrets(ANA, [101]).await;
+        let (asked, undo) = (share([101], &[BRUNO]), JobId::generate());
+        let early = [order("cancel", &new_id(), asked.job_id, ANA), order("cancel", &new_id(), undo, ANA)];
+        office.deliver(&early).await;
+        assert_eq!(office.settled_after(601).await, 2);
+        // Both jobs come after all: one is undone by the other.
+        office.deliver(&[body_of(&asked)]).await;
+        office.deliver(&[order("undo", &undo.to_string(), asked.job_id, ANA)]).await;
+        office.world.drain().await;
+        assert_eq!(office.world.job(asked.job_id).await.undone_by, Some(undo));
+        for letter in office.dead(0).await {
+            assert_eq!(letter.reason, DeadReason::UnknownJob);
+            let replayed = office.world.store.replay_letter(letter.id, Duration::from_secs(30), Publisher::AsItIs).await;
+            assert_eq!(replayed.expect("replay"), Replayed::Sent);
+        }
     }
 
     /// Replayed too early it dies once more, and that death is kept, too.

@@ -112,17 +112,15 @@ impl Store {
                     Replayed::Refused(NotReplayed::PublisherNotAllowed)
                 }
                 (DeadReason::IdConflict, _) => Replayed::Refused(NotReplayed::IdConflict),
-                (_, Some(row)) if undo::is_undone(tx.conn, &row)? => {
-                    Replayed::Refused(NotReplayed::Undone(row.job_id))
-                }
-                // A failed undo does not count, so what it had passed may have been handed to the job since. An undo
-                // that went on where this one stopped would leave that there.
-                (_, Some(JobRow { job_id: job, parent: Some(parent), .. })) => {
-                    Replayed::Refused(NotReplayed::UndoAnew { job, parent })
-                }
-                (DeadReason::AttemptsExhausted | DeadReason::DeliveryLimit, Some(row)) => {
-                    go_on(tx, &row, letter, lease)?
-                }
+                (DeadReason::AttemptsExhausted | DeadReason::DeliveryLimit, Some(row)) => match row.parent {
+                    // A failed undo does not count, so what it had passed may have been handed to the job since. An undo
+                    // that went on where this one stopped would leave that there.
+                    Some(parent) => Replayed::Refused(NotReplayed::UndoAnew { job: row.job_id, parent }),
+                    None if undo::is_undone(tx.conn, &row)? => {
+                        Replayed::Refused(NotReplayed::Undone(row.job_id))
+                    }
+                    None => go_on(tx, &row, letter, lease)?,
+                },
                 (_, Some(row)) if made(&letter, &row) => {
                     let row = reopen(tx.conn, &row, 0)?;
                     request::body_again(tx, &row, letter.body);

@@ -57,9 +57,6 @@ impl Worker {
         // sending requests again could only make a backlog longer.
         let queue_empty = self.store.any_unbegun_due().await?
             && self.broker.depth(Queue::Jobs).await.is_ok_and(|depth| depth == 0);
-        // An error in one of the two does not hold up the other.
-        let orders = self.settle_orders().await;
-        let found = self.store.wake_due(queue_empty, self.options.due).await?;
-        Ok(DueWork { orders: orders?, ..found })
+        self.store.wake_due(queue_empty, self.options.due).await
     }
 }

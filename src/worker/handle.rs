@@ -51,7 +51,7 @@ impl Handler for Requests {
                     if is_small { small.push(request) } else { others.push(request) }
                 }
                 Ok(Asked::Order(order)) => orders.push(OrderMessage { order, delivery }),
-                // What takes access away locks secrets, so it is begun by itself, however small it is.
+                // An unshare has lanes, however small it is, so it is begun as a large share is.
                 Ok(Asked::Unshare(asked)) => others.push(Request::new(asked, delivery)),
                 Err(burial) => dead.push(burial),
             }

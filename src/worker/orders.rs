@@ -1,6 +1,8 @@
 //! Orders that came by message: to cancel a job, or to undo it. An order about a job that is not there yet waits, and
 //! due work looks for the job again.
 
+use std::sync::Arc;
+
 use futures_util::stream::TryStreamExt as _;
 use tracing::{Instrument as _, Span};
 
@@ -10,6 +12,7 @@ use crate::consume::{Outage, in_place, outage_or_words};
 use crate::contract::Order;
 use crate::db::{DbError, FailureClass};
 use crate::domain::{DeadReason, EndedBy, JobId, OrderKind};
+use crate::shutdown::Stop;
 use crate::store::{Cancelled, DueOrder, Ordered, Waits};
 
 use crate::worker::ends::log_ended;
@@ -46,6 +49,22 @@ enum Carried {
 fn span(order: &Order) -> Span {
     let trace = order.traceparent.as_deref();
     tracing::info_span!("order", order_id = %order.id, kind = %order.kind, job_id = %order.job_id, traceparent = trace)
+}
+
+/// Looks for orders that are due until `stop`. It is a task of its own: orders about a job that somebody holds wait for
+/// it, and whoever publishes can send many of them, behind which other due work must not wait.
+pub(super) async fn run(worker: Arc<Worker>, stop: Stop) {
+    while stop.sleep(worker.options.due_interval).await {
+        match worker.settle_orders().await {
+            Ok(0) => {}
+            Ok(settled) => tracing::info!(settled, "settled orders that had waited"),
+            // The consumers log an outage. Orders that were not settled are due again.
+            Err(error) if error.class() == FailureClass::Outage => {
+                tracing::debug!(%error, "could not look for orders that are due");
+            }
+            Err(error) => tracing::error!(%error, "could not look at all orders that are due"),
+        }
+    }
 }
 
 impl Worker {
@@ -123,19 +142,32 @@ impl Worker {
         }
     }
 
-    /// Carries out the orders that wait and whose job has come, and makes dead letters of those that have waited too
-    /// long. Returns how many of them are settled.
-    pub(super) async fn settle_orders(&self) -> Result<usize, DbError> {
-        let mut settled = 0;
-        for due in self.store.due_orders(self.options.order_patience).await? {
-            let span = span(&due.order);
-            settled += usize::from(self.settle(due).instrument(span).await?);
-        }
-        Ok(settled)
+    /// Carries out the orders that wait and whose job has come, several at the same time, and makes dead letters of those
+    /// that have waited too long. Returns how many of them are settled.
+    ///
+    /// # Errors
+    /// Where the database fails. Orders that were not settled are due again in a few seconds.
+    pub async fn settle_orders(&self) -> Result<usize, DbError> {
+        let due = self.store.due_orders(self.options.order_patience).await?;
+        let settling: Vec<_> = due
+            .into_iter()
+            .map(|due| {
+                let span = span(&due.order);
+                Ok(self.settle(due).instrument(span))
+            })
+            .collect();
+        futures_util::stream::iter(settling)
+            .try_buffer_unordered(self.options.request_concurrency.max(1))
+            .try_fold(0, async |settled, is_settled| Ok(settled + usize::from(is_settled)))
+            .await
     }
 
     /// Looks at one order that is due. True if it is settled.
     async fn settle(&self, due: DueOrder) -> Result<bool, DbError> {
+        // A cancel may wait 2 s for its job, and a worker that stops does not wait for all that are due.
+        if self.stop.is_set() {
+            return Ok(false);
+        }
         let carried = if due.is_there { self.carry_out(&due.order).await } else { Ok(Carried::UnknownJob) };
         let is_last = due.is_last || matches!(carried, Ok(Carried::Conflict));
         let (reason, detail) = match carried {

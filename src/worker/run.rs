@@ -13,7 +13,7 @@ use crate::worker::handle::Requests;
 use crate::worker::lane::Steps;
 use crate::worker::options::WorkerOptions;
 use crate::worker::state::Worker;
-use crate::worker::{checks, due};
+use crate::worker::{checks, due, orders};
 
 impl Worker {
     /// Handles messages of one of the queues that workers take. Acknowledging them afterwards is up to the caller.
@@ -56,6 +56,7 @@ pub async fn run(store: Store, broker: Broker, options: WorkerOptions, stop: Sto
     if !check_interval.is_zero() {
         tasks.spawn(checks::run(Arc::clone(&worker), check_interval, stop.clone()));
     }
+    tasks.spawn(orders::run(Arc::clone(&worker), stop.clone()));
     tasks.spawn(due::run(worker, stop.clone()));
     while tasks.join_next().await.is_some() && stop.is_set() {}
 }

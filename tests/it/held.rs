@@ -165,6 +165,48 @@ async fn a_lane_that_somebody_holds_keeps_no_other_waiting() {
     held.ends_unharmed(&id, 120, 2).await;
 }
 
+/// Whoever publishes can send many orders about one job, and each may wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_about_a_job_that_somebody_holds_keep_no_due_work_waiting() {
+    let mut held = Held::start(Vec::new()).await;
+    let id = held.small(1_001);
+    let mut psql = Psql::connect(&held.site.db.url);
+    psql.sql(&format!("BEGIN; SELECT 1 FROM jobs WHERE job_id = '{id}' FOR UPDATE"));
+    let orders = format!(
+        "INSERT INTO pending_orders (event_id, kind, job_id, requested_by, traceparent, body, due_at, created_at) \
+         SELECT gen_random_uuid(), 'cancel', '{id}', 1, '', '', 0, now_ms() FROM generate_series(1, 100)"
+    );
+    held.site.db.sql(&orders).await;
+    held.work();
+    until("an order waits for the job", 60, || {
+        held.work.as_ref().expect("a worker").log().contains("failed, tried again later").then_some(())
+    });
+    // The notice of another job is due, because its event was lost.
+    let other = held.small(1_002);
+    let ended =
+        format!("SELECT COUNT(*) FROM notices n JOIN jobs j ON j.id = n.job WHERE j.job_id = '{other}'");
+    let notices = async |count: i64| {
+        crate::support::eventually("its notice", 60, async || {
+            (held.site.db.number(&ended).await == count).then_some(())
+        })
+        .await;
+    };
+    notices(1).await;
+    let lost = format!(
+        "DELETE FROM notices WHERE job = (SELECT id FROM jobs WHERE job_id = '{other}'); \
+         UPDATE jobs SET notice_due = true, finished_at = finished_at - 60000 WHERE job_id = '{other}'"
+    );
+    held.site.db.sql(&lost).await;
+    let began = Instant::now();
+    notices(1).await;
+    assert!(began.elapsed() < Duration::from_secs(20), "due work waited: {:?}", began.elapsed());
+    psql.sql("ROLLBACK");
+    until("the held job's end", 60, || {
+        Some(held.job(&id)).filter(|job| job["state"] == "cancelled" && job["ended_by"] == 1)
+    });
+    held.site.quiet().await;
+}
+
 /// What ended while somebody holds its row gets its notice later; the others get theirs now.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_notice_of_a_job_that_somebody_holds_keeps_no_other_waiting() {

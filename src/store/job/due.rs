@@ -39,8 +39,8 @@ pub struct DueOptions {
     pub unbegun_patience: Duration,
 }
 
-/// How much due work was found: lanes that got a step, requests that were sent again, jobs that got their notice,
-/// jobs whose ledger was completed, and orders that waited for their job and are settled.
+/// How much due work was found: lanes that got a step, requests that were sent again, jobs that got their notice, and
+/// jobs whose ledger was completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DueWork {
     pub lanes: usize,
@@ -48,7 +48,6 @@ pub struct DueWork {
     pub notices: usize,
     /// Jobs of an older program whose claims were written.
     pub ledgers: usize,
-    pub orders: usize,
 }
 
 #[derive(QueryableByName)]
@@ -89,9 +88,8 @@ impl Store {
             .await
     }
 
-    /// Sends the messages and makes the notices that are due. Orders are the worker's ([`Store::due_orders`]).
-    /// `queue_empty` says that the broker has no request
-    /// waiting.
+    /// Sends the messages and makes the notices that are due, and completes the ledger of jobs that an older program
+    /// worked on. `queue_empty` says that the broker has no request waiting.
     ///
     /// # Errors
     /// An error of the database. The kinds of work have transactions of their own, so the other kinds may have been
@@ -102,7 +100,7 @@ impl Store {
         let requests = self.transact(move |tx| ask_again(tx, queue_empty, &options).map(Flow::Commit)).await;
         let notices = self.transact(|tx| make_notices(tx).map(Flow::Commit)).await;
         let ledgers = self.complete_ledgers().await;
-        Ok(DueWork { lanes: lanes?, requests: requests?, notices: notices?, ledgers: ledgers?, orders: 0 })
+        Ok(DueWork { lanes: lanes?, requests: requests?, notices: notices?, ledgers: ledgers? })
     }
 }
 

@@ -218,6 +218,7 @@ impl Program {
             // What was put aside, or left to due work, has its time.
             self.world.time_passes(60).await;
             // What was not woken is found in the next round.
+            let _ = self.worker.settle_orders().await;
             let _ = self.worker.wake_due().await;
         }
     }

@@ -411,8 +411,10 @@ impl Site {
     }
 
     pub async fn due(&mut self, process: usize) -> Result<(), Wrong> {
-        self.start(process, "due", Vec::new(), |parts| async move { parts.worker.wake_due().await.is_ok() })
-            .await
+        self.start(process, "due", Vec::new(), |parts| async move {
+            parts.worker.settle_orders().await.is_ok() && parts.worker.wake_due().await.is_ok()
+        })
+        .await
     }
 
     /// Somebody requests a job over HTTP.

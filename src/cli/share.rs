@@ -5,7 +5,7 @@ use clap::ArgGroup;
 use crate::cli::failure::EXIT_CODES;
 use crate::cli::pick::{Asked, Picked, pick, search, secret_id, tag};
 use crate::cli::recipients::Typed;
-use crate::cli::{Code, Failure, open, out, report, watch};
+use crate::cli::{Code, Failure, open, watch};
 use crate::config::Settings;
 use crate::domain::{Permission, SecretId, ShareRequest};
 use crate::store::{Store, Submission, Submitted};
@@ -74,16 +74,8 @@ pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure
             return Err(Failure::failed("the job was not taken"));
         }
     };
-    if args.no_wait {
-        if args.json {
-            out::json(&report::body(&job))?;
-        } else {
-            out::line(job.job_id)?;
-        }
-        return Ok(Code::Done);
-    }
-    out::message(&format!("job {}", job.job_id));
-    watch::until_ended(&store, job.job_id, args.json).await
+    let told = format!("job {}", job.job_id);
+    watch::or_leave(&store, &job, &told, args.no_wait, args.json).await
 }
 
 async fn request(store: &Store, args: &Args) -> Result<ShareRequest, Failure> {

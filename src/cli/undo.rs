@@ -3,7 +3,7 @@
 use crate::app;
 use crate::cli::cancel::job_id;
 use crate::cli::failure::EXIT_CODES;
-use crate::cli::{Code, Failure, out, report, watch};
+use crate::cli::{Code, Failure, out, watch};
 use crate::config::Settings;
 use crate::contract::answer;
 use crate::domain::JobId;
@@ -41,16 +41,8 @@ pub(super) async fn run(store: &Store, args: &Args, settings: &Settings) -> Resu
         // This is an answer only to an order with a key, and this one has none.
         UndoOrdered::KeyConflict => return Err(Failure::failed("the undo was not taken")),
     };
-    if !args.no_wait {
-        out::message(&format!("job {} undoes {}", undo.job_id, args.id));
-        return watch::until_ended(store, undo.job_id, args.json).await;
-    }
-    if args.json {
-        out::json(&report::body(&undo))?;
-    } else {
-        out::line(undo.job_id)?;
-    }
-    Ok(Code::Done)
+    let told = format!("job {} undoes {}", undo.job_id, args.id);
+    watch::or_leave(store, &undo, &told, args.no_wait, args.json).await
 }
 
 async fn foresee(store: &Store, args: &Args, by: UndoBy) -> Result<Code, Failure> {

@@ -5,12 +5,12 @@ use clap::ArgGroup;
 use crate::cli::failure::EXIT_CODES;
 use crate::cli::pick::{Asked, Picked, pick, search, secret_id, tag};
 use crate::cli::recipients::Typed;
-use crate::cli::{Code, Failure, ask, open, out, report, watch};
+use crate::cli::{Code, Failure, ask, open, out, watch};
 use crate::config::Settings;
 use crate::contract::answer;
 use crate::domain::share::OverLimit;
 use crate::domain::{Permission, SecretId, ShareRequest};
-use crate::store::{Store, Submission, Submitted, UnshareForeseen, UnsharePreview};
+use crate::store::{LEDGER_NOT_READY, Store, Submission, Submitted, UnshareForeseen, UnsharePreview};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -87,16 +87,8 @@ pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure
             return Err(Failure::failed("the job was not taken"));
         }
     };
-    if args.no_wait {
-        if args.json {
-            out::json(&report::body(&job))?;
-        } else {
-            out::line(job.job_id)?;
-        }
-        return Ok(Code::Done);
-    }
-    out::message(&format!("job {}", job.job_id));
-    watch::until_ended(&store, job.job_id, args.json).await
+    let told = format!("job {}", job.job_id);
+    watch::or_leave(&store, &job, &told, args.no_wait, args.json).await
 }
 
 async fn request(store: &Store, args: &Args) -> Result<ShareRequest, Failure> {
@@ -185,5 +177,5 @@ fn over_limit(over: &OverLimit) -> Failure {
 }
 
 fn not_ready() -> Failure {
-    Failure::failed("the claims of older jobs are not written yet; try again in a minute")
+    Failure::failed(LEDGER_NOT_READY)
 }

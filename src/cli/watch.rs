@@ -41,6 +41,26 @@ pub(super) async fn until_ended(store: &Store, id: JobId, json: bool) -> Result<
     })
 }
 
+/// Says which job was made, in the words of `told`, and waits for its end; or, with `no_wait`, prints the job or its id
+/// and leaves it.
+pub(super) async fn or_leave(
+    store: &Store,
+    job: &JobSnapshot,
+    told: &str,
+    no_wait: bool,
+    json: bool,
+) -> Result<Code, Failure> {
+    match (no_wait, json) {
+        (false, _) => {
+            out::message(told);
+            return until_ended(store, job.job_id, json).await;
+        }
+        (true, true) => out::json(&report::body(job))?,
+        (true, false) => out::line(job.job_id)?,
+    }
+    Ok(Code::Done)
+}
+
 pub(super) fn not_found(id: JobId) -> Failure {
     Failure::not_found(format!("there is no job {id} in this database"))
 }

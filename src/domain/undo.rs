@@ -4,6 +4,7 @@
 //! known. Others have wished for the access if they gave it, or if they claim it: their job asked for access that was
 //! there already, so it gave nothing, and its requester was told "shared".
 
+use crate::domain::access::Standing;
 use crate::domain::ids::JobKey;
 use crate::domain::permission::Permission;
 
@@ -60,16 +61,14 @@ pub enum Undone {
 impl Heirs {
     /// Adds a claim on this grant. The order of the calls does not matter. The caller leaves out claims of the job
     /// that is undone, and of other jobs that are undone.
-    ///
-    /// A claim that is older than the row does not count, and one that is older than the row's edit counts as one of
-    /// view: what was asked for before the access was taken away or lowered ended with that.
+    /// [`Standing::kept_by`] says what a claim of this age keeps.
     pub fn add(&mut self, grant: &Given, claim: &Claim) {
-        if claim.at < grant.granted_at {
-            return;
-        }
+        let permission = if grant.edit.is_some() { Permission::Edit } else { Permission::View };
+        let standing = Standing { permission, granted_at: grant.granted_at, edit_at: grant.edit_at };
+        let Some(kept) = standing.kept_by(claim.asked, claim.at) else { return };
         let of = Some((claim.at, claim.job));
         self.view = earlier(self.view, of);
-        if claim.asked == Permission::Edit && grant.edit_at.is_none_or(|edit_at| claim.at >= edit_at) {
+        if kept == Permission::Edit {
             self.edit = earlier(self.edit, of);
         }
     }

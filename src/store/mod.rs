@@ -37,6 +37,7 @@ pub use job::cancel::Cancelled;
 pub use job::due::{DueOptions, DueWork};
 pub use job::failures::Recorded;
 pub use job::lanes::{ChunkDone, LaneFound, LaneOptions, LaneWork};
+pub use job::ledger::NOT_READY as LEDGER_NOT_READY;
 pub use job::orders::{DueOrder, Waits};
 pub use job::preview::{Foreseen, UndoPreview};
 pub use job::replay::{NotReplayed, Publisher, Replayed};

@@ -18,7 +18,7 @@ use crate::gateway::limits::growth::Hourly;
 use crate::gateway::limits::turns::{Changing, Reading};
 use crate::gateway::problem::Problem;
 use crate::gateway::state::GatewayState;
-use crate::store::{Cancelled, Submission, Submitted};
+use crate::store::{Cancelled, LEDGER_NOT_READY, Submission, Submitted};
 
 /// `POST /share-jobs`: accepts a job. The answer comes at once, whatever the job's size. Whoever repeats the request
 /// with the same `Idempotency-Key` is answered with the job as it is now.
@@ -64,15 +64,12 @@ pub(super) async fn ask(
             Err(Problem::too_much_an_hour(what, limit, state.growth.wait(me)))
         }
         Submitted::NothingMatches => Err(Problem::nothing_matches()),
-        Submitted::NotReady => Err(Problem::not_ready(NOT_READY.to_owned())),
+        Submitted::NotReady => Err(Problem::not_ready(LEDGER_NOT_READY.to_owned())),
         Submitted::OverLimit(over) => {
             Err(Problem::over_limit(limited(&over, secrets_field), over.to_string()))
         }
     }
 }
-
-/// Why nothing can be taken away for now.
-pub(super) const NOT_READY: &str = "the claims of older jobs are not written yet; try again in a minute";
 
 /// The field of a request that says which secrets it is about.
 pub(super) fn secrets_field(request: &ShareRequest) -> &'static str {

@@ -17,7 +17,7 @@ use crate::store::{Foreseen, NotUndone, UndoBy, UndoOrder, UndoOrdered};
 
 /// `POST /share-jobs/{id}/undo`: makes the undo of one of the person's own jobs. The answer comes at once, whatever the
 /// job's size, and it is a job of its own. Whoever repeats the request with the same `Idempotency-Key` is answered with
-/// that job as it is now. It needs no body, and it is never too much: taking access back is always possible.
+/// that job as it is now. It needs no body, and counts against no limit of jobs or pairs.
 pub(in crate::gateway) async fn submit(
     State(state): State<GatewayState>,
     Changing(me, _turn): Changing,

@@ -9,11 +9,11 @@ use crate::contract;
 use crate::contract::answer::UnsharePreview;
 use crate::gateway::answers;
 use crate::gateway::api::input::JsonBody;
-use crate::gateway::api::share_jobs::{NOT_READY, ask, limited, secrets_field};
+use crate::gateway::api::share_jobs::{ask, limited, secrets_field};
 use crate::gateway::limits::turns::{Changing, Reading};
 use crate::gateway::problem::Problem;
 use crate::gateway::state::GatewayState;
-use crate::store::UnshareForeseen;
+use crate::store::{LEDGER_NOT_READY, UnshareForeseen};
 
 /// `POST /unshare-jobs`: accepts a job that takes access away, as `POST /share-jobs` accepts one that shares.
 pub(in crate::gateway) async fn submit(
@@ -41,6 +41,6 @@ pub(in crate::gateway) async fn preview(
         UnshareForeseen::NothingMatches => Err(Problem::nothing_matches()),
         UnshareForeseen::OverLimit(over) => Err(Problem::over_limit(limited(&over, field), over.to_string())),
         UnshareForeseen::RequesterNotValid => Err(Problem::not_allowed("you may not act at the moment")),
-        UnshareForeseen::NotReady => Err(Problem::not_ready(NOT_READY.to_owned())),
+        UnshareForeseen::NotReady => Err(Problem::not_ready(LEDGER_NOT_READY.to_owned())),
     }
 }

@@ -11,9 +11,11 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
 use crate::contract;
 use crate::db::{Conn, DbError, statement};
+use crate::domain::outcome::is_among;
 use crate::domain::undo::{Claim, Heirs, Undone, undo};
 use crate::domain::{JobKey, Permission, PrincipalId, Recipient, SecretId, Taken};
 use crate::store::codes::id;
+use crate::store::vault::claims::NOT_UNDONE;
 use crate::store::vault::take_back::{Pairs, Row, rows};
 
 /// The most claims that are in memory at a time. A claim has a bit for each recipient of its job, so up to 1,250 bytes.
@@ -22,11 +24,6 @@ const PAGE: usize = 5_000;
 const SECRETS: usize = 2_000;
 /// The most recipients of claiming jobs that are remembered.
 const REMEMBERED: usize = 500_000;
-
-/// A condition on a job `k`: it is not undone. Any undo of it counts from the moment it is asked for, unless it failed or
-/// was cancelled. `jobs.undone_by` names the latest, and an earlier one that was done counts all the same.
-pub(in crate::store) const NOT_UNDONE: &str = "(k.undone_by IS NULL OR NOT EXISTS (SELECT 1 FROM jobs u \
-    WHERE u.parent = k.job_id AND u.kind = 'undo' AND u.state NOT IN ('failed', 'cancelled')))";
 
 #[derive(QueryableByName)]
 struct ClaimRow {
@@ -131,9 +128,7 @@ impl<'a> Claims<'a> {
                 for ClaimRow { secret_id, job, at, among } in &page {
                     let (secret, job) = (id(*secret_id)?, id(*job)?);
                     for (place, principal, asked) in self.shared(conn, job)?.iter() {
-                        let bit =
-                            |bits: &Vec<u8>| bits.get(place / 8).is_some_and(|b| b >> (place % 8) & 1 == 1);
-                        if among.as_ref().is_none_or(bit) {
+                        if is_among(among.as_deref(), *place) {
                             each(secret, *principal, &Claim { job, at: *at, asked: *asked });
                         }
                     }

@@ -353,8 +353,8 @@ const MOVE_LANE: &str = "UPDATE lanes SET position = $1, open = $2, turn = turn 
     WHERE job = $6 AND lane = $7 AND turn = $8 AND position = $9 AND open \
     RETURNING now_us() AS now";
 
-/// Moves the lane on to the position `to`, and returns the database's time in microseconds. `None` if the lane is not at the turn and
-/// position that were read: another worker has moved it on.
+/// Moves the lane on to the position `to`, and returns the database's time in microseconds. `None` if the lane is not at
+/// the turn and position that were read: another worker has moved it on.
 fn move_on(
     conn: &mut Conn,
     work: &LaneWork,

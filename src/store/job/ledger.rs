@@ -32,6 +32,9 @@ struct Key {
     id: i64,
 }
 
+/// What people are told as long as this is so.
+pub const NOT_READY: &str = "the claims of older jobs are not written yet; try again in a minute";
+
 /// Whether the claims of all ended jobs are written, so that access may be taken back.
 pub(in crate::store) fn is_complete(conn: &mut Conn) -> Result<bool, DbError> {
     Ok(jobs_without(conn, 1)?.is_empty())

@@ -1,6 +1,6 @@
 //! Foresees what an undo would do, without doing it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::db::{Conn, DbError};
 use crate::domain::{Counts, JobId, PrincipalId, SecretId, Selection, Taken};
@@ -9,14 +9,10 @@ use crate::store::job::ending::Done;
 use crate::store::job::heirs;
 use crate::store::job::row;
 use crate::store::job::row::JobRow;
+use crate::store::job::taking::{PREVIEW_PAIRS, PREVIEW_TIME};
 use crate::store::job::undo::{NotUndone, UndoBy, may_order, refusal};
 use crate::store::job::{selection, taking};
 use crate::store::transact::Store;
-
-/// How long a preview looks at the pairs of a job.
-const TIME: Duration = Duration::from_secs(2);
-/// The most pairs that one step of a preview looks at, so that a step takes a small part of the time.
-const PAIRS: usize = 10_000;
 
 /// What an undo would do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,12 +63,12 @@ fn look(conn: &mut Conn, parent: &JobRow, by: Option<PrincipalId>) -> Result<Opt
     let recipients = heirs::recipients(conn, parent.key)?;
     let total = parent.secrets_total.and_then(|total| usize::try_from(total).ok()).unwrap_or(0);
     let named = if parent.has_snapshot { Vec::new() } else { named(conn, parent)? };
-    let step = (PAIRS / recipients.len().max(1)).max(1);
+    let step = (PREVIEW_PAIRS / recipients.len().max(1)).max(1);
     let since = parent.started_at.unwrap_or(parent.requested_at);
     let mut values_read = 0;
     let mut sum = Done::default();
     let mut from = 0;
-    while from < total && (from == 0 || began.elapsed() < TIME) {
+    while from < total && (from == 0 || began.elapsed() < PREVIEW_TIME) {
         let to = from.saturating_add(step).min(total);
         let secrets = match parent.has_snapshot {
             true => selection::read_snapshot(conn, parent.key, from, to)?,

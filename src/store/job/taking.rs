@@ -4,16 +4,23 @@
 //! Whoever takes access away locks the secrets of the chunk first, in a statement of its own. So no share confirms
 //! access to them while it is being taken, and what is read here is what the last of them has committed.
 
+use std::time::Duration;
+
 use crate::db::{Conn, DbError};
 use crate::domain::event::{Rejection, Subject};
-use crate::domain::plan::SecretFact;
 use crate::domain::share::pairs_of;
-use crate::domain::{JobKey, PrincipalId, Recipient, RejectReason, SecretId, Taken};
+use crate::domain::unshare::secret_refusal;
+use crate::domain::{JobKey, PrincipalId, Recipient, SecretId, Taken};
 use crate::store::job::heirs;
 use crate::store::job::row::JobRow;
 use crate::store::vault::facts;
 use crate::store::vault::facts::Asked;
 use crate::store::vault::take_back::{self, Pairs};
+
+/// How long a preview of such a job looks at its pairs.
+pub(in crate::store) const PREVIEW_TIME: Duration = Duration::from_secs(2);
+/// The most pairs that one step of a preview looks at, so that a step takes a small part of the time.
+pub(in crate::store) const PREVIEW_PAIRS: usize = 10_000;
 
 /// What a chunk of a job that takes access away has done.
 #[derive(Debug, Default)]
@@ -72,8 +79,7 @@ pub(in crate::store) fn foresee(
 /// The secrets from which somebody may take access away, and a rejection for each of the others.
 type Allowed = (Vec<SecretId>, Vec<Rejection>);
 
-/// Looks at each secret whether this person may take access to it away. Access may be taken
-/// from a secret that is disabled. The operator, who is nobody here, may do everything. `None` if the person may not
+/// Looks at each secret whether this person may take access to it away. The operator, who is nobody here, may do everything. `None` if the person may not
 /// act.
 fn allowed(
     conn: &mut Conn,
@@ -87,15 +93,10 @@ fn allowed(
     if !facts.requester_valid {
         return Ok(None);
     }
-    let refused = |secret: &SecretId| match facts.secrets.get(secret) {
-        Some(SecretFact { reach: Some(reach), .. }) if reach.may_edit() => None,
-        Some(SecretFact { reach: Some(_), .. }) => Some(RejectReason::NotAllowed),
-        _ => Some(RejectReason::NotFound),
-    };
     let mut may = Vec::with_capacity(secrets.len());
     let mut rejections = Vec::new();
     for &secret in secrets {
-        match refused(&secret) {
+        match secret_refusal(facts.secrets.get(&secret)) {
             None => may.push(secret),
             Some(reason) => rejections.push(Rejection {
                 subject: Subject::Secret(secret),

@@ -18,12 +18,12 @@ use crate::store::audit::write as audit;
 use crate::store::codes::id;
 use crate::store::job::begin::BeginOptions;
 use crate::store::job::ending::Done;
-use crate::store::job::heirs::NOT_UNDONE;
 use crate::store::job::row::{JobColumns, JobRow};
 use crate::store::job::{ending, ledger, row, selection, snapshot, start};
 use crate::store::schema::jobs as table;
 use crate::store::transact::{LOCKS_OF_WORK, Store};
 use crate::store::tx::Tx;
+use crate::store::vault::claims::NOT_UNDONE;
 
 /// An order to undo a job, over HTTP or from the command line.
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ pub enum NotUndone {
     #[error("the job {0} undoes it, or has undone it")]
     Already(JobId),
     /// Claims of jobs that the release before worked on are still to be written.
-    #[error("the claims of older jobs are not written yet; try again in a minute")]
+    #[error("{}", ledger::NOT_READY)]
     NotReady,
 }
 

@@ -1,7 +1,7 @@
 //! The chunk of an unshare, and what it would do now.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
@@ -17,7 +17,7 @@ use crate::store::job::ledger;
 use crate::store::job::outcomes;
 use crate::store::job::outcomes::{Outcomes, Record};
 use crate::store::job::row::JobRow;
-use crate::store::job::taking::TakenChunk;
+use crate::store::job::taking::{PREVIEW_PAIRS, PREVIEW_TIME, TakenChunk};
 use crate::store::transact::Store;
 use crate::store::vault::facts;
 use crate::store::vault::facts::Asked;
@@ -25,11 +25,6 @@ use crate::store::vault::secrets::shareable_ids;
 use crate::store::vault::take_away;
 use crate::store::vault::take_away::{Held, Rectangle};
 use crate::store::vault::take_back::lock_secrets;
-
-/// How long a preview looks at the pairs of a request.
-const TIME: Duration = Duration::from_secs(2);
-/// The most pairs that one step of a preview looks at, so that a step takes a small part of the time.
-const PAIRS: usize = 10_000;
 
 /// What an unshare would do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -94,9 +89,9 @@ fn look(conn: &mut Conn, request: &ShareRequest, limits: &Limits) -> Result<Unsh
         exact: true,
         ..UnsharePreview::default()
     };
-    let step = (PAIRS / request.recipients.len().max(1)).max(1);
+    let step = (PREVIEW_PAIRS / request.recipients.len().max(1)).max(1);
     for (place, part) in secrets.chunks(step).enumerate() {
-        if place > 0 && began.elapsed() >= TIME {
+        if place > 0 && began.elapsed() >= PREVIEW_TIME {
             preview.exact = false;
             break;
         }

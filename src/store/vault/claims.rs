@@ -13,6 +13,11 @@ use crate::domain::hex::hex;
 use crate::domain::outcome::Claims;
 use crate::domain::{JobKey, SecretId};
 
+/// A condition on a job `k`: it is not undone. Any undo of it counts from the moment it is asked for, unless it failed or
+/// was cancelled. `jobs.undone_by` names the latest, and an earlier one that was done counts all the same.
+pub(in crate::store) const NOT_UNDONE: &str = "(k.undone_by IS NULL OR NOT EXISTS (SELECT 1 FROM jobs u \
+    WHERE u.parent = k.job_id AND u.kind = 'undo' AND u.state NOT IN ('failed', 'cancelled')))";
+
 /// Writes what these jobs claim as of the time `at` (microseconds). A claim of the same job on the same secret is
 /// replaced: the job has come to the secret only now.
 pub(in crate::store) fn write(conn: &mut Conn, claims: &[(JobKey, Claims)], at: i64) -> Result<(), DbError> {

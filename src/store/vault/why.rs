@@ -17,6 +17,7 @@ use crate::store::clock::{micros, millis_of};
 use crate::store::codes::id;
 use crate::store::people::membership::{every_way, visible_to};
 use crate::store::transact::Store;
+use crate::store::vault::claims::NOT_UNDONE;
 use crate::store::vault::secret::reach_of;
 
 /// The most ways in an answer. The ways that give the most come first, so that what the person may do is right however
@@ -257,12 +258,12 @@ struct ClaimRow {
 }
 
 /// The claims of the latest jobs that found something on this secret as they wanted it. A job that is undone claims
-/// nothing: its undo was asked for, and has not failed and was not cancelled.
+/// nothing.
 fn claims(conn: &mut Conn, secret: SecretId) -> Result<Vec<Claim>, DbError> {
-    let sql = "SELECT c.job, c.at, c.among, j.recipients FROM claims c JOIN jobs j ON j.id = c.job \
-               WHERE c.secret_id = $1 AND j.recipients IS NOT NULL AND NOT EXISTS (SELECT 1 FROM jobs u \
-               WHERE u.parent = j.job_id AND u.kind = 'undo' AND u.state NOT IN ('failed', 'cancelled')) \
-               ORDER BY c.job DESC LIMIT $2";
+    let sql = format!(
+        "SELECT c.job, c.at, c.among, k.recipients FROM claims c JOIN jobs k ON k.id = c.job \
+         WHERE c.secret_id = $1 AND k.recipients IS NOT NULL AND {NOT_UNDONE} ORDER BY c.job DESC LIMIT $2"
+    );
     let rows: Vec<ClaimRow> =
         statement(sql).bind::<BigInt, _>(secret.get()).bind::<BigInt, _>(MOST_CLAIMS).load(conn)?;
     rows.into_iter()

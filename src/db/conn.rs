@@ -1,6 +1,7 @@
 //! One connection to either database, and its transactions.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::{PgConnection, SqliteConnection};
@@ -40,17 +41,46 @@ impl Conn {
 
     /// Begins a transaction, in one round trip. Its statements may run as long as `statements` says, and wait as long
     /// as `locks` says for a lock that others hold (`None`: as long as the session says). SQLite's write transactions
-    /// are alone, and have neither limit.
-    pub(super) fn begin(&mut self, statements: Duration, locks: Option<Duration>) -> Result<(), DbError> {
+    /// are alone, and have neither limit; the only writer that SQLite has is waited for as long as `writer` says.
+    pub(super) fn begin(
+        &mut self,
+        statements: Duration,
+        locks: Option<Duration>,
+        writer: Duration,
+    ) -> Result<(), DbError> {
         if !self.has_server() {
-            // It is IMMEDIATE, because on SQLite a read that turns into a write fails at once, whatever the timeout.
-            return Ok(self.batch_execute("BEGIN IMMEDIATE")?);
+            return self.become_the_writer(writer);
         }
         let mut sql = format!("BEGIN; SET LOCAL statement_timeout = {}", statements.as_millis());
         if let Some(locks) = locks {
             sql.push_str(&format!("; SET LOCAL lock_timeout = {}", locks.as_millis().max(1)));
         }
         Ok(self.batch_execute(&sql)?)
+    }
+
+    /// Begins a write transaction on SQLite and waits for other processes that write. We look for the end of their
+    /// transaction ourselves, because SQLite looks ten times a second only: a process that writes one transaction
+    /// after the other leaves gaps of about a millisecond, so that a command beside a large job would hardly ever find
+    /// one and give up.
+    ///
+    /// # Errors
+    /// "database is locked" where others wrote for all of this time.
+    fn become_the_writer(&mut self, wait: Duration) -> Result<(), DbError> {
+        let session = format!("PRAGMA busy_timeout = {}", wait.as_millis());
+        // It is IMMEDIATE, because on SQLite a read that turns into a write fails at once, whatever the timeout.
+        let begin = format!("PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; {session}");
+        let until = Instant::now() + wait;
+        loop {
+            let error = match self.batch_execute(&begin) {
+                Ok(()) => return Ok(()),
+                Err(error) => DbError::from(error),
+            };
+            if !error.is_writer_taken() || Instant::now() >= until {
+                self.batch_execute(&session)?;
+                return Err(error);
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// Asks the server whether it is still there, in the shortest round trip.
@@ -70,3 +100,7 @@ impl Conn {
         self.batch_execute("ROLLBACK").is_ok()
     }
 }
+
+/// How long to sleep before looking again whether another process still writes. It is shorter than the gap between two
+/// transactions of a worker in a debug build.
+const LOOK_AGAIN: Duration = Duration::from_micros(500);

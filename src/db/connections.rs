@@ -320,7 +320,9 @@ impl Kept {
             Way::Transaction { .. } | Way::OnWriter => options.statement_timeout,
         });
         match way {
-            Way::Transaction { locks } => self.conn.begin(options.statement_timeout, locks),
+            Way::Transaction { locks } => {
+                self.conn.begin(options.statement_timeout, locks, options.lock_timeout)
+            }
             Way::Read | Way::OnWriter => {
                 match self.idle_since.is_some_and(|since| since.elapsed() > TEST_AFTER) {
                     true => self.conn.test(),

@@ -57,7 +57,7 @@ fn in_transaction<T>(
     work: impl FnOnce(&mut Conn) -> Result<T, DbError>,
 ) -> Result<T, DbError> {
     // A step takes as long as it takes, as a migration does, so its statements have no limit.
-    conn.begin(std::time::Duration::ZERO, None)?;
+    conn.begin(std::time::Duration::ZERO, None, std::time::Duration::from_secs(10))?;
     match work(conn) {
         Ok(value) => conn.commit().map(|()| value),
         Err(error) => {

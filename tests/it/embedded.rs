@@ -244,3 +244,40 @@ fn nothing_is_accepted_into_a_file_that_was_removed() {
     assert_ne!(program.wait(), 0);
     assert!(!here.exists(), "no new file is made");
 }
+
+/// Another process writes one transaction of 40 ms after the other, as a worker with a large job does.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_writes_beside_a_large_job_gets_a_turn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let env = settings(&folder);
+    let (code, _, errors) = crate::process::run(&["migrate"], &env);
+    assert_eq!(code, 0, "{errors}");
+    let url = &env[0].1;
+    let open = || {
+        let target = Target::parse(url).expect("a target");
+        Db::new(target, crate::support::settings(url).db_options(), Clock::default())
+    };
+    let (worker, command) = (open(), open());
+    let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let works = tokio::spawn({
+        let ended = std::sync::Arc::clone(&ended);
+        async move {
+            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                let chunk = worker.write(|conn| {
+                    conn.batch_execute("UPDATE principals SET active = active WHERE id = -1")?;
+                    std::thread::sleep(Duration::from_millis(40));
+                    Ok(())
+                });
+                chunk.await.expect("a chunk");
+            }
+        }
+    });
+    for turn in 0..10 {
+        let written = command.write(|conn| {
+            conn.batch_execute("UPDATE principals SET active = active WHERE id = -2").map_err(Into::into)
+        });
+        written.await.unwrap_or_else(|error| panic!("turn {turn}: {error}"));
+    }
+    ended.store(true, std::sync::atomic::Ordering::Relaxed);
+    works.await.expect("no panic");
+}

@@ -1,5 +1,7 @@
 //! A person at a desk: the program with its page, and a browser that shows it.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::browser::Browser;
@@ -102,13 +104,20 @@ impl Desk {
         answer
     }
 
-    /// Changes the database behind the program's back.
+    /// Changes the database behind the program's back. It takes its turn among the program's transactions as another
+    /// process of ours would, because SQLite's own waiting may never find a gap between them.
     pub fn sql(&self, sql: &str) {
         use diesel::connection::{Connection as _, SimpleConnection as _};
         let (_, url) = self.env.iter().find(|(name, _)| name.ends_with("DATABASE__URL")).expect("a database");
         let path = url.strip_prefix("sqlite://").expect("a file");
         let mut conn = diesel::SqliteConnection::establish(path).expect("a connection");
-        conn.batch_execute(&format!("PRAGMA busy_timeout = 20000; {sql}")).expect("sql");
+        let began = Instant::now();
+        while let Err(error) = conn.batch_execute("BEGIN IMMEDIATE") {
+            assert!(error.to_string().contains("database is locked"), "BEGIN IMMEDIATE: {error}");
+            assert!(began.elapsed() < Duration::from_secs(120), "no turn to write in 120 s");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        conn.batch_execute(&format!("{sql}; COMMIT")).expect("sql");
     }
 
     /// The person's only notice, as the API tells it.

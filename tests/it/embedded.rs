@@ -259,9 +259,10 @@ async fn whoever_writes_beside_a_large_job_gets_a_turn() {
     };
     let (worker, command) = (open(), open());
     let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let works = tokio::spawn({
-        let ended = std::sync::Arc::clone(&ended);
-        async move {
+    // Two lanes, so that one begins when the other has ended.
+    let works = [(); 2].map(|()| {
+        let (worker, ended) = (worker.clone(), std::sync::Arc::clone(&ended));
+        tokio::spawn(async move {
             while !ended.load(std::sync::atomic::Ordering::Relaxed) {
                 let chunk = worker.write(|conn| {
                     conn.batch_execute("UPDATE principals SET active = active WHERE id = -1")?;
@@ -270,14 +271,18 @@ async fn whoever_writes_beside_a_large_job_gets_a_turn() {
                 });
                 chunk.await.expect("a chunk");
             }
-        }
+        })
     });
     for turn in 0..10 {
         let written = command.write(|conn| {
             conn.batch_execute("UPDATE principals SET active = active WHERE id = -2").map_err(Into::into)
         });
         written.await.unwrap_or_else(|error| panic!("turn {turn}: {error}"));
+        // The lanes take their turns again.
+        tokio::time::sleep(Duration::from_millis(60)).await;
     }
     ended.store(true, std::sync::atomic::Ordering::Relaxed);
-    works.await.expect("no panic");
+    for lane in works {
+        lane.await.expect("no panic");
+    }
 }

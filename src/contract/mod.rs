@@ -17,7 +17,7 @@ mod title;
 
 pub use http::answer;
 pub use http::person::decode_username;
-pub use http::query::{Query, write_cursor, write_secret_cursor};
+pub use http::query::{Query, write_cursor, write_pair_cursor, write_secret_cursor};
 pub use http::secret::decode_secret_patch;
 pub use import::decode_import_line;
 pub use job::{CountsBody, EndedByBody, JobBody, RETRY_REASON, RejectionBody, RetryBody};

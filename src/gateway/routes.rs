@@ -54,6 +54,7 @@ fn router(state: GatewayState) -> Router {
         .route("/recipients", get(api::recipients::search))
         .route("/share-jobs", get(api::share_jobs::list).post(api::share_jobs::submit))
         .route("/share-jobs/{id}", get(api::share_jobs::show))
+        .route("/share-jobs/{id}/access-left", get(api::remaining::list))
         .route("/share-jobs/{id}/cancel", post(api::share_jobs::cancel))
         .route("/share-jobs/{id}/recipients", get(api::about::recipients))
         .route("/share-jobs/{id}/secrets", get(api::about::secrets))

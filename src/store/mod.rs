@@ -40,6 +40,7 @@ pub use job::lanes::{ChunkDone, LaneFound, LaneOptions, LaneWork};
 pub use job::ledger::NOT_READY as LEDGER_NOT_READY;
 pub use job::orders::{DueOrder, Waits};
 pub use job::preview::{Foreseen, UndoPreview};
+pub use job::remaining::{Left, LeftCursor};
 pub use job::replay::{NotReplayed, Publisher, Replayed};
 pub use job::submit::{Submission, Submitted};
 pub use job::undo::{NotUndone, Ordered, UndoBy, UndoOrder, UndoOrdered};

@@ -129,6 +129,17 @@ impl Query {
             .transpose()
     }
 
+    /// As [`Query::cursor`], where the text is two numbers from 0 on.
+    ///
+    /// # Errors
+    /// The cursor is not one that [`write_pair_cursor`] made.
+    pub fn pair_cursor(&self) -> Result<Option<(i64, i64)>, Invalid> {
+        let Some(text) = self.cursor()? else { return Ok(None) };
+        let number = |text: &str| text.parse().ok().filter(|number: &i64| *number >= 0);
+        let pair = text.split_once(' ').and_then(|(first, second)| Some((number(first)?, number(second)?)));
+        pair.map(Some).ok_or_else(bad_cursor)
+    }
+
     /// The secret's id, and its key in the order of the listing, from which [`write_secret_cursor`] made `cursor`.
     ///
     /// # Errors
@@ -147,6 +158,12 @@ impl Query {
 #[must_use]
 pub fn write_cursor(place: &str) -> String {
     URL_SAFE_NO_PAD.encode(place)
+}
+
+/// Where the next page of a listing begins that is ordered by two numbers.
+#[must_use]
+pub fn write_pair_cursor(first: i64, second: i64) -> String {
+    write_cursor(&format!("{first} {second}"))
 }
 
 /// Begins the cursor of a secret. The cursors of an older program, whose keys had accents, begin otherwise and are

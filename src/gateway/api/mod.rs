@@ -11,6 +11,7 @@ pub(super) mod me;
 pub(super) mod notices;
 pub(super) mod recipients;
 pub(super) mod rejections;
+pub(super) mod remaining;
 pub(super) mod secrets;
 pub(super) mod share_jobs;
 pub(super) mod undo;

@@ -68,7 +68,7 @@ impl Store {
 
 /// The job's row, and the row that has what the job is about: its own or, of an undo, that of the job that it takes
 /// back.
-fn asked(conn: &mut Conn, job: JobId) -> Result<Option<(JobRow, JobRow)>, DbError> {
+pub(in crate::store) fn asked(conn: &mut Conn, job: JobId) -> Result<Option<(JobRow, JobRow)>, DbError> {
     let Some(row) = row::find(conn, job)? else { return Ok(None) };
     match row.parent.filter(|_| row.kind == JobKind::Undo) {
         Some(parent) => Ok(row::find(conn, parent)?.map(|parent| (row, parent))),
@@ -113,14 +113,19 @@ fn counts_of_recipients(
     Ok((job.kind == JobKind::Share).then_some(counts))
 }
 
-fn recipients(conn: &mut Conn, row: &JobRow) -> Result<Vec<Recipient>, DbError> {
+pub(in crate::store) fn recipients(conn: &mut Conn, row: &JobRow) -> Result<Vec<Recipient>, DbError> {
     let stored: Option<String> =
         jobs::table.filter(jobs::id.eq(row.key.get())).select(jobs::recipients).first(conn)?;
     let corrupt = |error: contract::Invalid| DbError::Corrupt(format!("job {}: {error}", row.job_id));
     stored.map_or(Ok(Vec::new()), |stored| contract::recipients_from_json(&stored).map_err(corrupt))
 }
 
-fn secrets(conn: &mut Conn, row: &JobRow, offset: usize, limit: usize) -> Result<Vec<SecretId>, DbError> {
+pub(in crate::store) fn secrets(
+    conn: &mut Conn,
+    row: &JobRow,
+    offset: usize,
+    limit: usize,
+) -> Result<Vec<SecretId>, DbError> {
     if row.has_snapshot {
         let end = offset.saturating_add(limit).min(places(row.secrets_total));
         return if offset < end { read_snapshot(conn, row.key, offset, end) } else { Ok(Vec::new()) };

@@ -24,6 +24,7 @@ pub(super) mod outcomes;
 pub(super) mod preview;
 pub(super) mod read;
 pub(super) mod rejections;
+pub(super) mod remaining;
 pub(super) mod replay;
 pub(super) mod request;
 pub(super) mod row;

@@ -53,7 +53,8 @@ impl Store {
     }
 }
 
-fn explain(
+/// As [`Store::why`].
+pub(in crate::store) fn explain(
     conn: &mut Conn,
     reader: Option<PrincipalId>,
     secret: SecretId,

@@ -71,6 +71,34 @@ on_both_stores! {
         assert_eq!(app.test.number("SELECT count(*) FROM grants").await, 3);
     }
 
+    async fn who_asked_for_an_unshare_reads_who_still_has_access(kind: Kind) {
+        let app = App::start(kind, people().user_group(10, "Payments", &[2, 3]).view(101, 10)).await;
+        let job = app.post("ana", "/unshare-jobs", unshare(&[101, 102, 103])).await;
+        let path = format!("/share-jobs/{}/access-left", job.ok(202)["job_id"].as_str().expect("an id"));
+        let left = app.get("ana", &path).await;
+        let items = left.ok(200)["items"].as_array().expect("items");
+        let lines: Vec<_> = items.iter().map(|line| (line["secret"]["id"].clone(), line["user"]["id"].clone())).collect();
+        let pair = |secret: i64, user: i64| (json!(secret), json!(user));
+        assert_eq!(lines, [pair(101, 2), pair(101, 3), pair(102, 2), pair(102, 3)]);
+        assert_eq!((&items[1]["secret"]["name"], &items[1]["user"]), (&json!("Stripe"), &json!({"id": 3, "name": "carla", "username": "carla"})));
+        let way = &items[1]["access"]["because"][0];
+        assert_eq!((&items[1]["access"]["effective"], &way["way"], &way["principal"]["name"]), (&json!("view"), &json!("user_group"), &json!("Payments")));
+        // Page by page it is the same.
+        let mut cursor = String::new();
+        for line in items {
+            let page = app.get("ana", &format!("{path}?limit=1{cursor}")).await;
+            assert_eq!(&page.ok(200)["items"], &json!([line]));
+            cursor = page.body["next_cursor"].as_str().map(|next| format!("&cursor={next}")).unwrap_or_default();
+        }
+        for (person, path) in [("bruno", path.clone()), ("ana", path.replace("/share-jobs/", "/share-jobs/0"))] {
+            assert!(matches!(app.get(person, &path).await.status, 400 | 404), "{person} {path}");
+        }
+        app.get("ana", &format!("{path}?cursor=MTIz")).await.problem(400);
+        let share = app.post("ana", "/share-jobs", json!({"secrets": {"ids": [101]}, "recipients": [{"kind": "user", "id": 2}]})).await;
+        let share = share.ok(202)["job_id"].as_str().expect("an id").to_owned();
+        app.get("ana", &format!("/share-jobs/{share}/access-left")).await.problem(404);
+    }
+
     async fn a_key_of_a_share_is_no_key_of_an_unshare(kind: Kind) {
         let app = App::start(kind, people()).await;
         let send = async |path: &str| {

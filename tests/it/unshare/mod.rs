@@ -7,4 +7,5 @@ mod desk;
 mod outcomes;
 mod program;
 mod random;
+mod remaining;
 mod rows;

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::contract::http::answer::access::Access;
 use crate::contract::job::CountsBody;
 use crate::domain::{Permission, PrincipalId, PrincipalKind, SecretId};
 
@@ -26,4 +27,27 @@ pub struct JobSecret {
     pub counts: Option<CountsBody>,
     pub id: SecretId,
     pub name: Option<String>,
+}
+
+/// A person who still has access to a secret of a job that took access away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccessLeft {
+    pub access: Access,
+    pub secret: JobSecretName,
+    pub user: JobUserName,
+}
+
+/// A secret by name; `None` where the reader may not know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JobSecretName {
+    pub id: SecretId,
+    pub name: Option<String>,
+}
+
+/// A person by name; the names are `None` where nobody has the id any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JobUserName {
+    pub id: PrincipalId,
+    pub name: Option<String>,
+    pub username: Option<String>,
 }

@@ -19,7 +19,7 @@ mod time;
 mod undo;
 mod unshare;
 
-pub use about::{JobRecipient, JobSecret};
+pub use about::{AccessLeft, JobRecipient, JobSecret, JobSecretName, JobUserName};
 pub use access::{Access, AlsoAsked, Asking, Because, GivenBy, Requester, Through};
 pub use health::{DeadLetters, Health, Live, Policies};
 pub use notice::Notice;

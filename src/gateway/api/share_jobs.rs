@@ -109,6 +109,7 @@ pub(in crate::gateway) async fn list(
     Reading(me, _turn): Reading,
     params: Params,
 ) -> Result<Json<Page<JobBody>>, Problem> {
+    params.only(&["limit", "cursor"])?;
     let limit = params.limit(50, 200)?;
     let before = params.number_cursor()?;
     let (jobs, next) = state.store.jobs(Some(me.id), before, limit as i64).await?;

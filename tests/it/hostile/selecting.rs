@@ -177,6 +177,15 @@ async fn slow_reads_on_sqlite_end_in_time() {
         refused.problem(503);
         assert_ne!(refused.header("retry-after"), "", "{path}");
     }
+    // So does a request for all of them: SQLite has one writer, and everybody else would wait for this search.
+    let all = json!({"all": {"search": search.replace('+', " ")}});
+    for path in ["/share-jobs", "/unshare-jobs", "/unshare-jobs/preview"] {
+        let body = json!({"secrets": all, "recipients": [{"kind": "user", "id": 2}]});
+        let refused = app.request("POST", path).user("ana").json(body).send().await;
+        refused.problem(503);
+        assert_ne!(refused.header("retry-after"), "", "{path}");
+    }
+    assert_eq!(app.test.number("SELECT COUNT(*) FROM jobs").await, 0);
     // Nothing of it stays with a connection, and the limit is each statement's own.
     eventually("a quick search", 60, async || {
         let found = app.get("bruno", "/secrets?search=stripe").await;

@@ -49,11 +49,12 @@ pub fn import(bytes: &[u8]) {
     }
 }
 
-/// A body of HTTP: a share, a change of a secret or a choice of a person.
+/// A body of HTTP: a share, an unshare, a change of a secret or a choice of a person.
 pub fn body(bytes: &[u8]) {
     let Some(somebody) = PrincipalId::new(1) else { return };
     let errors = [
         contract::decode_share_data(bytes, somebody).map(drop).err(),
+        contract::decode_unshare_data(bytes, somebody).map(drop).err(),
         contract::decode_secret_patch(bytes).map(drop).err(),
         contract::decode_username(bytes).map(drop).err(),
     ];
@@ -69,7 +70,10 @@ pub fn body(bytes: &[u8]) {
 pub fn query(bytes: &[u8]) {
     let query = match contract::Query::new(url::form_urlencoded::parse(bytes).into_owned()) {
         Ok(query) => query,
-        Err(error) => return short(&error.to_string()),
+        Err(error) => {
+            assert!(!error.field.is_empty());
+            return short(&error.to_string());
+        }
     };
     let (ids, limit) = (query.ids::<SecretId>("ids", 500), query.limit(50, 200));
     assert!(ids.as_ref().map_or(0, Vec::len) <= 500);
@@ -89,9 +93,11 @@ pub fn query(bytes: &[u8]) {
         assert_eq!(read.as_ref(), Ok(&Some((*id, key.clone()))));
     }
     let errors = [
+        query.only(&["search", "tag", "shared", "sort", "ids", "limit", "cursor"]).err(),
         query.checked("search", text::search).err(),
         query.checked("tag", text::tag_search).err(),
         query.boolean("shared").err(),
+        query.id::<SecretId>("user").err(),
         query.choice("sort", &[("name", 0), ("-name", 1), ("id", 2), ("-id", 3)]).err(),
         ids.err(),
         limit.err(),

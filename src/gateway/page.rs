@@ -130,7 +130,19 @@ mod tests {
     fn every_script_is_built_in_and_loaded_with_the_page() {
         for path in files("js").into_iter().chain(files("vendor")) {
             assert!(ASSETS.iter().any(|asset| asset.path == path), "{path} is not in ASSETS");
-            assert!(INDEX.text.contains(&format!("\"/assets/{path}\"")), "index.html does not load {path}");
+            assert!(INDEX.text.contains(&format!("\"assets/{path}\"")), "index.html does not load {path}");
+        }
+    }
+
+    /// A proxy may show the page below a path of its own. What begins with a slash would be looked for outside of it.
+    #[test]
+    fn no_address_in_the_page_begins_with_a_slash() {
+        for asset in ASSETS.iter().chain([&INDEX]).filter(|asset| !asset.path.starts_with("vendor/")) {
+            for begins in
+                ["src=\"/", "href=\"/", "url(/", "from \"/", "import(\"/", "\"/api/", "`/api/", "\"/assets/"]
+            {
+                assert!(!asset.text.contains(begins), "{}: {begins}", asset.path);
+            }
         }
     }
 

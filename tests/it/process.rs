@@ -20,7 +20,7 @@ pub struct Program {
 pub type Env = Vec<(&'static str, String)>;
 
 /// The program that is tested: the one that was built with the tests, or another build of it.
-fn program() -> Command {
+pub fn program() -> Command {
     let path = std::env::var_os("BATCHSHARE_TEST_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_batchshare").into());
     let mut command = Command::new(path);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BATCHSHARE")) {

@@ -1,7 +1,8 @@
 // The public HTTP API, and nothing else: what this page can do, any other page can do.
 import { store } from "./lib.js";
 
-const BASE = "/api/v1";
+/** Beside the document, which a proxy may show below a path of its own. */
+const BASE = "api/v1";
 
 /** An answer that takes longer does not come: the person is told, and can try again. */
 const DEADLINE_MS = 30_000;

@@ -46,7 +46,7 @@ function later() {
 }
 
 function open() {
-  const stream = new EventSource("/api/v1/events");
+  const stream = new EventSource("api/v1/events");
   source = stream;
   whose = me.get().id;
   heard = performance.now();

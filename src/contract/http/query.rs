@@ -1,5 +1,6 @@
 //! The query of a request: its parameters, and the cursors that a listing gave.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use base64::Engine;
@@ -8,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::contract::json::invalid::{Invalid, shown};
 use crate::domain::text::TextError;
 
-/// The parameters of a query. An empty parameter counts as absent, and unknown ones are ignored.
+/// The parameters of a query. An empty parameter counts as absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query(HashMap<String, String>);
 
@@ -21,11 +22,21 @@ impl Query {
         let mut params = HashMap::new();
         for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
             if params.contains_key(&name) {
-                return Err(Invalid::new(shown(&name), "came more than once"));
+                return Err(Invalid::new(named(&name), "came more than once"));
             }
             params.insert(name, value);
         }
         Ok(Self(params))
+    }
+
+    /// Checks that there is no other parameter than these. Somebody who writes `serach=` would otherwise be answered with
+    /// everything, and might share it.
+    ///
+    /// # Errors
+    /// Where there is another one. The error names the first in the order of the alphabet.
+    pub fn only(&self, names: &[&str]) -> Result<(), Invalid> {
+        let other = self.0.keys().filter(|name| !names.contains(&name.as_str())).min();
+        other.map_or(Ok(()), |name| Err(Invalid::new(named(name), "is no parameter of this resource")))
     }
 
     fn get(&self, name: &str) -> Option<&str> {
@@ -164,6 +175,11 @@ pub fn write_cursor(place: &str) -> String {
 #[must_use]
 pub fn write_pair_cursor(first: i64, second: i64) -> String {
     write_cursor(&format!("{first} {second}"))
+}
+
+/// The name of a parameter, for an error. Of one without a name (`?=x`) it is the query that is wrong.
+fn named(name: &str) -> Cow<'_, str> {
+    if name.is_empty() { Cow::Borrowed("query") } else { shown(name) }
 }
 
 /// Begins the cursor of a secret. The cursors of an older program, whose keys had accents, begin otherwise and are

@@ -25,6 +25,7 @@ impl Asked {
     /// Reads the page, and checks that the job is the person's own.
     async fn of(state: &GatewayState, me: &Person, path: &PathIds, params: &Params) -> Result<Self, Problem> {
         let id: JobId = path.parsed(0)?;
+        params.only(&["limit", "cursor"])?;
         let limit = params.limit(100, 1_000)?;
         let offset = usize::try_from(params.number_cursor()?.unwrap_or(0)).unwrap_or(usize::MAX);
         let job = state.store.job(id).await?;

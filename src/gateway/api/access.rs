@@ -19,6 +19,7 @@ pub(in crate::gateway) async fn why(
     params: Params,
 ) -> Result<Json<answer::Access>, Problem> {
     let secret = path.id(0)?;
+    params.only(&["user"])?;
     let user = params.id("user")?.unwrap_or(me.id);
     match state.store.why(Some(me.id), secret, user).await? {
         Explained::Access(access) => Ok(Json(access.into())),

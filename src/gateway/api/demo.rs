@@ -19,6 +19,7 @@ pub(in crate::gateway) async fn people(
     State(state): State<GatewayState>,
     params: Params,
 ) -> Result<Json<Page<answer::DemoPerson>>, Problem> {
+    params.only(&["limit", "cursor"])?;
     let limit = params.limit(200, 200)?;
     let after = params.number_cursor()?.unwrap_or(0);
     let people = state.store.people(after, limit as i64 + 1).await?;

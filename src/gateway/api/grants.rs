@@ -29,6 +29,7 @@ pub(in crate::gateway) async fn list(
     params: Params,
 ) -> Result<Json<Page<answer::Grant>>, Problem> {
     let id = path.id(0)?;
+    params.only(&["limit", "cursor"])?;
     let limit = params.limit(MOST, MOST)?;
     let after = params.number_cursor()?.unwrap_or(0);
     let grants = state.store.grants_of(me.id, id, after, limit as i64 + 1).await?;

@@ -19,6 +19,7 @@ pub(in crate::gateway) async fn list(
     Reading(me, _turn): Reading,
     params: Params,
 ) -> Result<Json<Page<answer::Notice>>, Problem> {
+    params.only(&["dismissed", "limit", "cursor"])?;
     let limit = params.limit(50, 200)?;
     let dismissed = params.boolean("dismissed")?.unwrap_or(false);
     let before = params.number_cursor()?;

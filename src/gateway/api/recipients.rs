@@ -24,6 +24,7 @@ pub(in crate::gateway) async fn search(
     Reading(me, _turn): Reading,
     params: Params,
 ) -> Result<Json<Page<answer::Recipient>>, Problem> {
+    params.only(&["search", "limit"])?;
     let search = params.checked("search", text::search)?;
     let search = search.trim();
     if search.chars().count() < MIN_SEARCH {

@@ -21,6 +21,7 @@ pub(in crate::gateway) async fn list(
     params: Params,
 ) -> Result<Json<Page<answer::Rejection>>, Problem> {
     let id: JobId = path.parsed(0)?;
+    params.only(&["limit", "cursor"])?;
     let limit = params.limit(100, 1_000)?;
     let offset = params.number_cursor()?.unwrap_or(0);
     let job = state.store.job(id).await?;

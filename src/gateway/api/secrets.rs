@@ -22,8 +22,9 @@ use crate::gateway::problem::Problem;
 use crate::gateway::state::GatewayState;
 use crate::store::{ClientSecret, Edited, OwnedBy, Sealed, SecretCursor, SecretFilter, SecretSort};
 
-/// Which secrets a listing is for.
-fn filter(params: &Params) -> Result<SecretFilter, Problem> {
+/// Which secrets a listing is for. `further` are the parameters that it has besides.
+fn filter(params: &Params, further: &[&str]) -> Result<SecretFilter, Problem> {
+    params.only(&[&["search", "tag", "shared", "owner", "ids"], further].concat())?;
     Ok(SecretFilter {
         search: params.checked("search", text::search)?,
         tag: params.checked("tag", text::tag_search)?,
@@ -51,7 +52,7 @@ pub(in crate::gateway) async fn list(
     Reading(me, _turn): Reading,
     params: Params,
 ) -> Result<Json<Page<answer::SecretItem>>, Problem> {
-    let filter = filter(&params)?;
+    let filter = filter(&params, &["sort", "limit", "cursor"])?;
     let sort = params.choice("sort", SORTS)?;
     let limit = params.limit(50, 200)?;
     let after = params.secret_cursor()?.map(|(id, key)| SecretCursor { id, key });
@@ -67,7 +68,7 @@ pub(in crate::gateway) async fn ids(
     Reading(me, turn): Reading,
     params: Params,
 ) -> Result<Response, Problem> {
-    let array = Array::begin(state.store.clone(), me.id, filter(&params)?).await?;
+    let array = Array::begin(state.store.clone(), me.id, filter(&params, &[])?).await?;
     // An error in the middle cuts the connection. What was sent is then no whole array, and no client takes it for
     // one.
     let pieces = try_unfold((array, turn), |(mut array, turn)| async move {
@@ -82,7 +83,7 @@ pub(in crate::gateway) async fn tags(
     Reading(me, _turn): Reading,
     params: Params,
 ) -> Result<Json<Vec<String>>, Problem> {
-    Ok(Json(state.store.secret_tags(me.id, filter(&params)?).await?))
+    Ok(Json(state.store.secret_tags(me.id, filter(&params, &[])?).await?))
 }
 
 /// `GET /secrets/{id}`: one secret.

@@ -15,7 +15,7 @@ use crate::gateway::api::input::{JsonBody, Params, PathIds};
 use crate::gateway::api::listing::numbered;
 use crate::gateway::auth::Me;
 use crate::gateway::limits::growth::Hourly;
-use crate::gateway::limits::turns::{Changing, Reading};
+use crate::gateway::limits::turns::{Changing, Held, Reading};
 use crate::gateway::problem::Problem;
 use crate::gateway::state::GatewayState;
 use crate::store::{Cancelled, LEDGER_NOT_READY, Submission, Submitted};
@@ -24,19 +24,20 @@ use crate::store::{Cancelled, LEDGER_NOT_READY, Submission, Submitted};
 /// with the same `Idempotency-Key` is answered with the job as it is now.
 pub(in crate::gateway) async fn submit(
     State(state): State<GatewayState>,
-    Changing(me, _turn): Changing,
+    Changing(me, turn): Changing,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let request = contract::decode_share_data(&body, me.id)?;
     // The body is dropped before the database is asked: many waiting bodies together would take much memory.
     drop(body);
-    ask(&state, &headers, request).await
+    ask(&state, &turn, &headers, request).await
 }
 
 /// Accepts a job that shares or takes access away.
 pub(super) async fn ask(
     state: &GatewayState,
+    turn: &Held,
     headers: &HeaderMap,
     request: ShareRequest,
 ) -> Result<Response, Problem> {
@@ -44,6 +45,11 @@ pub(super) async fn ask(
     let idempotency_key = idempotency_key(headers)?;
     let secrets_field = secrets_field(&request);
     let submission = Submission { request, idempotency_key, traceparent: traceparent(headers) };
+    // Which secrets "all" are is a search like that of a listing, and is as much of a person's share.
+    let _reading = match submission.request.selection {
+        Selection::All(_) => Some(turn.to_read_too().await?),
+        Selection::Ids(_) => None,
+    };
     let allowance = state.growth.allowance(&state.store, me).await?;
     let store = &state.store;
     let (submitted, bytes) =
@@ -109,6 +115,7 @@ pub(in crate::gateway) async fn list(
     Reading(me, _turn): Reading,
     params: Params,
 ) -> Result<Json<Page<JobBody>>, Problem> {
+    params.only(&["limit", "cursor"])?;
     let limit = params.limit(50, 200)?;
     let before = params.number_cursor()?;
     let (jobs, next) = state.store.jobs(Some(me.id), before, limit as i64).await?;

@@ -18,13 +18,13 @@ use crate::store::{LEDGER_NOT_READY, UnshareForeseen};
 /// `POST /unshare-jobs`: accepts a job that takes access away, as `POST /share-jobs` accepts one that shares.
 pub(in crate::gateway) async fn submit(
     State(state): State<GatewayState>,
-    Changing(me, _turn): Changing,
+    Changing(me, turn): Changing,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let request = contract::decode_unshare_data(&body, me.id)?;
     drop(body);
-    ask(&state, &headers, request).await
+    ask(&state, &turn, &headers, request).await
 }
 
 /// `POST /unshare-jobs/preview`: what such a job would do now. Nothing is changed.

@@ -115,27 +115,41 @@ pub(crate) struct BodyTurn {
 /// A place among the requests that a person has in hand. It is given back when this is dropped.
 pub(crate) struct Held {
     _permit: Option<OwnedSemaphorePermit>,
-    _turn: Arc<Turn>,
+    turn: Arc<Turn>,
+    /// Who sent the request. `None` in unit tests.
+    caller: Option<Caller>,
+}
+
+impl Held {
+    /// Waits for a turn to read as well, for a change that looks at many rows first.
+    pub(in crate::gateway) async fn to_read_too(&self) -> Result<Self, Problem> {
+        wait_until_the_end(self.caller.clone(), Arc::clone(&self.turn), |turn| &turn.reads).await
+    }
 }
 
 async fn wait(turn: Arc<Turn>, which: impl Fn(&Turn) -> &Arc<Semaphore>) -> Result<Held, Problem> {
     let permit = timeout(PATIENCE, Arc::clone(which(&turn)).acquire_owned()).await;
     let permit = permit.map_err(|_| Problem::too_many_at_once())?;
-    Ok(Held { _permit: permit.ok(), _turn: turn })
+    Ok(Held { _permit: permit.ok(), turn, caller: None })
 }
 
 /// Waits for a turn as [`wait`] does, and gives up a moment after the gateway was told to stop.
 async fn wait_until_the_end(
-    parts: &Parts,
+    caller: Option<Caller>,
     turn: Arc<Turn>,
     which: impl Fn(&Turn) -> &Arc<Semaphore>,
 ) -> Result<Held, Problem> {
-    let Some(caller) = parts.extensions.get::<Caller>() else { return wait(turn, which).await };
-    tokio::select! {
+    let Some(caller) = caller else { return wait(turn, which).await };
+    let held = tokio::select! {
         biased;
-        held = wait(turn, which) => held,
-        () = caller.stopped() => Err(Problem::stopping()),
-    }
+        held = wait(turn, which) => held?,
+        () = caller.stopped() => return Err(Problem::stopping()),
+    };
+    Ok(Held { caller: Some(caller), ..held })
+}
+
+fn caller(parts: &Parts) -> Option<Caller> {
+    parts.extensions.get::<Caller>().cloned()
 }
 
 /// The person who asks for something that costs more than reading one row, and their turn to do so.
@@ -153,8 +167,8 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Me(me) = Me::from_request_parts(parts, state).await?;
-        let held =
-            wait_until_the_end(parts, Arc::<Turns>::from_ref(state).of(me.id), |turn| &turn.reads).await?;
+        let turn = Arc::<Turns>::from_ref(state).of(me.id);
+        let held = wait_until_the_end(caller(parts), turn, |turn| &turn.reads).await?;
         Ok(Self(me, held))
     }
 }
@@ -170,7 +184,7 @@ where
         let Me(me) = Me::from_request_parts(parts, state).await?;
         let turn = Arc::<Turns>::from_ref(state).of(me.id);
         parts.extensions.insert(Arc::clone(&turn));
-        let held = wait_until_the_end(parts, turn, |turn| &turn.changes).await?;
+        let held = wait_until_the_end(caller(parts), turn, |turn| &turn.changes).await?;
         Ok(Self(me, held))
     }
 }

@@ -107,10 +107,10 @@ pub(in crate::store) fn decide_with_row(
     if !facts::requester_valid(tx.conn, request.requested_by)? {
         return Ok((row, Decided::Fail(FailReason::RequesterNotValid)));
     }
-    let secrets = resolve(tx, &mut row, request, limits)?;
-    if request.check_limits(limits, Some(secrets.len())).is_err() {
+    let within = |secrets: &Vec<SecretId>| request.check_limits(limits, Some(secrets.len())).is_ok();
+    let Some(secrets) = resolve(tx, &mut row, request, limits)?.filter(within) else {
         return Ok((row, Decided::Fail(FailReason::LimitExceeded)));
-    }
+    };
     if request.kind == JobKind::Unshare {
         // A job that takes away always has lanes, however small it is: there is one way in which access is taken.
         let decided = match secrets.is_empty() {
@@ -130,29 +130,30 @@ pub(in crate::store) fn decide_with_row(
 }
 
 /// The secrets of the job: those that the request names, or those that match its filter. What matches is resolved only
-/// once and kept with the job, so that a later attempt is about the same secrets.
+/// once and kept with the job, so that a later attempt is about the same secrets. `None` if what matches exceeds a limit.
 fn resolve(
     tx: &mut Tx<'_>,
     row: &mut JobRow,
     request: &ShareRequest,
     limits: &Limits,
-) -> Result<Vec<SecretId>, DbError> {
+) -> Result<Option<Vec<SecretId>>, DbError> {
     match &request.selection {
-        Selection::Ids(ids) => Ok(ids.clone()),
+        Selection::Ids(ids) => Ok(Some(ids.clone())),
         Selection::All(_) if row.has_snapshot => {
             let total = row.secrets_total.and_then(|total| usize::try_from(total).ok()).unwrap_or(0);
-            selection::read_snapshot(tx.conn, row.key, 0, total)
+            selection::read_snapshot(tx.conn, row.key, 0, total).map(Some)
         }
         Selection::All(filter) => {
-            let ids = secrets::shareable_ids(tx.conn, request.requested_by, filter)?;
-            selection::set_totals(tx.conn, row.key, ids.len(), request.recipients.len())?;
-            row.secrets_total = i32::try_from(ids.len()).ok();
-            row.pairs = Some(pairs_of(ids.len(), request.recipients.len()));
+            let found = secrets::shareable(tx.conn, request.requested_by, filter, limits.secrets)?;
+            selection::set_totals(tx.conn, row.key, found.count, request.recipients.len())?;
+            row.secrets_total = i32::try_from(found.count).ok();
+            row.pairs = Some(pairs_of(found.count, request.recipients.len()));
             // A job that exceeds a limit fails at once, and nobody would read its list.
-            if request.check_limits(limits, Some(ids.len())).is_ok() {
-                selection::write_snapshot(tx.conn, row.key, &ids)?;
+            if request.check_limits(limits, Some(found.count)).is_err() {
+                return Ok(None);
             }
-            Ok(ids)
+            selection::write_snapshot(tx.conn, row.key, &found.ids)?;
+            Ok(Some(found.ids))
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::contract;
 use crate::contract::StoredRequest;
 use crate::db::{Conn, DbError, Flow};
 use crate::domain::share::OverLimit;
-use crate::domain::{JobId, JobKind, JobSnapshot, Limits, Selection, ShareRequest};
+use crate::domain::{JobId, JobKind, JobSnapshot, Limits, PrincipalId, Selection, ShareRequest};
 use crate::store::job::asked::Allowance;
 use crate::store::job::insert;
 use crate::store::job::insert::NewJob;
@@ -18,6 +18,7 @@ use crate::store::job::snapshot;
 use crate::store::schema::jobs as table;
 use crate::store::transact::Store;
 use crate::store::vault::secrets;
+use crate::store::vault::secrets::Shareable;
 
 /// A request that came over HTTP or from the command line.
 #[derive(Debug, Clone)]
@@ -85,6 +86,7 @@ impl Store {
         if let Err(over) = submission.request.check_limits(&limits, None) {
             return Ok((Submitted::OverLimit(over), 0));
         }
+        let all = self.matching(&submission, limits.secrets).await?;
         self.transact(move |tx| {
             let Submission { request, idempotency_key, traceparent } = submission;
             let trace = traceparent.unwrap_or_else(contract::new_traceparent);
@@ -111,15 +113,14 @@ impl Store {
             if unfinished(tx.conn, request.requested_by)? > max_unfinished {
                 return Ok(nothing(Submitted::TooManyUnfinished { limit: max_unfinished }));
             }
-            if let Selection::All(filter) = &request.selection {
-                let ids = secrets::shareable_ids(tx.conn, request.requested_by, filter)?;
-                if ids.is_empty() {
+            if let Some(Shareable { ids, count }) = all {
+                if count == 0 {
                     return Ok(nothing(Submitted::NothingMatches));
                 }
-                if let Err(over) = request.check_limits(&limits, Some(ids.len())) {
+                if let Err(over) = request.check_limits(&limits, Some(count)) {
                     return Ok(nothing(Submitted::OverLimit(over)));
                 }
-                selection::set_totals(tx.conn, key, ids.len(), request.recipients.len())?;
+                selection::set_totals(tx.conn, key, count, request.recipients.len())?;
                 selection::write_snapshot(tx.conn, key, &ids)?;
             }
             let bytes = tx.request(key, job_id, &request, &trace)?;
@@ -141,14 +142,40 @@ impl Store {
     }
 }
 
-/// The answer to a submission whose idempotency key (or generated id) is taken.
-fn repeated(conn: &mut Conn, request: &ShareRequest, key: Option<&str>) -> Result<Submitted, DbError> {
-    let row: Option<JobColumns> = table::table
-        .filter(table::requested_by.eq(request.requested_by.get()))
+impl Store {
+    /// The secrets that a request for all means now. `None` for a request that names its secrets, and for one whose key
+    /// was used before: it is answered with the job of the first one.
+    ///
+    /// This is a read of its own, before the transaction, since it looks at all secrets that the person can reach. So it
+    /// has the time limit of a read, and on SQLite it does not keep everybody else from writing.
+    async fn matching(&self, submission: &Submission, most: usize) -> Result<Option<Shareable>, DbError> {
+        let Selection::All(filter) = &submission.request.selection else { return Ok(None) };
+        let (filter, person) = (filter.clone(), submission.request.requested_by);
+        let key = submission.idempotency_key.clone();
+        self.db
+            .read(move |conn| {
+                if key.is_some() && of_key(conn, person, key.as_deref())?.is_some() {
+                    return Ok(None);
+                }
+                secrets::shareable(conn, person, &filter, most).map(Some)
+            })
+            .await
+    }
+}
+
+/// The job that this person has asked for with this key.
+fn of_key(conn: &mut Conn, person: PrincipalId, key: Option<&str>) -> Result<Option<JobColumns>, DbError> {
+    Ok(table::table
+        .filter(table::requested_by.eq(person.get()))
         .filter(table::idempotency_key.eq(key))
         .select(JobColumns::as_select())
         .first(conn)
-        .optional()?;
+        .optional()?)
+}
+
+/// The answer to a submission whose idempotency key (or generated id) is taken.
+fn repeated(conn: &mut Conn, request: &ShareRequest, key: Option<&str>) -> Result<Submitted, DbError> {
+    let row = of_key(conn, request.requested_by, key)?;
     let row = JobRow::try_from(row.ok_or_else(|| DbError::Corrupt("a new job's id is taken".to_owned()))?)?;
     if row.digest == Some(StoredRequest::of(request).digest) {
         Ok(Submitted::Repeated(snapshot::snapshot(conn, &row)?))
@@ -160,7 +187,7 @@ fn repeated(conn: &mut Conn, request: &ShareRequest, key: Option<&str>) -> Resul
 /// Counts the person's jobs that have not ended and were requested over HTTP or from the command line. Jobs that came
 /// by message are not counted: whoever publishes a message can name any person in it, and must not be able to keep
 /// that person from making requests.
-fn unfinished(conn: &mut Conn, person: crate::domain::PrincipalId) -> Result<i64, DbError> {
+fn unfinished(conn: &mut Conn, person: PrincipalId) -> Result<i64, DbError> {
     let mine = table::table
         .filter(table::requested_by.eq(person.get()))
         .filter(table::finished_at.is_null())

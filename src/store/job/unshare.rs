@@ -21,7 +21,7 @@ use crate::store::job::taking::{PREVIEW_PAIRS, PREVIEW_TIME, TakenChunk};
 use crate::store::transact::Store;
 use crate::store::vault::facts;
 use crate::store::vault::facts::Asked;
-use crate::store::vault::secrets::shareable_ids;
+use crate::store::vault::secrets::{Shareable, shareable};
 use crate::store::vault::take_away;
 use crate::store::vault::take_away::{Held, Rectangle};
 use crate::store::vault::take_back::lock_secrets;
@@ -73,14 +73,14 @@ fn look(conn: &mut Conn, request: &ShareRequest, limits: &Limits) -> Result<Unsh
     if !ledger::is_complete(conn)? {
         return Ok(UnshareForeseen::NotReady);
     }
-    let secrets = match &request.selection {
-        Selection::Ids(ids) => ids.clone(),
-        Selection::All(filter) => shareable_ids(conn, request.requested_by, filter)?,
+    let Shareable { ids: secrets, count } = match &request.selection {
+        Selection::Ids(ids) => Shareable { count: ids.len(), ids: ids.clone() },
+        Selection::All(filter) => shareable(conn, request.requested_by, filter, limits.secrets)?,
     };
-    if secrets.is_empty() {
+    if count == 0 {
         return Ok(UnshareForeseen::NothingMatches);
     }
-    if let Err(over) = request.check_limits(limits, Some(secrets.len())) {
+    if let Err(over) = request.check_limits(limits, Some(count)) {
         return Ok(UnshareForeseen::OverLimit(over));
     }
     let mut preview = UnsharePreview {

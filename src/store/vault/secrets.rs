@@ -79,26 +79,39 @@ impl Store {
     }
 }
 
-/// The secrets that a request for all means: those that match and that the person owns or may edit, in ascending
-/// order. Disabled secrets are among them. The job rejects these, so that its report names them.
-pub(in crate::store) fn shareable_ids(
+/// The secrets that a request for all means.
+pub(in crate::store) struct Shareable {
+    /// In ascending order: all of them, or the first that a job may have.
+    pub(in crate::store) ids: Vec<SecretId>,
+    /// How many there are.
+    pub(in crate::store) count: usize,
+}
+
+/// Finds the secrets that a request for all means: those that match and that the person owns or may edit. Disabled
+/// secrets are among them. The job rejects these, so that its report names them. At most `most` of them are kept, which
+/// is as many as a job may have, and the others are counted: nobody needs the list of a job that is too large.
+pub(in crate::store) fn shareable(
     conn: &mut Conn,
     user: PrincipalId,
     filter: &AllFilter,
-) -> Result<Vec<SecretId>, DbError> {
+    most: usize,
+) -> Result<Shareable, DbError> {
     let matched = SecretFilter {
         search: filter.search.clone().unwrap_or_default(),
         tag: filter.tag.clone().unwrap_or_default(),
         shared: filter.shared,
         ..SecretFilter::default()
     };
-    let mut ids = Vec::new();
+    let mut found = Shareable { ids: Vec::new(), count: 0 };
     each_match(conn, user, &matched, 0, usize::MAX, |row| {
         let id = secret_id(row.id)?;
         if some_reach(row.level)?.may_edit() && filter.except.binary_search(&id).is_err() {
-            ids.push(id);
+            found.count += 1;
+            if found.count <= most {
+                found.ids.push(id);
+            }
         }
         Ok(())
     })?;
-    Ok(ids)
+    Ok(found)
 }

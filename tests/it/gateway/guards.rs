@@ -216,3 +216,23 @@ async fn what_is_no_json_is_refused_and_not_repeated() {
         assert!(!answer.text.contains("hunter2"));
     }
 }
+
+/// Whoever misspells a filter would otherwise be answered with everything, and might share it.
+#[tokio::test]
+async fn a_parameter_that_a_resource_does_not_have_is_refused_by_name() {
+    let app = app().await;
+    let body = json!({"secrets": {"ids": [101]}, "recipients": [{"kind": "user", "id": 2}]});
+    let job = app.request("POST", "/share-jobs").json(body).send().await;
+    let job = job.ok(202)["job_id"].as_str().expect("an id").to_owned();
+    let of_job = ["recipients", "secrets", "rejections"].map(|list| format!("/share-jobs/{job}/{list}"));
+    let lists = ["/secrets", "/secrets/ids", "/secrets/tags", "/secrets/101/grants", "/secrets/101/access"];
+    let further = ["/recipients", "/share-jobs", "/notices", "/demo/people"];
+    for path in lists.into_iter().chain(further).chain(of_job.iter().map(String::as_str)) {
+        assert_eq!(app.get("ana", &format!("{path}?serach=x")).await.problem(400), "serach", "{path}");
+    }
+    for (path, name) in [("/secrets/ids?limit=1", "limit"), ("/secrets/tags?sort=id", "sort")] {
+        assert_eq!(app.get("ana", path).await.problem(400), name, "{path}");
+    }
+    // One that is empty counts as absent, whatever it is called.
+    app.get("ana", "/secrets?serach=&limit=1").await.ok(200);
+}

@@ -149,7 +149,7 @@ fn the_same_file_by_another_name_is_in_use() {
         let env = with(&env, "BATCHSHARE__DATABASE__URL", url(path));
         refused(&["up"], &env, &["in use", &pid]);
     }
-    let relative = Command::new(env!("CARGO_BIN_EXE_batchshare"))
+    let relative = crate::process::program()
         .arg("up")
         .envs(with(&env, "BATCHSHARE__DATABASE__URL", "sqlite://b.db"))
         .current_dir(folder.path().join("link"))

@@ -1,6 +1,7 @@
 //! The page as a person uses it: Debian's Chromium, driven over WebDriver.
 
 mod axe;
+mod below;
 pub mod browser;
 mod calm;
 mod desk;

@@ -7,7 +7,9 @@ use diesel::sql_types::{BigInt, Text};
 
 use crate::db::{Conn, DbError, statement};
 use crate::domain::rest::{Rest, none_of, places, put, rest};
-use crate::domain::{JobId, JobKey, PairOutcome, PrincipalId, Recipient, RejectReason, SecretId};
+use crate::domain::{
+    JobId, JobKey, PairOutcome, PrincipalId, PrincipalKind, Recipient, RejectReason, SecretId,
+};
 use crate::store::codes::id;
 use crate::store::job::row::JobRow;
 use crate::store::job::{about, outcomes, parts, rejections, row, undo};
@@ -94,11 +96,12 @@ fn leave_out(
     left: &mut [(SecretId, Vec<u8>)],
     recipients: &[Recipient],
 ) -> Result<(), DbError> {
-    let by_id: HashMap<PrincipalId, usize> = recipients.iter().map(|to| to.id).zip(0..).collect();
+    let by_id: HashMap<(PrincipalKind, PrincipalId), usize> =
+        recipients.iter().map(|to| (to.kind, to.id)).zip(0..).collect();
     let mut by_secret: HashMap<SecretId, &mut Vec<u8>> =
         left.iter_mut().map(|(secret, bits)| (*secret, bits)).collect();
     let its: Vec<Option<usize>> =
-        about::recipients(conn, done)?.iter().map(|to| by_id.get(&to.id).copied()).collect();
+        about::recipients(conn, done)?.iter().map(|to| by_id.get(&(to.kind, to.id)).copied()).collect();
     let secrets = about::secrets(conn, done, 0, usize::MAX)?;
     let step = (PART / its.len().max(1)).max(1);
     for (from, some) in (0..).step_by(step).zip(secrets.chunks(step)) {
@@ -124,7 +127,7 @@ fn leave_out(
 struct Reasons {
     secrets: HashMap<SecretId, RejectReason>,
     /// By the lane and the recipient. Each lane has a reason of its own, the first that it came upon.
-    recipients: HashMap<(i32, PrincipalId), RejectReason>,
+    recipients: HashMap<(i32, PrincipalKind, PrincipalId), RejectReason>,
     /// The number of each lane and the position at which it ends, in their order. A small job has none.
     lanes: Vec<(i32, usize)>,
 }
@@ -141,6 +144,6 @@ impl Reasons {
             return Some(*reason);
         }
         let lane = self.lanes.iter().find(|(_, end)| position < *end).map_or(0, |(lane, _)| *lane);
-        self.recipients.get(&(lane, to.id)).copied()
+        self.recipients.get(&(lane, to.kind, to.id)).copied()
     }
 }

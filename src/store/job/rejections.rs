@@ -116,22 +116,29 @@ pub(in crate::store) fn read(
 }
 
 /// Why secrets of a job were rejected, and why recipients were, by lane.
-type Reasons = (HashMap<SecretId, RejectReason>, HashMap<(i32, PrincipalId), RejectReason>);
+type Reasons = (HashMap<SecretId, RejectReason>, HashMap<(i32, PrincipalKind, PrincipalId), RejectReason>);
 
 /// The reasons of all lines of a job, lane by lane.
 pub(in crate::store) fn reasons(conn: &mut Conn, job: JobKey) -> Result<Reasons, DbError> {
-    let lines: Vec<(i32, i16, i64, String)> = job_rejections::table
+    let lines: Vec<(i32, i16, i16, i64, String)> = job_rejections::table
         .filter(job_rejections::job.eq(job.get()))
-        .select((job_rejections::lane, job_rejections::side, job_rejections::subject, job_rejections::reason))
+        .select((
+            job_rejections::lane,
+            job_rejections::side,
+            job_rejections::kind,
+            job_rejections::subject,
+            job_rejections::reason,
+        ))
         .load(conn)?;
     let (mut secrets, mut recipients) = (HashMap::new(), HashMap::new());
-    for (lane, side, subject, reason) in lines {
+    for (lane, side, kind, subject, reason) in lines {
         let corrupt = || DbError::Corrupt("a line of job_rejections".to_owned());
         let reason = RejectReason::from_name(&reason).ok_or_else(corrupt)?;
         if side == SECRET {
             secrets.insert(id(subject)?, reason);
         } else {
-            recipients.insert((lane, id(subject)?), reason);
+            let kind = PrincipalKind::from_code(kind).ok_or_else(corrupt)?;
+            recipients.insert((lane, kind, id(subject)?), reason);
         }
     }
     Ok((secrets, recipients))

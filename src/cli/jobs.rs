@@ -1,11 +1,12 @@
-//! `batchshare jobs list|show|watch|cancel|undo`: shows jobs to an operator, ends them and undoes them.
+//! `batchshare jobs list|show|watch|cancel|undo|rest`: shows jobs to an operator, ends and undoes them, and shares what
+//! they left.
 
 use crate::cli::cancel;
 use crate::cli::cancel::job_id;
 use crate::cli::failure::EXIT_CODES;
 use crate::cli::recipients;
 use crate::cli::recipients::Names;
-use crate::cli::{Code, Failure, open, out, report, title, undo, watch};
+use crate::cli::{Code, Failure, open, out, report, rest, title, undo, watch};
 use crate::config::Settings;
 use crate::contract::rfc3339;
 use crate::domain::{JobId, JobSnapshot, JobState, PrincipalKind};
@@ -23,6 +24,8 @@ pub(super) enum Command {
     Cancel(cancel::Args),
     /// Take back what a share gave and nobody else has asked for since
     Undo(undo::Args),
+    /// Share what a share rejected or never came to
+    Rest(rest::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -81,6 +84,7 @@ pub(super) async fn run(command: Command, settings: &Settings) -> Result<Code, F
         Command::Watch(args) => watch::until_ended(&store, args.id, args.json).await,
         Command::Cancel(args) => cancel::run(&store, &args).await,
         Command::Undo(args) => undo::run(&store, &args, settings).await,
+        Command::Rest(args) => rest::run(&store, args, settings).await,
     }
 }
 

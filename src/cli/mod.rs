@@ -16,6 +16,7 @@ mod out;
 mod pick;
 mod recipients;
 mod report;
+mod rest;
 mod safe;
 mod serve;
 mod share;

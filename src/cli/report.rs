@@ -148,7 +148,10 @@ fn headline(job: &JobSnapshot, by: &str) -> String {
 
 /// The jobs that this one has to do with.
 fn related(job: &JobSnapshot) -> Vec<String> {
-    let parent = job.parent.map(|parent| format!("  takes back what job {parent} gave"));
+    let parent = job.parent.map(|parent| match job.kind {
+        JobKind::Undo => format!("  takes back what job {parent} gave"),
+        JobKind::Share | JobKind::Unshare => format!("  shares what job {parent} left"),
+    });
     let undone = job.undone_by.map(|undo| format!("  undone by job {undo}"));
     parent.into_iter().chain(undone).collect()
 }

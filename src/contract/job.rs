@@ -38,7 +38,7 @@ pub struct JobBody<R = RejectionBody> {
     pub kind: JobKind,
     /// Null until "all" is resolved, as `secrets` is.
     pub pairs: Option<u64>,
-    /// The job that an undo takes back. It is absent from other jobs.
+    /// The job that an undo takes back, or that left undone what a share does. It is absent from other jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<JobId>,
     /// Null where the job has not failed. An event of such a job has no `reason` at all.

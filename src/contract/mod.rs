@@ -30,10 +30,13 @@ pub use message::names::{
 };
 pub use message::order::Order;
 pub use message::request::{
-    JobRequested, StoredRequest, encode_request, replayed_run, request_message_id, undo_digest,
+    JobRequested, StoredRequest, encode_request, replayed_run, request_message_id, rest_digest,
+    rest_recipients, undo_digest,
 };
 pub use message::step::{Step, decode_step, encode_step};
 pub use message::trace::{is_traceparent, new_traceparent};
-pub use share::{decode_share_data, decode_unshare_data, recipients_from_json, selection_from_json};
+pub use share::{
+    decode_rest_data, decode_share_data, decode_unshare_data, recipients_from_json, selection_from_json,
+};
 pub use time::rfc3339;
 pub use title::{FirstRecipientBody, FirstSecretBody, TITLE_CHARS, first_recipients, first_secrets};

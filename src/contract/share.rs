@@ -1,14 +1,16 @@
 //! What a share or an unshare is asked with: the `data` of a request, the body of HTTP's POST, and the parts of it that a
 //! job's row keeps.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use crate::contract::json::invalid::{Invalid, Problem, Unread};
-use crate::contract::json::kinds::{Ids, Line, List, MUST_BE_A_TEXT, filled, line};
+use crate::contract::json::kinds::{Ids, Items, Line, List, MUST_BE_A_TEXT, filled, line};
 use crate::contract::json::object::Object;
 use crate::contract::json::read::{document, member, value};
 use crate::contract::json::value::{Checked, Kind};
-use crate::domain::permission::{Permission, PrincipalKind};
+use crate::domain::permission::{Permission, PrincipalKind, RejectReason};
 use crate::domain::{AllFilter, JobKind, PrincipalId, Recipient, SecretId, Selection, ShareRequest, text};
 
 /// Reads the body of HTTP's POST: the `data` of a request without `requested_by`, which the session tells.
@@ -27,6 +29,38 @@ pub fn decode_share_data(body: &[u8], requested_by: PrincipalId) -> Result<Share
 pub fn decode_unshare_data(body: &[u8], requested_by: PrincipalId) -> Result<ShareRequest, Unread> {
     let unshare: ShareBody = document(body, "")?;
     Ok(asked("", JobKind::Unshare, requested_by, unshare.secrets, unshare.recipients)?)
+}
+
+/// Reads the body of the order to share what a job left undone: `{}`, or `{"reasons": […]}` with the reasons of the
+/// rejected pairs that are meant. It may be empty. No reasons mean all.
+///
+/// # Errors
+/// As [`decode_share_data`].
+pub fn decode_rest_data(body: &[u8]) -> Result<BTreeSet<RejectReason>, Unread> {
+    if body.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let rest: RestBody = document(body, "")?;
+    let Some(Checked(Items(reasons))) = rest.reasons else { return Ok(BTreeSet::new()) };
+    if reasons.is_empty() {
+        return Err(Invalid::new("reasons", "must not be empty").into());
+    }
+    Ok(reasons.into_iter().map(|Checked(reason)| reason).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RestBody {
+    reasons: Option<List<Checked<RejectReason>>>,
+}
+
+impl Kind<'_> for RejectReason {
+    const MUST: &'static str = MUST_BE_A_TEXT;
+
+    fn text(text: &str) -> Result<Self, Problem> {
+        Self::from_name(filled(text)?)
+            .ok_or_else(|| "must be not_found, not_allowed, disabled, inactive or no_account".into())
+    }
 }
 
 /// Reads the `data` of a message that asks for a share or an unshare.
@@ -76,8 +110,8 @@ struct RecipientBody {
     permission: Option<Checked<Permission>>,
 }
 
-/// A recipient in a job's row. What an unshare takes has a name of its own, so that a program that knows no unshare
-/// refuses to read the row.
+/// A recipient in a job's row. What an unshare takes has a name of its own, and so has what is given by a job that shares
+/// what another left undone: a program that does not know such jobs refuses to read their rows.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StoredRecipient {
@@ -85,6 +119,7 @@ pub(super) struct StoredRecipient {
     id: Checked<PrincipalId>,
     permission: Option<Checked<Permission>>,
     take: Option<Checked<Permission>>,
+    give: Option<Checked<Permission>>,
 }
 
 impl Kind<'_> for PrincipalKind {
@@ -186,8 +221,8 @@ pub fn recipients_from_json(text: &str) -> Result<Vec<Recipient>, Invalid> {
 }
 
 pub(super) fn stored_recipient(body: Object<StoredRecipient>) -> Recipient {
-    let StoredRecipient { kind, id, permission, take } = body.0.0;
-    let permission = permission.or(take).map(|of| of.0).unwrap_or_default();
+    let StoredRecipient { kind, id, permission, take, give } = body.0.0;
+    let permission = permission.or(take).or(give).map(|of| of.0).unwrap_or_default();
     Recipient { kind: kind.0, id: id.0, permission }
 }
 

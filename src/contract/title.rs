@@ -76,7 +76,7 @@ fn first<T: DeserializeOwned>(beginning: &str) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::StoredRequest;
+    use crate::contract::{StoredRequest, recipients_from_json, rest_recipients};
     use crate::domain::{AllFilter, MAX_ID, Permission, Selection, ShareRequest};
 
     /// The request of a share, and that of an unshare.
@@ -116,6 +116,11 @@ mod tests {
                         );
                     }
                 }
+                // The recipients of a rest are read like others, and not by a program that knows only permissions.
+                let given = rest_recipients(&recipients);
+                assert_eq!(first_recipients(&cut(&given, TITLE_CHARS)), recipients[..wanted]);
+                assert_eq!(recipients_from_json(&given).as_ref(), Ok(&recipients));
+                assert!(!given.contains("permission"));
                 let list = serde_json::json!(secrets).to_string();
                 assert_eq!(first_secrets(&cut(&list, TITLE_CHARS)), secrets[..wanted]);
             }

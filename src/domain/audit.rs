@@ -9,6 +9,8 @@ use crate::domain::names::names;
 pub enum AuditAction {
     JobCancelled,
     JobUndone,
+    /// What a job left undone is shared by another.
+    RestShared,
     /// Somebody took one grant back by hand.
     GrantRevoked,
     /// The client secret of a secret was given to somebody.
@@ -27,6 +29,7 @@ pub enum AuditAction {
 names!(AuditAction {
     JobCancelled = "job_cancelled",
     JobUndone = "job_undone",
+    RestShared = "rest_shared",
     GrantRevoked = "grant_revoked",
     SecretRead = "secret_read",
     SecretChanged = "secret_changed",

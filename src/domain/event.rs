@@ -66,7 +66,7 @@ pub struct JobSnapshot {
     pub job_id: JobId,
     pub run: i32,
     pub kind: JobKind,
-    /// The job that an undo takes back.
+    /// The job that an undo takes back, or that left undone what a share does.
     pub parent: Option<JobId>,
     /// The latest undo of this job.
     pub undone_by: Option<JobId>,
@@ -79,7 +79,7 @@ pub struct JobSnapshot {
     pub secrets: Option<u64>,
     /// How many recipients the request names, without duplicates. `None` where the request cannot be read.
     pub recipients: Option<u64>,
-    /// Secrets times recipients. `None` until "all" is resolved.
+    /// Secrets times recipients, or fewer where the job shares what another left undone. `None` until "all" is resolved.
     pub pairs: Option<u64>,
     pub counts: Counts,
     /// What a job did that takes access away. It is nothing in a share.

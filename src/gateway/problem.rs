@@ -132,8 +132,8 @@ impl Problem {
             .retry_after(2)
     }
 
-    /// A job is not undone, for the reason that `name` has.
-    pub(crate) fn not_undone(name: &'static str, title: &'static str, detail: String) -> Self {
+    /// The state of a job does not allow what is asked for about it. `name` says why.
+    pub(crate) fn conflict(name: &'static str, title: &'static str, detail: String) -> Self {
         Self::new(StatusCode::CONFLICT, name, title, detail)
     }
 

@@ -59,6 +59,7 @@ fn router(state: GatewayState) -> Router {
         .route("/share-jobs/{id}/recipients", get(api::about::recipients))
         .route("/share-jobs/{id}/secrets", get(api::about::secrets))
         .route("/share-jobs/{id}/rejections", get(api::rejections::list))
+        .route("/share-jobs/{id}/rest", post(api::rest::submit))
         .route("/share-jobs/{id}/undo", get(api::undo::preview).post(api::undo::submit))
         .route("/unshare-jobs", post(api::unshare_jobs::submit))
         .route("/unshare-jobs/preview", post(api::unshare_jobs::preview))

@@ -175,6 +175,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    job_parts (job, position) {
+        job -> BigInt,
+        position -> Integer,
+        end_position -> Integer,
+        among -> Nullable<Binary>,
+    }
+}
+
+diesel::table! {
     notices (id) {
         id -> BigInt,
         job -> BigInt,
@@ -295,6 +304,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     lanes,
     job_rejections,
     job_outcomes,
+    job_parts,
     claims,
     notices,
     outbox

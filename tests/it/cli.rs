@@ -463,6 +463,31 @@ fn undo_says_what_it_would_do_and_then_takes_it_back() {
 }
 
 #[test]
+fn the_rest_of_a_job_is_shared_once_what_kept_it_back_is_mended() {
+    let up = Up::start();
+    let run = |arguments: &[&str]| up.folder.run(arguments);
+    let json = |text: &str| -> Value { serde_json::from_str(text).expect("JSON") };
+    let shared = run(&["share", "--as", "ana", "--json", "--tag", "prod", "--user", "bruno", "carla"]);
+    assert_eq!(shared.code, Some(3), "{}", shared.stderr);
+    let job = json(&shared.stdout)["job_id"].as_str().expect("an id").to_owned();
+
+    let none = run(&["jobs", "rest", &job, "--reason", "disabled"]);
+    assert!(none.refused(1).contains("the job left nothing that could be shared now"), "{}", none.stderr);
+    run(&["jobs", "rest", &job, "--reason", "tired"]).refused(2);
+    let still = run(&["jobs", "rest", &job, "--json"]);
+    assert_eq!(still.code, Some(4), "{}", still.stderr);
+    assert_eq!(json(&still.stdout)["parent"], job.as_str());
+
+    up.folder.write("carla.jsonl", r#"{"type":"user","id":3,"username":"carla","name":"Carla Dias"}"#);
+    run(&["import", "carla.jsonl"]).done();
+    let done = run(&["jobs", "rest", &job, "--reason", "no_account", "inactive"]).done();
+    assert!(done.contains(" of Ana Souza (ana) is completed\n") && done.contains(" 300 shared\n"), "{done}");
+    assert!(done.contains(&format!("  shares what job {job} left\n")), "{done}");
+    assert!(run(&["jobs", "rest", &job]).refused(1).contains("left nothing"));
+    run(&["jobs", "rest", "0199c3a0-0000-7000-8000-000000000000"]).refused(5);
+}
+
+#[test]
 fn a_second_up_on_the_same_database_says_who_has_it() {
     let up = Up::start();
     let ran = up.folder.run_with(&["up"], "BATCHSHARE__GATEWAY__LISTEN", "127.0.0.1:0");

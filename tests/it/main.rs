@@ -54,6 +54,7 @@ mod production;
 mod properties;
 mod refusals;
 mod relay;
+mod rest;
 mod share;
 mod sim;
 mod starting;

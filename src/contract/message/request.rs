@@ -1,6 +1,8 @@
 //! The request for a job, `batchshare.job.requested.v1` for a share and `batchshare.unshare.requested.v1` for an unshare:
 //! how it is written and stored. asked.rs reads it.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -9,7 +11,8 @@ use crate::contract::message::written::Written;
 use crate::contract::time::rfc3339;
 use crate::domain::hex::hex;
 use crate::domain::{
-    JobId, JobKind, Permission, PrincipalId, PrincipalKind, Recipient, SecretId, Selection, ShareRequest,
+    JobId, JobKind, Permission, PrincipalId, PrincipalKind, Recipient, RejectReason, SecretId, Selection,
+    ShareRequest,
 };
 
 /// A request that can be worked on.
@@ -137,6 +140,28 @@ fn text_of(value: &impl Serialize) -> String {
 #[must_use]
 pub fn undo_digest(requested_by: PrincipalId, parent: JobId) -> String {
     hex(&Sha256::digest(format!("undo\n{requested_by}\n{parent}\n")))
+}
+
+/// Does what [`undo_digest`] does for the order to share what a job left undone.
+#[must_use]
+pub fn rest_digest(requested_by: PrincipalId, parent: JobId, reasons: &BTreeSet<RejectReason>) -> String {
+    let reasons: Vec<&str> = reasons.iter().map(|reason| reason.as_str()).collect();
+    hex(&Sha256::digest(format!("rest\n{requested_by}\n{parent}\n{}\n", reasons.join(","))))
+}
+
+/// The recipients of a job that shares what another left undone, as its row keeps them. Each has a `give` in the place of
+/// its `permission`, so that a program that takes every share for a rectangle refuses to read them.
+#[must_use]
+pub fn rest_recipients(recipients: &[Recipient]) -> String {
+    let body = |&Recipient { kind, id, permission }: &Recipient| GivenBody { give: permission, id, kind };
+    text_of(&recipients.iter().map(body).collect::<Vec<_>>())
+}
+
+#[derive(Serialize)]
+struct GivenBody {
+    give: Permission,
+    id: PrincipalId,
+    kind: PrincipalKind,
 }
 
 /// A normalised request as its job's row keeps it.

@@ -12,6 +12,7 @@ pub(super) mod notices;
 pub(super) mod recipients;
 pub(super) mod rejections;
 pub(super) mod remaining;
+pub(super) mod rest;
 pub(super) mod secrets;
 pub(super) mod share_jobs;
 pub(super) mod undo;

@@ -25,6 +25,7 @@ pub(in crate::gateway) async fn list(
     params: Params,
 ) -> Result<Json<Page<answer::AccessLeft>>, Problem> {
     let id: JobId = path.parsed(0)?;
+    params.only(&["limit", "cursor"])?;
     let limit = params.limit(50, MOST)?;
     let (place, after) = params.pair_cursor()?.unwrap_or_default();
     let from = LeftCursor { place: usize::try_from(place).unwrap_or(usize::MAX), after };

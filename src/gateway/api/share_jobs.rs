@@ -10,7 +10,7 @@ use crate::contract;
 use crate::contract::JobBody;
 use crate::contract::answer::Page;
 use crate::domain::share::OverLimit;
-use crate::domain::{EndedBy, Selection, ShareRequest};
+use crate::domain::{EndedBy, PrincipalId, Selection, ShareRequest};
 use crate::gateway::api::input::{JsonBody, Params, PathIds};
 use crate::gateway::api::listing::numbered;
 use crate::gateway::auth::Me;
@@ -64,17 +64,20 @@ pub(super) async fn ask(
         }
         Submitted::KeyConflict => Err(Problem::key_conflict()),
         Submitted::TooManyUnfinished { limit } => Err(Problem::too_many_jobs(limit)),
-        Submitted::OverAllowance { what } => {
-            let Hourly { pairs, bytes } = state.growth.limits();
-            let limit = if what == "pairs" { pairs } else { bytes };
-            Err(Problem::too_much_an_hour(what, limit, state.growth.wait(me)))
-        }
+        Submitted::OverAllowance { what } => Err(over_allowance(state, me, what)),
         Submitted::NothingMatches => Err(Problem::nothing_matches()),
         Submitted::NotReady => Err(Problem::not_ready(LEDGER_NOT_READY.to_owned())),
         Submitted::OverLimit(over) => {
             Err(Problem::over_limit(limited(&over, secrets_field), over.to_string()))
         }
     }
+}
+
+/// The person has asked for so many `pairs` or `bytes` in this hour that there is no room for more.
+pub(super) fn over_allowance(state: &GatewayState, me: PrincipalId, what: &'static str) -> Problem {
+    let Hourly { pairs, bytes } = state.growth.limits();
+    let limit = if what == "pairs" { pairs } else { bytes };
+    Problem::too_much_an_hour(what, limit, state.growth.wait(me))
 }
 
 /// The field of a request that says which secrets it is about.

@@ -59,14 +59,14 @@ pub(in crate::gateway) async fn preview(
 fn refused(why: NotUndone) -> Problem {
     let detail = why.to_string();
     match why {
-        NotUndone::NotEnded(_) => Problem::not_undone("job_not_ended", "The job has not ended", detail),
-        NotUndone::Nothing => Problem::not_undone("nothing_to_undo", "There is nothing to undo", detail),
-        NotUndone::NotUndoable => Problem::not_undone(
+        NotUndone::NotEnded(_) => Problem::conflict("job_not_ended", "The job has not ended", detail),
+        NotUndone::Nothing => Problem::conflict("nothing_to_undo", "There is nothing to undo", detail),
+        NotUndone::NotUndoable => Problem::conflict(
             "not_undoable",
             "This job cannot be undone",
             format!("{detail}; share again instead"),
         ),
-        NotUndone::Already(_) => Problem::not_undone("already_undone", "The job is undone", detail),
+        NotUndone::Already(_) => Problem::conflict("already_undone", "The job is undone", detail),
         NotUndone::NotReady => Problem::not_ready(detail),
     }
 }

@@ -12,6 +12,8 @@ pub enum Entry {
     JobCancelled { job: JobId, by: Actor },
     /// A job was undone by the job `undo`. Where it was `as_operator`, no right of a person was checked.
     JobUndone { job: JobId, undo: JobId, by: Actor, as_operator: bool },
+    /// What a job left undone is shared by the job `rest`.
+    RestShared { job: JobId, rest: JobId, by: Actor },
     /// A grant was taken back by hand.
     GrantRevoked {
         secret: SecretId,
@@ -82,6 +84,10 @@ impl Columns {
                 let detail = json!({"as_operator": as_operator, "undo": undo});
                 let new = Self::new(AuditAction::JobUndone, *by, detail);
                 Self { job: Some(*job), other_job: Some(*undo), ..new }
+            }
+            Entry::RestShared { job, rest, by } => {
+                let new = Self::new(AuditAction::RestShared, *by, json!({"rest": rest}));
+                Self { job: Some(*job), other_job: Some(*rest), ..new }
             }
             Entry::GrantRevoked { secret, principal, by, permission, since, jobs } => {
                 let detail = json!({"permission": permission.as_str(), "since": rfc3339(*since)});

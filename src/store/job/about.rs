@@ -113,6 +113,7 @@ fn counts_of_recipients(
     Ok((job.kind == JobKind::Share).then_some(counts))
 }
 
+/// The recipients of a job, in its order. Nobody if its request could not be read.
 pub(in crate::store) fn recipients(conn: &mut Conn, row: &JobRow) -> Result<Vec<Recipient>, DbError> {
     let stored: Option<String> =
         jobs::table.filter(jobs::id.eq(row.key.get())).select(jobs::recipients).first(conn)?;
@@ -120,6 +121,7 @@ pub(in crate::store) fn recipients(conn: &mut Conn, row: &JobRow) -> Result<Vec<
     stored.map_or(Ok(Vec::new()), |stored| contract::recipients_from_json(&stored).map_err(corrupt))
 }
 
+/// The secrets of a job from this place on, in its order. None as long as it is not known which these are.
 pub(in crate::store) fn secrets(
     conn: &mut Conn,
     row: &JobRow,

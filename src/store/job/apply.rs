@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use crate::db::{Conn, DbError};
 use crate::domain::outcome::{Given, told};
 use crate::domain::plan::ChunkPlan;
+use crate::domain::rest::claims_of_job;
 use crate::domain::{Counts, JobKey, PairOutcome, Recipient, SecretId};
 use crate::store::clock;
 use crate::store::job::outcomes;
@@ -21,8 +22,10 @@ use crate::store::vault::{claims, confirm, grants};
 pub(in crate::store) struct Chunk<'a> {
     pub(in crate::store) job: JobKey,
     pub(in crate::store) plan: &'a ChunkPlan,
-    /// The recipients of the job, in their stored order.
+    /// The recipients of the chunk, in their stored order.
     pub(in crate::store) recipients: &'a [Recipient],
+    /// The places of these recipients among those of the job, and how many the job has. `None`: they are all of them.
+    pub(in crate::store) among: Option<(&'a [usize], usize)>,
     /// The position of the chunk's first secret in the job's list.
     pub(in crate::store) from: usize,
     /// Whether this is the whole job, which then has no lanes.
@@ -132,6 +135,10 @@ fn record(tx: &mut Tx<'_>, chunks: &[Chunk<'_>], counts: &[Counts]) -> Result<()
         let to = chunk.from + chunk.plan.asked().len();
         records.extend(outcomes.map(|outcomes| Record { job: chunk.job, from: chunk.from, to, outcomes }));
         if !claims.is_empty() {
+            let claims = match chunk.among {
+                Some((places, recipients)) => claims_of_job(claims, places, recipients),
+                None => claims,
+            };
             claimed.push((chunk.job, claims));
         }
     }

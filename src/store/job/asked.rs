@@ -49,7 +49,7 @@ impl Store {
         // The inner query finds the newest job that is too old, by the index of a person's jobs, and the outer one
         // sums up the jobs after it. So only the jobs of that time are read, and of their texts only the lengths.
         const SQL: &str = "SELECT CAST(COALESCE(SUM(pairs), 0) AS BIGINT) AS pairs, \
-            CAST(COALESCE(SUM(octet_length(selection) + octet_length(recipients)), 0) AS BIGINT) AS bytes, \
+            CAST(COALESCE(SUM(COALESCE(octet_length(selection), 0) + octet_length(recipients)), 0) AS BIGINT) AS bytes, \
             now_ms() - MIN(requested_at) AS oldest_ms FROM jobs WHERE requested_by = $1 AND asked_here AND id > COALESCE(\
             (SELECT id FROM jobs WHERE requested_by = $1 AND requested_at < now_ms() - $2 \
             ORDER BY id DESC LIMIT 1), 0)";

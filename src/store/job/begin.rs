@@ -21,7 +21,7 @@ use crate::store::job::apply::{Applied, Chunk, Guess};
 use crate::store::job::decide::{Decided, decide_small, decide_with_row};
 use crate::store::job::ending::{Ending, Report};
 use crate::store::job::insert::{ExpectedEnd, NewJob};
-use crate::store::job::lanes::LaneOptions;
+use crate::store::job::lane_work::LaneOptions;
 use crate::store::job::rejections::Rejected;
 use crate::store::job::row::JobRow;
 use crate::store::job::{ending, insert, ledger, rejections, row, selection, start, unshare};
@@ -312,7 +312,7 @@ fn apply_and_end(
         .iter()
         .filter_map(|Ready { row, asked, outcome, .. }| {
             let (job, recipients) = (row.key, &asked.request.recipients[..]);
-            Some(Chunk { job, plan: outcome.as_ref().ok()?, recipients, from: 0, whole: true })
+            Some(Chunk { job, plan: outcome.as_ref().ok()?, recipients, among: None, from: 0, whole: true })
         })
         .collect();
     let mut counts = match apply::apply(tx, &chunks, guess)? {

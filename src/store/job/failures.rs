@@ -17,7 +17,7 @@ use crate::store::job::begin::Begun;
 use crate::store::job::ending;
 use crate::store::job::lane_rows;
 use crate::store::job::lane_rows::LaneStand;
-use crate::store::job::lanes::LaneWork;
+use crate::store::job::lane_work::LaneWork;
 use crate::store::job::row;
 use crate::store::job::row::JobRow;
 use crate::store::message::letters;

@@ -4,24 +4,20 @@
 //! transaction, and then sends the next step. The order of locks is the same everywhere: the job, its lanes by
 //! number, secrets by id, grants by key.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Integer};
 
-use crate::contract;
-use crate::contract::Step;
 use crate::db::{Conn, DbError, Flow, statement};
 use crate::domain::event::{EventKind, Rejection};
 use crate::domain::plan::{Plan, plan};
-use crate::domain::{Counts, JobKey, JobKind, JobSnapshot, JobState, Recipient, SecretId};
+use crate::domain::{Counts, JobKind, JobSnapshot, SecretId};
 use crate::store::clock::Now;
-use crate::store::codes::{id, millis};
 use crate::store::job::apply;
-use crate::store::job::apply::{Applied, Chunk, Guess};
+use crate::store::job::apply::{Applied, Chunk};
 use crate::store::job::ending::Done;
-use crate::store::job::lane_rows::LaneStand;
+use crate::store::job::lane_work::{LaneOptions, LaneWork, position};
+use crate::store::job::parts;
+use crate::store::job::parts::Section;
 use crate::store::job::rejections::Rejected;
 use crate::store::job::row;
 use crate::store::job::row::JobRow;
@@ -35,65 +31,8 @@ use crate::store::tx::Tx;
 use crate::store::vault::facts;
 use crate::store::vault::facts::Asked;
 
-/// The part of the configuration that working on lanes depends on.
-#[derive(Debug, Clone, Copy)]
-pub struct LaneOptions {
-    /// The most pairs that one chunk applies. A chunk has at least one secret, even if its recipients are more than
-    /// this.
-    pub chunk_pairs: u64,
-    /// If a lane makes no progress for this long, its step is taken for lost, and due work sends it again.
-    pub lease: Duration,
-}
-
-impl LaneOptions {
-    pub(in crate::store) fn lease_ms(&self) -> i64 {
-        millis(self.lease)
-    }
-}
-
 /// The least time between two progress events of one lane. The contract promises at most a few a second for a job.
 const PROGRESS_EVERY_MS: i64 = 500;
-
-/// A position as the database keeps it. It always fits, since a job has at most 100,000 secrets.
-pub(in crate::store) fn position(of: usize) -> i32 {
-    i32::try_from(of).unwrap_or(i32::MAX)
-}
-
-/// A lane to work on, with everything that its next chunk needs. The values are those that were read or written last:
-/// [`Store::chunk`] does nothing if the lane's row has changed since.
-#[derive(Debug, Clone)]
-pub struct LaneWork {
-    pub(in crate::store) job: JobRow,
-    /// The job whose list of secrets the positions are in: this one, or the one that it takes back.
-    list: JobKey,
-    /// The job that this one takes back.
-    parent: Option<JobKey>,
-    recipients: Arc<[Recipient]>,
-    lane: i32,
-    turn: i32,
-    position: usize,
-    end: usize,
-    attempts: i32,
-    progress_at: i64,
-    chunk_secrets: usize,
-    /// Whether most pairs of the lane so far had been granted before. The next chunk guesses that this goes on, and
-    /// takes the way that is faster then.
-    repeats: bool,
-    /// Whether some pairs of the chunk before had been granted before. The next chunk then holds its secrets before it
-    /// applies anything.
-    confirms: bool,
-}
-
-/// What a step message found when it was delivered.
-#[derive(Debug, Clone)]
-pub enum LaneFound {
-    /// The lane is open and waits for exactly this step, so there is a chunk to work on.
-    Work(Box<LaneWork>),
-    /// There is nothing to do for this step: the job runs no more or is in another run, the lane has ended or is in
-    /// another turn, or the lane waits for the time of its next attempt. The step can be acknowledged: if the lane has
-    /// work left, another step wakes it, or due work does.
-    Stale,
-}
 
 /// What became of a chunk.
 #[derive(Debug, Clone)]
@@ -113,65 +52,7 @@ pub enum ChunkDone {
     RequesterNotValid,
 }
 
-#[derive(QueryableByName)]
-struct LaneRow {
-    #[diesel(sql_type = Integer)]
-    turn: i32,
-    #[diesel(sql_type = Integer)]
-    position: i32,
-    #[diesel(sql_type = Integer)]
-    end_position: i32,
-    #[diesel(sql_type = Bool)]
-    open: bool,
-    #[diesel(sql_type = Integer)]
-    attempts: i32,
-    #[diesel(sql_type = BigInt)]
-    progress_at: i64,
-    #[diesel(sql_type = Bool)]
-    early: bool,
-    #[diesel(sql_type = Bool)]
-    repeats: bool,
-    #[diesel(sql_type = Bool)]
-    confirms: bool,
-    #[diesel(sql_type = Nullable<Text>)]
-    recipients: Option<String>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    parent: Option<i64>,
-}
-
-impl LaneWork {
-    /// The id of the job that the lane is part of.
-    #[must_use]
-    pub fn job_id(&self) -> crate::domain::JobId {
-        self.job.job_id
-    }
-
-    pub(in crate::store) fn stand(&self) -> LaneStand {
-        LaneStand {
-            job: self.job.key,
-            run: self.job.run,
-            lane: self.lane,
-            turn: self.turn,
-            position: position(self.position),
-            attempts: self.attempts,
-        }
-    }
-
-    fn guess(&self) -> Guess {
-        Guess { repeats: self.repeats, confirms: self.confirms || self.repeats }
-    }
-
-    fn step(&self, turn: i32) -> Step {
-        Step { job_id: self.job.job_id, run: self.job.run, lane: self.lane, turn }
-    }
-}
-
 impl Store {
-    /// Reads the lane that a step wakes.
-    pub async fn lane(&self, step: Step, options: LaneOptions) -> Result<LaneFound, DbError> {
-        self.db.read(move |conn| find(conn, &step, &options)).await
-    }
-
     /// Works on one chunk in one transaction: moves the lane on, checks what the requester may share, applies the
     /// grants and counts them. If this was the last chunk of the lane or of the job, it ends the lane or the job.
     ///
@@ -199,51 +80,6 @@ impl Store {
     }
 }
 
-/// Reads a lane with the recipients of its job. The step carries no time, so the database's clock decides whether the
-/// lane's next attempt is still to come (`early`). A job that takes another one back has that one's recipients. `repeats` says that most pairs of the lane so far were there
-/// already.
-const FIND_LANE: &str = "SELECT l.turn, l.position, l.end_position, l.open, l.attempts, l.progress_at, \
-    COALESCE(l.not_before, 0) > now_ms() AS early, \
-    l.unchanged > l.granted + l.upgraded + l.rejected AS repeats, l.unchanged > 0 AS confirms, \
-    COALESCE(j.recipients, p.recipients) AS recipients, p.id AS parent \
-    FROM lanes l JOIN jobs j ON j.id = l.job LEFT JOIN jobs p ON p.job_id = j.parent WHERE l.job = $1 AND l.lane = $2";
-
-fn find(conn: &mut Conn, step: &Step, options: &LaneOptions) -> Result<LaneFound, DbError> {
-    let Some(job) = row::find(conn, step.job_id)? else { return Ok(LaneFound::Stale) };
-    if job.run != step.run || job.state != JobState::Running {
-        return Ok(LaneFound::Stale);
-    }
-    let row: Option<LaneRow> = statement(FIND_LANE)
-        .bind::<BigInt, _>(job.key.get())
-        .bind::<Integer, _>(step.lane)
-        .get_result(conn)
-        .optional()?;
-    let Some(row) = row.filter(|row| row.open && row.turn == step.turn && !row.early) else {
-        return Ok(LaneFound::Stale);
-    };
-    let corrupt = |what: &str| DbError::Corrupt(format!("{what} of job {}", job.job_id));
-    let recipients = contract::recipients_from_json(&row.recipients.ok_or_else(|| corrupt("recipients"))?)
-        .map_err(|error| corrupt(&error.to_string()))?;
-    let parent = row.parent.map(id).transpose()?;
-    let list = if job.has_snapshot { Some(job.key) } else { parent };
-    let chunk_secrets = options.chunk_pairs / (recipients.len() as u64).max(1);
-    Ok(LaneFound::Work(Box::new(LaneWork {
-        lane: step.lane,
-        turn: row.turn,
-        position: usize::try_from(row.position).map_err(|_| corrupt("position"))?,
-        end: usize::try_from(row.end_position).map_err(|_| corrupt("end_position"))?,
-        attempts: row.attempts,
-        progress_at: row.progress_at,
-        chunk_secrets: usize::try_from(chunk_secrets).unwrap_or(usize::MAX).max(1),
-        list: list.ok_or_else(|| corrupt("the list of secrets"))?,
-        parent,
-        recipients: recipients.into(),
-        repeats: row.repeats,
-        confirms: row.confirms,
-        job,
-    })))
-}
-
 /// Works on one chunk. `None`: somebody takes access to some of its secrets away at the moment. Nothing was done then,
 /// and the caller comes again and waits (see [`LaneWork::confirms`]).
 fn run_chunk(
@@ -253,7 +89,10 @@ fn run_chunk(
     options: &LaneOptions,
 ) -> Result<Flow<Option<ChunkDone>>, DbError> {
     let from = work.position;
-    let to = from.saturating_add(work.chunk_secrets).min(work.end);
+    let section = parts::section(tx.conn, work.parts, &work.recipients, from)?;
+    let secrets = work.chunk_pairs / (section.recipients.len() as u64).max(1);
+    let secrets = usize::try_from(secrets).unwrap_or(usize::MAX).max(1);
+    let to = from.saturating_add(secrets).min(section.to).min(work.end);
     let ends_lane = to == work.end;
     // The last chunk of a lane may end the job, so it locks the job before it locks the lane. All other chunks leave
     // the job's row alone, so that the lanes of a job do not wait for each other.
@@ -266,10 +105,10 @@ fn run_chunk(
     let worked = match work.job.kind {
         JobKind::Share => {
             tx.now_is(now);
-            share(tx, &work, from, &secrets)?
+            share(tx, &work, &section, from, &secrets)?
         }
         // Its time is that after the wait for the locks of its secrets.
-        JobKind::Undo | JobKind::Unshare => take(tx.conn, &work, from, &secrets)?,
+        JobKind::Undo | JobKind::Unshare => take(tx.conn, &work, &section, from, &secrets)?,
     };
     let (done, lines, confirms) = match worked {
         Worked::Done { done, lines, confirms } => (done, lines, confirms),
@@ -315,15 +154,21 @@ enum Worked {
 }
 
 /// Shares a chunk, which begins at the position `from`.
-fn share(tx: &mut Tx<'_>, work: &LaneWork, from: usize, secrets: &[SecretId]) -> Result<Worked, DbError> {
-    let about = Asked { requester: work.job.requested_by, secrets, recipients: &work.recipients };
+fn share(
+    tx: &mut Tx<'_>,
+    work: &LaneWork,
+    Section { recipients, places, .. }: &Section,
+    from: usize,
+    secrets: &[SecretId],
+) -> Result<Worked, DbError> {
+    let about = Asked { requester: work.job.requested_by, secrets, recipients };
     let facts = facts::read(tx.conn, &[about])?.pop().unwrap_or_default();
-    let Plan::Apply(chunk) = plan(secrets, &work.recipients, &facts) else {
+    let Plan::Apply(chunk) = plan(secrets, recipients, &facts) else {
         return Ok(Worked::RequesterNotValid);
     };
-    let (job, recipients, guess) = (work.job.key, &work.recipients[..], work.guess());
-    let part = Chunk { job, plan: &chunk, recipients, from, whole: false };
-    let counts: Counts = match apply::apply(tx, &[part], guess)? {
+    let among = places.as_deref().map(|places| (places, work.recipients.len()));
+    let part = Chunk { job: work.job.key, plan: &chunk, recipients, among, from, whole: false };
+    let counts: Counts = match apply::apply(tx, &[part], work.guess())? {
         Applied::Done(counts) => counts.into_iter().sum(),
         Applied::Busy(_) => return Ok(Worked::Busy),
     };
@@ -333,12 +178,18 @@ fn share(tx: &mut Tx<'_>, work: &LaneWork, from: usize, secrets: &[SecretId]) ->
 }
 
 /// Takes access away on a chunk.
-fn take(conn: &mut Conn, work: &LaneWork, from: usize, secrets: &[SecretId]) -> Result<Worked, DbError> {
+fn take(
+    conn: &mut Conn,
+    work: &LaneWork,
+    Section { recipients, .. }: &Section,
+    from: usize,
+    secrets: &[SecretId],
+) -> Result<Worked, DbError> {
     let taken = if work.job.kind == JobKind::Unshare {
-        unshare::take_away(conn, &work.job, from, secrets, &work.recipients)?
+        unshare::take_away(conn, &work.job, from, secrets, recipients)?
     } else {
         let corrupt = || DbError::Corrupt(format!("parent of job {}", work.job.job_id));
-        taking::take_back(conn, &work.job, work.parent.ok_or_else(corrupt)?, secrets, &work.recipients)?
+        taking::take_back(conn, &work.job, work.parent.ok_or_else(corrupt)?, secrets, recipients)?
     };
     let Some(TakenChunk { taken, rejections: lines }) = taken else { return Ok(Worked::RequesterNotValid) };
     let counts = Counts { rejected: lines.iter().map(|line| line.pairs).sum(), ..Counts::default() };

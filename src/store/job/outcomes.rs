@@ -11,6 +11,7 @@ use crate::db::{Conn, DbError, statement};
 use crate::domain::hex::hex;
 use crate::domain::outcome::unpacked;
 use crate::domain::{JobId, JobKey, JobKind, PairOutcome};
+use crate::store::job::parts;
 use crate::store::job::row;
 use crate::store::job::row::JobRow;
 use crate::store::schema::{job_outcomes, lanes};
@@ -63,8 +64,8 @@ pub(in crate::store) fn write(conn: &mut Conn, records: &[Record]) -> Result<(),
 
 impl Store {
     /// What became of the pairs of a job's secrets from the position `from` up to `to`, which is not included: secret by
-    /// secret, and for each the recipients in their stored order. `None` for a pair that the job has not come to. The
-    /// caller reads a large job in parts.
+    /// secret, and for each the recipients in their stored order. `None` for a pair that the job has not come to, or that
+    /// it is not about. The caller reads a large job in parts.
     ///
     /// The answer is `None` if there is no such job, if it is not a share, or if a program that did not record outcomes
     /// yet has worked on it.
@@ -109,27 +110,35 @@ pub(in crate::store) fn read(
     };
     let corrupt =
         |record: &Row| DbError::Corrupt(format!("job_outcomes of job {} at {}", job.job_id, record.0));
-    let mut outcomes = Vec::with_capacity(to.saturating_sub(from) * recipients);
-    let mut records = records.into_iter().peekable();
-    for position in from..to {
+    let parts = if job.has_parts() { parts::read(conn, job.key, recipients, from, to)? } else { Vec::new() };
+    let everybody: Vec<usize> = (0..recipients).collect();
+    let mut outcomes = vec![None; to.saturating_sub(from) * recipients];
+    let (mut records, mut parts) = (records.into_iter().peekable(), parts.iter().peekable());
+    // There are no recipients where there are no outcomes, either.
+    for (position, of_secret) in (from..to).zip(outcomes.chunks_mut(recipients.max(1))) {
         if !reached.has(position) {
-            outcomes.extend((0..recipients).map(|_| None));
             continue;
         }
         while records.next_if(|record| record.1 <= position).is_some() {}
-        match records.peek().filter(|record| record.0 <= position) {
-            None => outcomes.extend((0..recipients).map(|_| without_record)),
-            Some(record @ (_, _, Some(code), _)) => {
-                let outcome = u8::try_from(*code).ok().and_then(PairOutcome::from_code);
-                let outcome = outcome.ok_or_else(|| corrupt(record))?;
-                outcomes.extend((0..recipients).map(|_| Some(outcome)));
-            }
-            Some(record @ (first, _, None, pairs)) => {
-                let bytes = pairs.as_deref().unwrap_or_default();
-                for recipient in 0..recipients {
-                    let pair = (position - first) * recipients + recipient;
-                    outcomes.push(Some(unpacked(bytes, pair).ok_or_else(|| corrupt(record))?));
+        while parts.next_if(|part| part.to <= position).is_some() {}
+        let places = parts.peek().map_or(&everybody, |part| &part.places);
+        let record = records.peek().filter(|record| record.0 <= position);
+        // No record has secrets of two parts.
+        for (nth, place) in places.iter().enumerate() {
+            let outcome = match record {
+                None => without_record,
+                Some(record @ (_, _, Some(code), _)) => {
+                    let outcome = u8::try_from(*code).ok().and_then(PairOutcome::from_code);
+                    Some(outcome.ok_or_else(|| corrupt(record))?)
                 }
+                Some(record @ (first, _, None, pairs)) => {
+                    let pair = (position - first) * places.len() + nth;
+                    let bytes = pairs.as_deref().unwrap_or_default();
+                    Some(unpacked(bytes, pair).ok_or_else(|| corrupt(record))?)
+                }
+            };
+            if let Some(of_pair) = of_secret.get_mut(*place) {
+                *of_pair = outcome;
             }
         }
     }
@@ -182,6 +191,16 @@ fn reached(conn: &mut Conn, job: &JobRow, secrets: usize) -> Result<Option<Reach
         begin = place(end);
     }
     Ok(Some(Reached { lanes: true, parts }))
+}
+
+/// The number of each lane of a job and the position at which it ends, in their order.
+pub(in crate::store) fn lane_ends(conn: &mut Conn, job: JobKey) -> Result<Vec<(i32, usize)>, DbError> {
+    let rows: Vec<(i32, i32)> = lanes::table
+        .filter(lanes::job.eq(job.get()))
+        .order(lanes::lane)
+        .select((lanes::lane, lanes::end_position))
+        .load(conn)?;
+    Ok(rows.into_iter().map(|(lane, end)| (lane, usize::try_from(end).unwrap_or(0))).collect())
 }
 
 /// A row of outcomes: its positions, its code, its pairs.

@@ -1,9 +1,10 @@
 //! Foresees what an undo would do, without doing it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::db::{Conn, DbError};
-use crate::domain::{Counts, JobId, PrincipalId, SecretId, Selection, Taken};
+use crate::domain::{Counts, JobId, PrincipalId, Recipient, SecretId, Selection, Taken};
 use crate::store::audit::values;
 use crate::store::job::ending::Done;
 use crate::store::job::heirs;
@@ -11,7 +12,7 @@ use crate::store::job::row;
 use crate::store::job::row::JobRow;
 use crate::store::job::taking::{PREVIEW_PAIRS, PREVIEW_TIME};
 use crate::store::job::undo::{NotUndone, UndoBy, may_order, refusal};
-use crate::store::job::{selection, taking};
+use crate::store::job::{parts, selection, taking};
 use crate::store::transact::Store;
 
 /// What an undo would do now.
@@ -60,21 +61,23 @@ impl Store {
 /// Looks at the pairs of a job, part by part, until there is no time left.
 fn look(conn: &mut Conn, parent: &JobRow, by: Option<PrincipalId>) -> Result<Option<UndoPreview>, DbError> {
     let began = Instant::now();
-    let recipients = heirs::recipients(conn, parent.key)?;
+    let recipients: Arc<[Recipient]> = heirs::recipients(conn, parent.key)?.into();
+    let parts = parent.has_parts().then_some(parent.key);
     let total = parent.secrets_total.and_then(|total| usize::try_from(total).ok()).unwrap_or(0);
     let named = if parent.has_snapshot { Vec::new() } else { named(conn, parent)? };
-    let step = (PREVIEW_PAIRS / recipients.len().max(1)).max(1);
     let since = parent.started_at.unwrap_or(parent.requested_at);
     let mut values_read = 0;
     let mut sum = Done::default();
     let mut from = 0;
     while from < total && (from == 0 || began.elapsed() < PREVIEW_TIME) {
-        let to = from.saturating_add(step).min(total);
+        let section = parts::section(conn, parts, &recipients, from)?;
+        let step = (PREVIEW_PAIRS / section.recipients.len().max(1)).max(1);
+        let to = from.saturating_add(step).min(section.to).min(total);
         let secrets = match parent.has_snapshot {
             true => selection::read_snapshot(conn, parent.key, from, to)?,
             false => named.get(from..to).unwrap_or_default().to_vec(),
         };
-        let Some(part) = taking::foresee(conn, by, parent.key, &secrets, &recipients)? else {
+        let Some(part) = taking::foresee(conn, by, parent.key, &secrets, &section.recipients)? else {
             return Ok(None);
         };
         let rejected = part.rejections.iter().map(|line| line.pairs).sum();

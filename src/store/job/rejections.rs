@@ -1,15 +1,18 @@
 //! Keeps the reasons why pairs were not shared. Each lane writes lines of its own, and reading merges them.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, SmallInt, Text};
 use serde_json::{Value, json};
 
 use crate::db::{Conn, DbError, statement};
 use crate::domain::event::{Rejection, Subject};
-use crate::domain::{JobId, JobKey, PrincipalKind, RejectReason};
+use crate::domain::{JobId, JobKey, PrincipalId, PrincipalKind, RejectReason, SecretId};
 
 use crate::store::codes::id;
 use crate::store::job::row;
+use crate::store::schema::job_rejections;
 use crate::store::transact::Store;
 
 /// The value of `job_rejections.side` for a line about a secret.
@@ -110,6 +113,35 @@ pub(in crate::store) fn read(
         .bind::<BigInt, _>(offset)
         .load(conn)?;
     lines.into_iter().map(Line::into_rejection).collect()
+}
+
+/// Why secrets of a job were rejected, and why recipients were, by lane.
+type Reasons = (HashMap<SecretId, RejectReason>, HashMap<(i32, PrincipalKind, PrincipalId), RejectReason>);
+
+/// The reasons of all lines of a job, lane by lane.
+pub(in crate::store) fn reasons(conn: &mut Conn, job: JobKey) -> Result<Reasons, DbError> {
+    let lines: Vec<(i32, i16, i16, i64, String)> = job_rejections::table
+        .filter(job_rejections::job.eq(job.get()))
+        .select((
+            job_rejections::lane,
+            job_rejections::side,
+            job_rejections::kind,
+            job_rejections::subject,
+            job_rejections::reason,
+        ))
+        .load(conn)?;
+    let (mut secrets, mut recipients) = (HashMap::new(), HashMap::new());
+    for (lane, side, kind, subject, reason) in lines {
+        let corrupt = || DbError::Corrupt("a line of job_rejections".to_owned());
+        let reason = RejectReason::from_name(&reason).ok_or_else(corrupt)?;
+        if side == SECRET {
+            secrets.insert(id(subject)?, reason);
+        } else {
+            let kind = PrincipalKind::from_code(kind).ok_or_else(corrupt)?;
+            recipients.insert((lane, kind, id(subject)?), reason);
+        }
+    }
+    Ok((secrets, recipients))
 }
 
 /// The number of lines in the report of a job.

@@ -11,7 +11,7 @@ use diesel::prelude::*;
 use crate::contract::Step;
 use crate::db::{Conn, DbError, Flow};
 use crate::domain::job::Move;
-use crate::domain::{Actor, DeadReason, DeadState, FailReason, JobId, JobState};
+use crate::domain::{Actor, DeadReason, DeadState, FailReason, JobId, JobKind, JobState};
 use crate::store::audit::entry::{Entry, Replay};
 use crate::store::audit::write as audit;
 use crate::store::clock;
@@ -112,15 +112,17 @@ impl Store {
                     Replayed::Refused(NotReplayed::PublisherNotAllowed)
                 }
                 (DeadReason::IdConflict, _) => Replayed::Refused(NotReplayed::IdConflict),
-                (DeadReason::AttemptsExhausted | DeadReason::DeliveryLimit, Some(row)) => match row.parent {
-                    // A failed undo does not count, so what it had passed may have been handed to the job since. An undo
-                    // that went on where this one stopped would leave that there.
-                    Some(parent) => Replayed::Refused(NotReplayed::UndoAnew { job: row.job_id, parent }),
-                    None if undo::is_undone(tx.conn, &row)? => {
-                        Replayed::Refused(NotReplayed::Undone(row.job_id))
+                (DeadReason::AttemptsExhausted | DeadReason::DeliveryLimit, Some(row)) => {
+                    match undoes(&row) {
+                        // A failed undo does not count, so what it had passed may have been handed to the job since. An undo
+                        // that went on where this one stopped would leave that there.
+                        Some(parent) => Replayed::Refused(NotReplayed::UndoAnew { job: row.job_id, parent }),
+                        None if undo::is_undone(tx.conn, &row)? => {
+                            Replayed::Refused(NotReplayed::Undone(row.job_id))
+                        }
+                        None => go_on(tx, &row, letter, lease)?,
                     }
-                    None => go_on(tx, &row, letter, lease)?,
-                },
+                }
                 (_, Some(row)) if made(&letter, &row) => {
                     let row = reopen(tx.conn, &row, 0)?;
                     request::body_again(tx, &row, letter.body);
@@ -140,6 +142,11 @@ impl Store {
         })
         .await
     }
+}
+
+/// The job that this one takes back.
+fn undoes(row: &JobRow) -> Option<JobId> {
+    row.parent.filter(|_| row.kind == JobKind::Undo)
 }
 
 /// Whether the job failed because the request in this letter could not be read. Either the letter made the job, or the

@@ -20,7 +20,7 @@ pub(in crate::store) struct JobRow {
     pub(in crate::store) job_id: JobId,
     pub(in crate::store) run: i32,
     pub(in crate::store) kind: JobKind,
-    /// The job that an undo takes back.
+    /// The job that an undo takes back, or that left undone what a share does.
     pub(in crate::store) parent: Option<JobId>,
     /// The latest undo of this job.
     pub(in crate::store) undone_by: Option<JobId>,
@@ -90,6 +90,12 @@ impl JobRow {
     /// time, its request is added to the row.
     pub(in crate::store) fn waits_for_body(&self) -> bool {
         self.state == JobState::Queued && self.digest.is_none()
+    }
+
+    /// Whether the job shares what another left undone. Its pairs are no rectangle (see
+    /// [`crate::store::job::parts`]).
+    pub(in crate::store) fn has_parts(&self) -> bool {
+        self.kind == JobKind::Share && self.parent.is_some()
     }
 }
 

@@ -187,7 +187,7 @@ fn repeated(conn: &mut Conn, request: &ShareRequest, key: Option<&str>) -> Resul
 /// Counts the person's jobs that have not ended and were requested over HTTP or from the command line. Jobs that came
 /// by message are not counted: whoever publishes a message can name any person in it, and must not be able to keep
 /// that person from making requests.
-fn unfinished(conn: &mut Conn, person: PrincipalId) -> Result<i64, DbError> {
+pub(in crate::store) fn unfinished(conn: &mut Conn, person: PrincipalId) -> Result<i64, DbError> {
     let mine = table::table
         .filter(table::requested_by.eq(person.get()))
         .filter(table::finished_at.is_null())

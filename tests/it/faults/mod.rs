@@ -11,6 +11,7 @@
 
 mod injector;
 mod program;
+mod rest;
 mod undo;
 mod unshare;
 
@@ -59,6 +60,17 @@ async fn unshare_at_every_call(kind: Kind, how: How, due_work: bool, twice: bool
     }
     println!("unshare, {how:?} on {kind:?}: {} calls", at - 1);
     assert!(at > 20, "the scenario has more calls than {at}");
+}
+
+/// Shares what a share rejected with a fault at the first call, the second, and so on.
+async fn rest_at_every_call(kind: Kind, how: How, due_work: bool, twice: bool) {
+    let mut program = Program::new(kind, due_work, twice).await;
+    let mut at = 1;
+    while program.rest(at, how).await {
+        at += 1;
+    }
+    println!("rest, {how:?} on {kind:?}: {} calls", at - 1);
+    assert!(at > 15, "the scenario has more calls than {at}");
 }
 
 /// The embedded broker's own calls: what a consumer took without knowing it goes back with it, and not
@@ -125,6 +137,16 @@ on_both_stores! {
         unshare_at_every_call(kind, How::Outage, false, false).await;
         unshare_at_every_call(kind, How::AnswerLost, false, false).await;
         unshare_at_every_call(kind, How::Transient { calls: 3 }, true, false).await;
+    }
+
+    async fn a_rest_with_a_fault_at_any_call_shares_what_one_without_shares(kind: Kind) {
+        rest_at_every_call(kind, How::Outage, false, false).await;
+        rest_at_every_call(kind, How::AnswerLost, false, false).await;
+        rest_at_every_call(kind, How::Transient { calls: 3 }, true, false).await;
+    }
+
+    async fn every_step_of_a_rest_runs_twice_and_has_one_effect(kind: Kind) {
+        rest_at_every_call(kind, How::AnswerLost, false, true).await;
     }
 
     async fn every_step_of_an_unshare_runs_twice_and_has_one_effect(kind: Kind) {

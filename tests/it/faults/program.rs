@@ -128,6 +128,7 @@ impl Program {
             "jobs",
             "job_secrets",
             "job_outcomes",
+            "job_parts",
             "lanes",
             "job_rejections",
             "notices",

@@ -10,6 +10,7 @@ mod identity;
 mod outages;
 mod recipients;
 mod requests;
+mod rest;
 mod secrets;
 mod share_jobs;
 mod undo;

@@ -1,0 +1,11 @@
+-- The pairs of a job that shares what another left undone: they are a set and no rectangle. The secrets at the positions
+-- [position, end_position) of the job's list go to these of its recipients: a bit for each, in the order in which they
+-- are stored; null: all. No other job has rows here. A program of the release before knows nothing of them, and it
+-- cannot read the recipients of such a job.
+CREATE TABLE job_parts (
+    job BIGINT NOT NULL,
+    position INTEGER NOT NULL,
+    end_position INTEGER NOT NULL,
+    among BLOB,
+    PRIMARY KEY (job, position)
+);

@@ -105,9 +105,18 @@ pub fn request(secrets: (i64, i64), users: (i64, i64)) -> Request {
 
 /// The message that requests the same as this body of an HTTP request.
 pub fn asked(data: &Value) -> Request {
+    message("batchshare.job.requested.v1", data)
+}
+
+/// The message that takes away what [`request`] gives.
+pub fn unshare(secrets: (i64, i64), users: (i64, i64)) -> Request {
+    message("batchshare.unshare.requested.v1", &share(secrets, users))
+}
+
+fn message(kind: &str, data: &Value) -> Request {
     let id = Uuid::now_v7();
     let event = json!({
-        "specversion": "1.0", "id": id.to_string(), "source": "/bench", "type": "batchshare.job.requested.v1",
+        "specversion": "1.0", "id": id.to_string(), "source": "/bench", "type": kind,
         "data": {"requested_by": REQUESTER, "secrets": data["secrets"], "recipients": data["recipients"]},
     });
     Request { id, body: event.to_string().into_bytes() }
@@ -143,7 +152,14 @@ impl Client {
         let channel = listener.create_channel().await.expect("a channel");
         let queue = format!("{}.bench", site.prefix);
         quorum_queue(&channel, &queue).await;
-        for key in ["job.completed", "job.failed"] {
+        for key in [
+            "job.completed",
+            "job.failed",
+            "undo.completed",
+            "undo.failed",
+            "unshare.completed",
+            "unshare.failed",
+        ] {
             bind(&channel, &queue, &format!("{}.events", site.prefix), key).await;
         }
         let consumer = consume(&channel, &queue).await;
@@ -171,15 +187,20 @@ impl Client {
     pub async fn one(&mut self, request: &Request) -> Duration {
         let began = Instant::now();
         self.publish(std::slice::from_ref(request)).await;
+        self.end_of(request.id).await - began
+    }
+
+    /// Waits for the end of this job, which somebody has asked for.
+    pub async fn end_of(&mut self, job: Uuid) -> Instant {
         loop {
             let ended = self.next().await;
-            if ended.id == request.id {
-                return ended.at - began;
+            if ended.id == job {
+                return ended.at;
             }
         }
     }
 
-    /// Does the same while other jobs run. The times at which these end are added to `others`.
+    /// Publishes one request and waits for its end, while other jobs run. The times at which these end are added to `others`.
     pub async fn one_beside(&mut self, request: &Request, others: &mut HashMap<Uuid, Instant>) -> Duration {
         let began = Instant::now();
         self.publish(std::slice::from_ref(request)).await;
@@ -237,7 +258,7 @@ async fn listen(channel: Channel, mut consumer: lapin::Consumer, tell: mpsc::Unb
             return;
         }
         held += 1;
-        if held >= WINDOW / 4 || delivery.routing_key.as_str() == "job.failed" {
+        if held >= WINDOW / 4 || delivery.routing_key.as_str().ends_with(".failed") {
             ack_up_to(&channel, delivery.delivery_tag).await;
             held = 0;
         }

@@ -44,6 +44,23 @@ impl Http {
         job["job_id"].as_str().expect("an id").to_owned()
     }
 
+    /// Asks for the undo of a job, which has to be accepted, and returns its id.
+    pub fn undo(&self, job: &str) -> String {
+        let (status, answer) = self.send("POST", &format!("/api/v1/share-jobs/{job}/undo"), String::new());
+        assert_eq!(status, 202, "{answer}");
+        let undo: Value = serde_json::from_str(&answer).expect("JSON");
+        undo["job_id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Cancels a job that runs, and returns how many of its pairs were done.
+    pub fn cancel(&self, job: &str) -> i64 {
+        let (status, answer) = self.send("POST", &format!("/api/v1/share-jobs/{job}/cancel"), String::new());
+        assert_eq!(status, 200, "{answer}");
+        let job: Value = serde_json::from_str(&answer).expect("JSON");
+        assert_eq!(job["state"], "cancelled", "{answer}");
+        job["done_pairs"].as_i64().expect("a number")
+    }
+
     pub fn job(&self, id: &str) -> Value {
         let (status, answer) = self.send("GET", &format!("/api/v1/share-jobs/{id}"), String::new());
         assert_eq!(status, 200, "{answer}");

@@ -13,6 +13,7 @@
 )]
 
 mod bare;
+mod beside;
 mod client;
 mod compare;
 mod embedded;
@@ -31,6 +32,7 @@ mod scale;
 mod servers;
 mod small;
 mod statements;
+mod taking;
 mod tune;
 
 use std::path::Path;
@@ -60,16 +62,23 @@ struct Args {
 
 impl Args {
     /// Whether this case is to run. If no case is named, all run except that of the settings, which no target is
-    /// about.
+    /// about, and that which needs another program.
     fn wants(&self, name: &str) -> bool {
-        if self.cases.is_empty() { name != "tune" } else { self.cases.iter().any(|case| case == name) }
+        if self.cases.is_empty() {
+            !["tune", "beside"].contains(&name)
+        } else {
+            self.cases.iter().any(|case| case == name)
+        }
     }
 }
 
 /// All cases, in the order in which they run.
-const CASES: [&str; 13] = [
+const CASES: [&str; 17] = [
     "large",
     "repeat",
+    "undo",
+    "unshare",
+    "cancel",
     "small",
     "idle",
     "loaded",
@@ -81,6 +90,7 @@ const CASES: [&str; 13] = [
     "fairness",
     "growth",
     "tune",
+    "beside",
 ];
 
 /// What every case is given.
@@ -102,6 +112,9 @@ impl Bench {
         match name {
             "large" => large::large(self).await,
             "repeat" => large::repeat(self).await,
+            "undo" => taking::undo(self).await,
+            "unshare" => taking::unshare(self).await,
+            "cancel" => taking::cancel(self).await,
             "small" => small::small(self).await,
             "idle" => small::idle(self).await,
             "loaded" => loaded::loaded(self).await,
@@ -113,6 +126,7 @@ impl Bench {
             "fairness" => loaded::fairness(self).await,
             "growth" => growth::growth(self).await,
             "tune" => tune::tune(self).await,
+            "beside" => beside::beside(self).await,
             other => unreachable!("no case {other}"),
         }
         println!("  ({:.1} s)", began.elapsed().as_secs_f64());

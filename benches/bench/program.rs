@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
@@ -48,8 +48,17 @@ fn built_elsewhere() -> &'static str {
     }
 }
 
-pub fn path() -> &'static Path {
-    PROGRAM.get().expect("the program is copied first")
+/// What is started in place of it from now on.
+static OTHER: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Starts this program from now on, or again that of this build.
+pub fn use_other(program: Option<PathBuf>) {
+    *OTHER.lock().expect("one thread") = program;
+}
+
+pub fn path() -> PathBuf {
+    let other = OTHER.lock().expect("one thread").clone();
+    other.unwrap_or_else(|| PROGRAM.get().expect("the program is copied first").clone())
 }
 
 fn command(program: &Path, args: &[&str], env: &Env) -> Command {
@@ -66,14 +75,14 @@ impl Program {
     /// Starts `batchshare ARGS`. It has to be called on the main thread, because the kernel kills the process when the
     /// thread ends.
     pub fn start(args: &[&str], env: &Env) -> Self {
-        let program = path().to_str().expect("UTF-8");
-        let all = [&["--pdeathsig", "KILL", program], args].concat();
+        let program = path();
+        let all = [&["--pdeathsig", "KILL", program.to_str().expect("UTF-8")], args].concat();
         Self::spawn(command(Path::new("setpriv"), &all, env))
     }
 
     /// Does the same without the helper in front, so that the start can be measured.
     pub fn start_bare(args: &[&str], env: &Env) -> Self {
-        Self::spawn(command(path(), args, env))
+        Self::spawn(command(&path(), args, env))
     }
 
     fn spawn(mut command: Command) -> Self {
@@ -137,7 +146,7 @@ impl Drop for Program {
 
 /// Runs `batchshare ARGS` until it ends, and returns its stdout.
 pub fn run(args: &[&str], env: &Env) -> String {
-    let output = command(path(), args, env).output().expect("the program runs");
+    let output = command(&path(), args, env).output().expect("the program runs");
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }

@@ -52,6 +52,15 @@ pub fn anti_join(secrets: Range<i64>, of: Pairs) -> String {
     )
 }
 
+/// The statement that deletes the pairs.
+pub fn delete(secrets: Range<i64>, of: Pairs) -> String {
+    let (first, last) = (secrets.start, secrets.end - 1);
+    format!(
+        "DELETE FROM raw WHERE secret_id BETWEEN {first} AND {last} AND principal_id BETWEEN {FIRST_USER} AND {}",
+        FIRST_USER + (of.users - 1) * of.step
+    )
+}
+
 const CONFLICT: &str = "ON CONFLICT (secret_id, principal_id) DO UPDATE SET permission = excluded.permission, \
                         view_job = COALESCE(raw.view_job, 0), edit_job = excluded.edit_job, \
                         granted_at = excluded.granted_at WHERE raw.permission < excluded.permission";

@@ -165,6 +165,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    heirs (secret_id, job) {
+        secret_id -> BigInt,
+        job -> BigInt,
+        heir -> BigInt,
+    }
+}
+
+diesel::table! {
     job_outcomes (job, position) {
         job -> BigInt,
         position -> Integer,

@@ -115,11 +115,18 @@ pub(in crate::store) fn events(
     rows.into_iter().map(Placed::try_from).collect()
 }
 
-/// A query for the jobs by which somebody has access to the secret now: those that gave it, and those that asked for what
-/// was there already.
+/// A query for the jobs by which somebody has access to the secret now: those that gave it or stand in for the job that
+/// did, and those that asked for what was there already.
 fn jobs_of(secret: SecretId) -> String {
+    let giver = |column: &str| {
+        format!(
+            "SELECT COALESCE((SELECT h.heir FROM heirs h WHERE h.secret_id = g.secret_id AND h.job = g.{column}), g.{column}) \
+             FROM grants g WHERE g.secret_id = {secret}"
+        )
+    };
     format!(
-        "SELECT view_job FROM grants WHERE secret_id = {secret} UNION SELECT edit_job FROM grants \
-         WHERE secret_id = {secret} AND edit_job IS NOT NULL UNION SELECT job FROM claims WHERE secret_id = {secret}"
+        "{} UNION {} AND g.edit_job IS NOT NULL UNION SELECT job FROM claims WHERE secret_id = {secret}",
+        giver("view_job"),
+        giver("edit_job"),
     )
 }

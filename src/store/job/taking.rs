@@ -13,9 +13,9 @@ use crate::domain::unshare::secret_refusal;
 use crate::domain::{JobKey, PrincipalId, Recipient, SecretId, Taken};
 use crate::store::job::heirs;
 use crate::store::job::row::JobRow;
-use crate::store::vault::facts;
 use crate::store::vault::facts::Asked;
 use crate::store::vault::take_back::{self, Pairs};
+use crate::store::vault::{facts, givers};
 
 /// How long a preview of such a job looks at its pairs.
 pub(in crate::store) const PREVIEW_TIME: Duration = Duration::from_secs(2);
@@ -43,11 +43,15 @@ pub(in crate::store) fn take_back(
     let by = if undo.as_operator { None } else { Some(undo.requested_by) };
     let Some((secrets, rejections)) = allowed(conn, by, secrets, recipients.len())? else { return Ok(None) };
     conn.read_in_key_order()?;
+    // Where another job stands in for this one, or this one for another, the rows say so before they are looked at.
+    let concerned = givers::concerned(conn, parent, &secrets)?;
+    givers::settle(conn, &concerned)?;
     let pairs = Pairs { job: parent, secrets: &secrets, recipients };
     let locking = conn.for_update_of("g");
-    let over = heirs::hand_over(conn, &pairs, &locking)?;
+    let over = heirs::hand_over(conn, &pairs, "grants", &locking)?;
     take_back::hand_over(conn, &over.rows)?;
-    let mut taken = take_back::take(conn, &pairs)? + over.done;
+    givers::hand_over(conn, parent, &over.heirs)?;
+    let mut taken = take_back::take(conn, &pairs, &over.kept)? + over.done;
     taken.untouched = pairs_of(secrets.len(), recipients.len()).saturating_sub(taken.done());
     Ok(Some(TakenChunk { taken, rejections }))
 }
@@ -62,8 +66,11 @@ pub(in crate::store) fn foresee(
 ) -> Result<Option<TakenChunk>, DbError> {
     let Some((secrets, rejections)) = allowed(conn, by, secrets, recipients.len())? else { return Ok(None) };
     let pairs = Pairs { job: parent, secrets: &secrets, recipients };
-    let over = heirs::hand_over(conn, &pairs, "")?;
-    let plain = take_back::count(conn, &pairs)?;
+    // Reading through the heirs costs more, and few secrets have any.
+    let grants =
+        if givers::concerned(conn, parent, &secrets)?.is_empty() { "grants" } else { givers::GRANTS };
+    let over = heirs::hand_over(conn, &pairs, grants, "")?;
+    let plain = take_back::count(conn, &pairs, grants)?;
     // The two statements may see different rows, since nothing is locked, so a difference may be less than nothing.
     let (done, without) = (over.done, over.without);
     let mut taken = Taken {

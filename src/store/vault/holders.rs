@@ -11,6 +11,7 @@ use crate::store::clock::millis_of;
 use crate::store::people::membership::visible_to;
 use crate::store::schema::jobs;
 use crate::store::transact::Store;
+use crate::store::vault::givers::{GRANTS, giver};
 use crate::store::vault::secret::{Edited, lock_to_edit, reach_of};
 
 /// A grant as people read it.
@@ -49,7 +50,7 @@ impl Store {
                 }
                 let sql = format!(
                     "SELECT g.principal_id, p.kind, p.name, p.username, p.email, {visible} AS visible, g.permission, j.job_id, \
-                     COALESCE(g.edit_at, g.granted_at) AS granted_at FROM grants g LEFT JOIN principals p ON p.id = g.principal_id \
+                     COALESCE(g.edit_at, g.granted_at) AS granted_at FROM {GRANTS} g LEFT JOIN principals p ON p.id = g.principal_id \
                      LEFT JOIN jobs j ON j.id = COALESCE(g.edit_job, g.view_job) \
                      WHERE g.secret_id = $2 AND g.principal_id > $3 ORDER BY g.principal_id LIMIT $4",
                     visible = visible_to("$1"),
@@ -96,7 +97,7 @@ impl Store {
                     permission: Permission::from_code(taken.permission)
                         .ok_or_else(|| DbError::Corrupt(format!("permission of a grant to {principal}")))?,
                     since: millis_of(taken.granted_at),
-                    jobs: jobs_of(conn, &taken)?,
+                    jobs: jobs_of(conn, id, &taken)?,
                 };
                 audit::write(conn, &entry)?;
                 Ok(Flow::Commit(Edited::Done))
@@ -119,8 +120,9 @@ struct TakenRow {
 }
 
 /// The jobs that gave the grant: that of the edit, and then that of the view. Jobs that are not known are left out.
-fn jobs_of(conn: &mut Conn, taken: &TakenRow) -> Result<Vec<JobId>, DbError> {
-    let mut keys: Vec<i64> = taken.edit_job.into_iter().chain(taken.view_job).collect();
+fn jobs_of(conn: &mut Conn, secret: SecretId, taken: &TakenRow) -> Result<Vec<JobId>, DbError> {
+    let named = taken.edit_job.into_iter().chain(taken.view_job);
+    let mut keys = named.map(|job| giver(conn, secret, job)).collect::<Result<Vec<i64>, _>>()?;
     keys.dedup();
     let mut found = Vec::new();
     for key in keys {

@@ -4,8 +4,10 @@
 //! confirms access to them. Others may still give access: a row of view may become one of edit at any moment, until it
 //! is locked.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Nullable, SmallInt, Text};
 use serde_json::{Value, json};
 
 use crate::db::{Conn, DbError, statement};
@@ -30,6 +32,7 @@ pub(in crate::store) fn lock_secrets(conn: &mut Conn, secrets: &[SecretId]) -> R
 }
 
 /// The pairs of a job that a statement is about.
+#[derive(Clone, Copy)]
 pub(in crate::store) struct Pairs<'a> {
     /// The job that gave, or did not give, the access.
     pub(in crate::store) job: JobKey,
@@ -78,22 +81,70 @@ const OVER_ANOTHER: &str = "edit_job = $5 AND view_job <> $5";
 /// The row gives edit by another, over a view by the job.
 const BELOW_ANOTHER: &str = "view_job = $5 AND edit_job <> $5";
 
-/// Takes back what the job gave on these pairs. No pair has a claim by others that counts, or the claim was honoured
-/// before ([`hand_over`]). Returns what was done; the pairs that are missing in it were untouched.
-pub(in crate::store) fn take(conn: &mut Conn, pairs: &Pairs<'_>) -> Result<Taken, DbError> {
-    let ours = pairs.condition(conn);
-    let all = pairs.secrets.len() * pairs.recipients.len();
+/// Takes what the job gave out of a row that others have a part of.
+const OURS_GOES: &str = "permission = CASE WHEN edit_job = $5 THEN 1 ELSE permission END, \
+    view_job = CASE WHEN view_job = $5 THEN NULL ELSE view_job END, \
+    edit_at = CASE WHEN edit_job = $5 THEN NULL ELSE edit_at END, \
+    edit_job = CASE WHEN edit_job = $5 THEN NULL ELSE edit_job END";
+
+#[derive(QueryableByName)]
+struct Changed {
+    #[diesel(sql_type = SmallInt)]
+    permission: i16,
+}
+
+/// Takes back what the job gave on these pairs, except for those in `kept`, of which its heirs were named before. No other
+/// pair has a claim by others that counts, or its row was written ([`hand_over`]). Returns what was done; the pairs that
+/// are missing in it were untouched.
+pub(in crate::store) fn take(
+    conn: &mut Conn,
+    pairs: &Pairs<'_>,
+    kept: &[(SecretId, PrincipalId)],
+) -> Result<Taken, DbError> {
+    let mut kept_of: HashMap<SecretId, usize> = HashMap::new();
+    for (secret, _) in kept {
+        *kept_of.entry(*secret).or_default() += 1;
+    }
+    // A secret whose pairs are all kept need not be looked at.
+    let is_left = |secret: &SecretId| kept_of.get(secret).is_none_or(|kept| *kept < pairs.recipients.len());
+    let secrets: Vec<SecretId> = pairs.secrets.iter().copied().filter(is_left).collect();
+    if secrets.is_empty() {
+        return Ok(Taken::default());
+    }
+    let pairs = &Pairs { secrets: &secrets, ..*pairs };
+    let spared: Vec<Value> =
+        kept.iter().filter(|(secret, _)| is_left(secret)).map(|pair| json!(pair)).collect();
+    let all = secrets.len() * pairs.recipients.len() - spared.len();
+    let mut ours = pairs.condition(conn);
+    if !spared.is_empty() {
+        // The database reads this list once and looks each row up in it, whatever it expects of its length.
+        ours.push_str(&format!(
+            " AND (secret_id, principal_id) NOT IN (SELECT k.secret_id, k.principal_id FROM ({}) AS k)",
+            conn.each_row("$6", &[("secret_id", "bigint"), ("principal_id", "bigint")]),
+        ));
+    }
+    // SQLite takes no value that the statement does not name.
+    let list = (!spared.is_empty()).then(|| Value::from(spared).to_string());
     let sql = format!("DELETE FROM grants WHERE {ours} AND {ONLY_OURS}");
-    let revoked = about!(sql, pairs, conn).execute(conn)?;
+    let delete = about!(sql, pairs, conn);
+    let revoked = match &list {
+        Some(list) => delete.bind::<Text, _>(list).execute(conn)?,
+        None => delete.execute(conn)?,
+    };
     let mut taken = Taken { revoked: revoked as u64, ..Taken::default() };
     if revoked < all {
         // A row that became one of edit while the statement above waited for it is found here.
         let sql = format!(
-            "UPDATE grants SET permission = 1, edit_job = NULL, edit_at = NULL WHERE {ours} AND {OVER_ANOTHER}"
+            "UPDATE grants SET {OURS_GOES} WHERE {ours} AND (({OVER_ANOTHER}) OR ({BELOW_ANOTHER})) RETURNING permission"
         );
-        taken.lowered = about!(sql, pairs, conn).execute(conn)? as u64;
-        let sql = format!("UPDATE grants SET view_job = NULL WHERE {ours} AND {BELOW_ANOTHER}");
-        taken.kept = about!(sql, pairs, conn).execute(conn)? as u64;
+        let update = about!(sql, pairs, conn);
+        let changed: Vec<Changed> = match &list {
+            Some(list) => update.bind::<Text, _>(list).load(conn)?,
+            None => update.load(conn)?,
+        };
+        // Below the edit of another, the permission stays one of edit.
+        taken.lowered = changed.iter().filter(|row| row.permission == Permission::View.code()).count() as u64;
+        taken.kept = changed.len() as u64 - taken.lowered;
     }
     Ok(taken)
 }
@@ -108,12 +159,12 @@ struct Counted {
     kept: i64,
 }
 
-/// What [`take`] would do, without doing it.
+/// What [`take`] would do if nothing was kept, without doing it. `grants` is the table, or a subquery in its place.
 #[allow(clippy::cast_sign_loss)] // the database returns numbers of rows
-pub(in crate::store) fn count(conn: &mut Conn, pairs: &Pairs<'_>) -> Result<Taken, DbError> {
+pub(in crate::store) fn count(conn: &mut Conn, pairs: &Pairs<'_>, grants: &str) -> Result<Taken, DbError> {
     let sql = format!(
         "SELECT COUNT(*) FILTER (WHERE {ONLY_OURS}) AS revoked, COUNT(*) FILTER (WHERE {OVER_ANOTHER}) AS lowered, \
-         COUNT(*) FILTER (WHERE {BELOW_ANOTHER}) AS kept FROM grants WHERE {}",
+         COUNT(*) FILTER (WHERE {BELOW_ANOTHER}) AS kept FROM {grants} AS grants WHERE {}",
         pairs.condition(conn),
     );
     let counted: Counted = about!(sql, pairs, conn).get_result(conn)?;
@@ -126,6 +177,7 @@ pub(in crate::store) fn count(conn: &mut Conn, pairs: &Pairs<'_>) -> Result<Take
 }
 
 /// A row of the table of grants.
+#[derive(Clone, Copy)]
 pub(in crate::store) struct Row {
     pub(in crate::store) secret: SecretId,
     pub(in crate::store) principal: PrincipalId,
@@ -161,27 +213,11 @@ fn stored_giver(giver: Giver) -> i64 {
     }
 }
 
-/// Reads the rows of these pairs that the job gave all or a part of. `locking` is the end of the statement that locks
-/// the rows in the order of their keys, or nothing.
-pub(in crate::store) fn rows(
-    conn: &mut Conn,
-    job: JobKey,
-    pairs: &[(SecretId, PrincipalId)],
-    locking: &str,
-) -> Result<Vec<Row>, DbError> {
-    let sql = format!(
-        "SELECT g.secret_id, g.principal_id, g.view_job, g.edit_job, g.granted_at, g.edit_at FROM ({}) AS c \
-         JOIN grants g ON g.secret_id = c.secret_id AND g.principal_id = c.principal_id \
-         WHERE g.view_job = $2 OR g.edit_job = $2 ORDER BY g.secret_id, g.principal_id {locking}",
-        conn.each_row("$1", &[("secret_id", "bigint"), ("principal_id", "bigint")]),
-    );
-    let list: Vec<Value> = pairs.iter().map(|pair| json!(pair)).collect();
-    let rows: Vec<RowColumns> = statement(sql)
-        .bind::<Text, _>(Value::from(list).to_string())
-        .bind::<BigInt, _>(job.get())
-        .load(conn)?;
-    let row = |row: RowColumns| {
-        Ok(Row {
+impl TryFrom<RowColumns> for Row {
+    type Error = DbError;
+
+    fn try_from(row: RowColumns) -> Result<Self, DbError> {
+        Ok(Self {
             secret: id(row.secret_id)?,
             principal: id(row.principal_id)?,
             given: Given {
@@ -191,11 +227,49 @@ pub(in crate::store) fn rows(
                 edit_at: row.edit_at,
             },
         })
-    };
-    rows.into_iter().map(row).collect()
+    }
 }
 
-/// Writes who gives the access of these rows from now on. The caller has locked the rows.
+/// Reads the rows of all these pairs that the job gave all or a part of. `grants` is the table, or a subquery in its
+/// place.
+pub(in crate::store) fn all_rows(
+    conn: &mut Conn,
+    pairs: &Pairs<'_>,
+    grants: &str,
+) -> Result<Vec<Row>, DbError> {
+    let sql = format!(
+        "SELECT secret_id, principal_id, view_job, edit_job, granted_at, edit_at FROM {grants} AS grants WHERE {}",
+        pairs.condition(conn),
+    );
+    let rows: Vec<RowColumns> = about!(sql, pairs, conn).load(conn)?;
+    rows.into_iter().map(Row::try_from).collect()
+}
+
+/// Reads the rows of some of the pairs, likewise. `locking` is the end of the statement that locks the rows `g` in the
+/// order of their keys, or nothing.
+pub(in crate::store) fn rows(
+    conn: &mut Conn,
+    job: JobKey,
+    pairs: &[(SecretId, PrincipalId)],
+    grants: &str,
+    locking: &str,
+) -> Result<Vec<Row>, DbError> {
+    let sql = format!(
+        "SELECT g.secret_id, g.principal_id, g.view_job, g.edit_job, g.granted_at, g.edit_at FROM ({}) AS c \
+         JOIN {grants} g ON g.secret_id = c.secret_id AND g.principal_id = c.principal_id \
+         WHERE g.view_job = $2 OR g.edit_job = $2 ORDER BY g.secret_id, g.principal_id {locking}",
+        conn.each_row("$1", &[("secret_id", "bigint"), ("principal_id", "bigint")]),
+    );
+    let list: Vec<Value> = pairs.iter().map(|pair| json!(pair)).collect();
+    let rows: Vec<RowColumns> = statement(sql)
+        .bind::<Text, _>(Value::from(list).to_string())
+        .bind::<BigInt, _>(job.get())
+        .load(conn)?;
+    rows.into_iter().map(Row::try_from).collect()
+}
+
+/// Writes who gives the access of these rows from now on, where no heir can stand in for the job that the row names. The
+/// caller has locked the rows.
 pub(in crate::store) fn hand_over(conn: &mut Conn, rows: &[Row]) -> Result<(), DbError> {
     if rows.is_empty() {
         return Ok(());

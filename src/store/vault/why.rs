@@ -18,6 +18,7 @@ use crate::store::codes::id;
 use crate::store::people::membership::{every_way, visible_to};
 use crate::store::transact::Store;
 use crate::store::vault::claims::NOT_UNDONE;
+use crate::store::vault::givers::GRANTS;
 use crate::store::vault::secret::reach_of;
 
 /// The most ways in an answer. The ways that give the most come first, so that what the person may do is right however
@@ -168,7 +169,7 @@ fn ways(
     let sql = format!(
         "WITH me AS MATERIALIZED ({ways}) SELECT g.principal_id, p.kind, p.name, ($3 = 0 OR {visible}) AS visible, \
          me.gives, g.permission, g.view_job, g.edit_job, g.granted_at, g.edit_at \
-         FROM me CROSS JOIN grants g CROSS JOIN principals p \
+         FROM me CROSS JOIN {GRANTS} g CROSS JOIN principals p \
          WHERE g.secret_id = $2 AND g.principal_id = me.principal_id AND p.id = me.principal_id \
          ORDER BY CASE WHEN me.gives THEN 0 ELSE 1 END, g.permission DESC, p.kind, p.id LIMIT $4",
         ways = every_way("$1"),

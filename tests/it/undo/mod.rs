@@ -2,6 +2,7 @@
 
 mod cases;
 mod desk;
+mod heirs;
 mod orders;
 mod races;
 mod random;

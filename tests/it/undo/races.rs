@@ -126,6 +126,26 @@ async fn an_upgrade_that_was_about_to_commit_is_kept() {
     assert_eq!(desk.has().await, 2);
 }
 
+/// The undo does not wait for the upgrade, since it leaves the row to the heir of its view.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_heir_keeps_the_view_below_an_upgrade_that_was_about_to_commit() {
+    let desk = Desk::on_postgres().await;
+    let (gave, claims) = (desk.one(View).await, desk.one(View).await);
+    let (undo, step) = desk.step_of(gave).await;
+    let barrier = Barrier::up(&desk);
+    let (raises, share) = share_one(&desk, Edit);
+    desk.waiting(1).await;
+    let undoing = work(&desk, step);
+    desk.waiting(2).await;
+    barrier.down();
+    share.await.expect("shared");
+    undoing.await.expect("undone");
+    assert_eq!(desk.world.job(undo).await.taken, taken(0, 0, 1, 0));
+    assert_eq!(desk.has().await, 2);
+    assert_eq!(desk.undone(raises).await, taken(0, 1, 0, 0));
+    assert_eq!(desk.undone(claims).await, taken(1, 0, 0, 0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_grant_that_is_taken_by_hand_while_it_is_undone_is_gone_once() {
     let desk = Desk::on_postgres().await;

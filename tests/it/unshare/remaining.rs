@@ -13,7 +13,7 @@ use crate::world::*;
 
 impl World {
     /// All lines, read in pages of this size.
-    async fn left(&self, reader: i64, job: JobId, limit: usize) -> Vec<Left> {
+    async fn still_in(&self, reader: i64, job: JobId, limit: usize) -> Vec<Left> {
         let (mut lines, mut from) = (Vec::new(), Some(LeftCursor::default()));
         while let Some(at) = from {
             let page = self.store.access_left(principal(reader), job, at, limit).await.expect("an answer");
@@ -45,7 +45,7 @@ on_both_stores! {
         world.grant(103, OLD_TEAM_INACTIVE, Edit).await;
         let asked = unshare(101..=105, vec![all_of(BRUNO), all_of(EVA), all_of(DAVI_INACTIVE), all_of(ANAS_TEAM)]);
         run(&world, &asked).await;
-        let left = world.left(ANA, asked.job_id, 100).await;
+        let left = world.still_in(ANA, asked.job_id, 100).await;
         let told = |line: &Left| {
             let ways: Vec<Way> = line.access.because.iter().filter(|way| way.inactive.is_none()).map(|way| way.way).collect();
             (line.secret.get(), line.user.get(), line.access.effective.expect("access"), ways)
@@ -61,7 +61,7 @@ on_both_stores! {
             (104, EVA, Reach::Owner, vec![Way::Owner, Way::Direct]),
         ]);
         for limit in [1, 2, 3] {
-            assert_eq!(world.left(ANA, asked.job_id, limit).await, left, "pages of {limit}");
+            assert_eq!(world.still_in(ANA, asked.job_id, limit).await, left, "pages of {limit}");
         }
         // It is what the question about each of them would be answered with.
         let mut expected = BTreeSet::new();
@@ -78,6 +78,6 @@ on_both_stores! {
         }
         let pairs: BTreeSet<(i64, i64)> = left.iter().map(|line| (line.secret.get(), line.user.get())).collect();
         assert_eq!(pairs, expected);
-        assert_eq!(world.left(BRUNO, JobId::generate(), 10).await, []);
+        assert_eq!(world.still_in(BRUNO, JobId::generate(), 10).await, []);
     }
 }

@@ -4,7 +4,7 @@ use crate::contract::CountsBody;
 use crate::contract::answer;
 use crate::contract::answer::Time;
 use crate::store::{
-    GrantItem, Notice, Person, RecipientItem, SecretDetail, SecretItem, UndoPreview, UnsharePreview,
+    GrantItem, Holder, Notice, Person, RecipientItem, SecretDetail, SecretItem, UndoPreview, UnsharePreview,
 };
 
 /// The person who asks. `auth_mode` says how they were signed in.
@@ -104,6 +104,12 @@ pub(super) fn grant(grant: GrantItem) -> answer::Grant {
         principal_id: grant.principal,
         username: grant.username,
     }
+}
+
+/// A person who has access to a secret.
+pub(super) fn holder(holder: Holder) -> answer::Holder {
+    let Holder { id, name, username, email, reach } = holder;
+    answer::Holder::new(id, name, username, email, reach)
 }
 
 /// Somebody with whom secrets can be shared.

@@ -49,6 +49,7 @@ fn router(state: GatewayState) -> Router {
         .route("/secrets/{id}", get(api::secrets::detail).patch(api::secrets::patch))
         .route("/secrets/{id}/client-secret", get(api::secrets::client_secret))
         .route("/secrets/{id}/access", get(api::access::why))
+        .route("/secrets/{id}/people", get(api::access::people))
         .route("/secrets/{id}/grants", get(api::grants::list))
         .route("/secrets/{id}/grants/{principal_id}", delete(api::grants::revoke))
         .route("/recipients", get(api::recipients::search))

@@ -61,6 +61,7 @@ pub use transact::{Committed, Store};
 pub use vault::client_secret::{ClientSecret, Sealed};
 pub use vault::filter::{OwnedBy, SecretCursor, SecretFilter, SecretItem, SecretSort};
 pub use vault::holders::GrantItem;
+pub use vault::people::{Holder, Holders};
 pub use vault::secret::{Edited, SecretDetail};
 pub use vault::secrets::Selectable;
 pub use vault::selected::Selected;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use batchshare::domain::access::{Access, Inactive, Way};
 use batchshare::domain::{Permission, Reach};
-use batchshare::store::{Explained, SecretFilter, SecretSort, SignIn};
+use batchshare::store::{Explained, Holders, SecretFilter, SecretSort, SignIn};
 use futures_util::future::join_all;
 
 use crate::on_both_stores;
@@ -53,6 +53,25 @@ on_both_stores! {
             let mut enforced = BTreeMap::new();
             for person in 1..=6 {
                 enforced.insert(person, world.enforced(person).await);
+            }
+            for id in 101..=last + 1 {
+                let reader = 1 + (id + seed as i64) % 6;
+                let reach = enforced[&reader].0.get(&id).copied();
+                let told = world.store.holders(principal(reader), secret(id), 0, 100).await.expect("an answer");
+                let context = format!("seed {seed}, secret {id}, reader {reader}: {told:?}");
+                match told {
+                    Holders::NotSeen => assert_eq!(reach, None, "{context}"),
+                    Holders::NotAllowed => assert_eq!(reach, Some(Reach::View), "{context}"),
+                    Holders::People(people) => {
+                        assert!(reach.is_some_and(Reach::may_edit), "{context}");
+                        let told: Vec<_> = people.iter().map(|one| (one.id.get(), one.reach)).collect();
+                        let who = enforced.iter().filter(|(_, (_, signs_in))| *signs_in);
+                        let expected: Vec<_> =
+                            who.filter_map(|(person, (listed, _))| Some((*person, *listed.get(&id)?))).collect();
+                        assert_eq!(told, expected, "{context}");
+                        *seen.entry("people".to_owned()).or_default() += told.len();
+                    }
+                }
             }
             for person in 1..=6 {
                 let (listed, signs_in) = &enforced[&person];
@@ -110,7 +129,7 @@ on_both_stores! {
         for what in Way::ALL.iter().map(|way| format!("{way} None")) {
             assert!(seen.get(&what).is_some_and(|times| *times > 50), "{what}: {seen:?}");
         }
-        for what in ["None", "Some(View)", "Some(Edit)", "Some(Owner)", "named true", "named false"] {
+        for what in ["None", "Some(View)", "Some(Edit)", "Some(Owner)", "named true", "named false", "people"] {
             assert!(seen.get(what).is_some_and(|times| *times > 50), "{what}: {seen:?}");
         }
         for cause in Inactive::ALL {

@@ -39,6 +39,20 @@ pub(in crate::store) fn all_in_reach(user: &str, after: Option<i64>) -> String {
     )
 }
 
+/// A subquery with a row for each way to a secret that gives something: `user_id` and `level`. A person who cannot sign
+/// in is among them, and a person with two ways is there twice. It reads the secret's grants and the members of their
+/// groups.
+///
+/// `secret` is a placeholder like `$1`.
+pub(in crate::store) fn everybody_on_secret(secret: &str) -> String {
+    format!(
+        "SELECT s.owner_id AS user_id, 3 AS level FROM secrets s WHERE s.id = {secret} UNION ALL \
+         SELECT g.principal_id, g.permission FROM grants g WHERE g.secret_id = {secret} UNION ALL \
+         SELECT m.user_id, g.permission FROM grants g JOIN principals q ON q.id = g.principal_id \
+         JOIN members m ON m.group_id = q.id WHERE g.secret_id = {secret} AND q.active AND q.kind IN (2, 3)"
+    )
+}
+
 /// The meaning of a level. `None` if the person may not even know of the secret.
 pub(in crate::store) fn reach(level: i64) -> Result<Option<Reach>, DbError> {
     match level {

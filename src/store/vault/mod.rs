@@ -10,6 +10,7 @@ pub(super) mod givers;
 pub(super) mod grants;
 pub(super) mod holders;
 pub(super) mod keys;
+pub(super) mod people;
 pub(super) mod reach;
 pub(super) mod secret;
 pub(super) mod secrets;

@@ -79,6 +79,28 @@ on_both_stores! {
         assert_eq!(*nothing.ok(200), json!({"effective": "none", "because": []}));
     }
 
+    async fn who_has_access_is_told_by_person_to_whoever_may_edit(kind: Kind) {
+        let app = App::start(kind, company()).await;
+        let people = app.get("ana", "/secrets/101/people").await;
+        let person = |id: i64, username: &str, name: &str, permission: &str| {
+            json!({"id": id, "username": username, "name": name, "email": format!("{username}@example.com"), "permission": permission})
+        };
+        let expected = json!([
+            person(1, "ana", "Ana Souza", "owner"),
+            person(2, "bruno", "Bruno Dias", "edit"),
+            person(3, "carla", "Carla", "view"),
+        ]);
+        assert_eq!(people.ok(200)["items"], expected);
+        assert_eq!(app.get("bruno", "/secrets/101/people").await.ok(200)["items"], expected);
+        let first = app.get("ana", "/secrets/101/people?limit=2").await;
+        assert_eq!(first.ids(), [1, 2]);
+        let cursor = first.body["next_cursor"].as_str().expect("a cursor");
+        assert_eq!(app.get("ana", &format!("/secrets/101/people?limit=2&cursor={cursor}")).await.ids(), [3]);
+        app.get("carla", "/secrets/101/people").await.problem(403);
+        app.get("carla", "/secrets/102/people").await.problem(404);
+        app.get("ana", "/secrets/999/people").await.problem(404);
+    }
+
     async fn who_may_view_asks_about_themselves_only_and_who_sees_nothing_asks_nothing(kind: Kind) {
         let app = App::start(kind, company()).await;
         for path in ["/secrets/101/access", "/secrets/101/access?user=3", "/secrets/101/access?user="] {

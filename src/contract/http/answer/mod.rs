@@ -24,7 +24,7 @@ pub use access::{Access, AlsoAsked, Asking, Because, GivenBy, Requester, Through
 pub use health::{DeadLetters, Health, Live, Policies};
 pub use notice::Notice;
 pub use page::Page;
-pub use person::{DemoPerson, Me};
+pub use person::{DemoPerson, Holder, Me};
 pub use problem::Problem;
 pub use recipient::Recipient;
 pub use rejection::{Rejection, RejectionKind};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::domain::PrincipalId;
+use crate::domain::{PrincipalId, Reach};
 
 /// The person who asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,4 +20,23 @@ pub struct DemoPerson {
     pub id: PrincipalId,
     pub name: String,
     pub username: String,
+}
+
+/// A person who has access to a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    pub email: String,
+    pub id: PrincipalId,
+    pub name: String,
+    /// The most that they may do: `view`, `edit` or `owner`.
+    pub permission: &'static str,
+    pub username: String,
+}
+
+impl Holder {
+    /// A person with the most that they may do.
+    #[must_use]
+    pub fn new(id: PrincipalId, name: String, username: String, email: String, reach: Reach) -> Self {
+        Self { email, id, name, permission: reach.as_str(), username }
+    }
 }

@@ -66,6 +66,7 @@ fn router(state: GatewayState) -> Router {
         .route("/unshare-jobs/preview", post(api::unshare_jobs::preview))
         .route("/events", get(stream::events::stream))
         .route("/notices", get(api::notices::list))
+        .route("/notices/dismiss", post(api::notices::dismiss_all))
         .route("/notices/{id}/dismiss", post(api::notices::dismiss));
     if state.sign_ins.is_demo() {
         api = api.route("/demo/people", get(api::demo::people)).route("/demo/me", put(api::demo::choose));

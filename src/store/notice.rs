@@ -227,6 +227,20 @@ impl Store {
             .await
     }
 
+    /// Dismisses all notices of a person whose ids are at most `until`.
+    pub async fn dismiss_notices(&self, user: PrincipalId, until: i64) -> Result<(), DbError> {
+        self.db
+            .write(move |conn| {
+                let now = clock::now(conn)?;
+                let mine =
+                    notices::table.filter(notices::user_id.eq(user.get())).filter(notices::id.le(until));
+                let open = mine.filter(notices::dismissed_at.is_null());
+                diesel::update(open).set(notices::dismissed_at.eq(now)).execute(conn)?;
+                Ok(())
+            })
+            .await
+    }
+
     /// Dismisses a notice of a person. True also if it was dismissed before; false if the person has no such notice.
     pub async fn dismiss_notice(&self, user: PrincipalId, id: i64) -> Result<bool, DbError> {
         self.db

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use crate::contract::answer;
 use crate::contract::answer::Page;
 use crate::gateway::answers;
-use crate::gateway::api::input::{Params, PathIds};
+use crate::gateway::api::input::{JsonBody, Params, PathIds};
 use crate::gateway::api::listing::numbered;
 use crate::gateway::limits::turns::{Changing, Reading};
 use crate::gateway::problem::Problem;
@@ -34,11 +34,30 @@ pub(in crate::gateway) async fn list(
     Ok(Json(numbered(titled.collect(), next)))
 }
 
-/// `POST /notices/{id}/dismiss`: 204, however often it is asked for. It needs no body.
+/// `POST /notices/dismiss?until=ID`: dismisses all of the person's notices up to this one, so that one which came after
+/// they looked stays. 204, however often it is asked for.
+///
+/// It needs no body. One that is sent is read: a connection with an unread body is closed, and a client that has just
+/// chosen it for its next request would get no answer.
+pub(in crate::gateway) async fn dismiss_all(
+    State(state): State<GatewayState>,
+    Changing(me, _turn): Changing,
+    params: Params,
+    JsonBody(_): JsonBody,
+) -> Result<StatusCode, Problem> {
+    params.only(&["until"])?;
+    let until = params.id("until")?.ok_or_else(|| Problem::invalid("until", "must be there"))?;
+    state.store.dismiss_notices(me.id, until).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /notices/{id}/dismiss`: 204, however often it is asked for. It needs no body, and reads one as the route above
+/// does.
 pub(in crate::gateway) async fn dismiss(
     State(state): State<GatewayState>,
     Changing(me, _turn): Changing,
     path: PathIds,
+    JsonBody(_): JsonBody,
 ) -> Result<StatusCode, Problem> {
     if state.store.dismiss_notice(me.id, path.id(0)?).await? {
         Ok(StatusCode::NO_CONTENT)

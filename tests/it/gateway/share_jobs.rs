@@ -314,6 +314,18 @@ on_both_stores! {
         assert!(app.get("ana", "/notices").await.ids().is_empty());
         assert_eq!(app.get("ana", "/notices?dismissed=true").await.ids(), [number]);
         assert_eq!(app.get("ana", "/notices?dismissed=x").await.problem(400), "dismissed");
+        // All at once, up to the one that was seen; nobody else's.
+        app.test.sql("UPDATE notices SET dismissed_at = NULL").await;
+        let all = async |user: &str, query: &str| app.post(user, &format!("/notices/dismiss{query}"), json!({})).await;
+        for query in ["", "?until=", "?until=x"] {
+            assert_eq!(all("ana", query).await.problem(400), "until", "{query}");
+        }
+        all("bruno", &format!("?until={number}")).await.ok(204);
+        all("ana", &format!("?until={}", number - 1)).await.ok(204);
+        assert_eq!(app.get("ana", "/notices").await.ids(), [number]);
+        all("ana", &format!("?until={number}")).await.ok(204);
+        all("ana", &format!("?until={}", number + 1)).await.ok(204);
+        assert!(app.get("ana", "/notices").await.ids().is_empty());
     }
 
     async fn my_job_is_cancelled_at_once_and_nobody_elses(kind: Kind) {

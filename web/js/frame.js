@@ -3,7 +3,7 @@ import { html, store, useEffect, useRef, useState, useStore } from "./lib.js";
 import { choosePerson, people } from "./api.js";
 import { focusHeading } from "./focus.js";
 import { language, t, useLanguage } from "./i18n.js";
-import { whoOf } from "./notices.js";
+import { whoOf } from "./words.js";
 import { lastList } from "./secrets.js";
 import { sending } from "./state.js";
 import { follow } from "./stream.js";

@@ -4,9 +4,11 @@ import { html, render, store, useEffect, useStore } from "./lib.js";
 import { language, t } from "./i18n.js";
 import { live, me } from "./state.js";
 import { connect, startStream } from "./stream.js";
-import { Heading, Missing, Spoken, Trouble } from "./ui.js";
+import { Toasts } from "./toasts.js";
+import { Heading, Missing, Spoken, TabTitle, Trouble } from "./ui.js";
 import { Header, known, SideMenu } from "./frame.js";
-import { Job, Jobs } from "./jobs.js";
+import { Job } from "./job.js";
+import { Jobs } from "./jobs.js";
 import { Notices } from "./notices.js";
 import { Secret } from "./secret.js";
 import { Secrets } from "./secrets.js";
@@ -60,6 +62,8 @@ function App() {
       ${signedIn && html`<${View} key=${person.id} at=${at} />`}
     </main>
     ${signedIn && html`<${SelectionBar} key=${person.id} />`}
+    ${signedIn && html`<${Toasts} key=${person.id} />`}
+    <${TabTitle} />
     <p class="offline" role="status">${signedIn && !connected && t("app.offline")}</p>
     <${Spoken} />
   </div>`;

@@ -1,25 +1,33 @@
 // The region "Avisos": what is on its way, what is running, and what has ended.
 import { html, useEffect, useRef, useState, useStore } from "./lib.js";
 import { get } from "./api.js";
-import { number, problemText, shown, t, time } from "./i18n.js";
-import { dismiss, forget, isTerminal, live, reopen, say, selection, sending, submit } from "./state.js";
+import { Cancel, Undo } from "./control.js";
+import { number, problemText, t, time } from "./i18n.js";
+import { dismiss, dismissAll, forget, isTerminal, live, reopen, say, selection, sending, submit } from "./state.js";
+import { titles, useTitles } from "./titles.js";
+import { told } from "./toasts.js";
 import { Confirm, Icon, IconButton } from "./ui.js";
+import { isUndoable, linesOf, nameOf, of, titleOf, toneOf, TONES, whatOf } from "./words.js";
 
 export function Notices() {
   const { jobs, notices, ready } = useStore(live);
   const shares = useStore(sending);
+  const called = useStore(titles);
   const [open, setOpen] = useState(false);
+  const named = (about) => ({ ...about, ...called.get(about.job_id) });
   const cards = [
     ...shares.map((share) => html`<${Sending} key=${share.key} share=${share} />`),
-    ...[...jobs.values()].map((job) => html`<${Running} key=${job.job_id} job=${job} />`),
-    ...notices.map((notice) => html`<${Notice} key=${`notice ${notice.id}`} notice=${notice} />`),
+    ...[...jobs.values()].map((job) => html`<${Running} key=${job.job_id} job=${named(job)} />`),
+    ...notices.map((notice) => html`<${Notice} key=${`notice ${notice.id}`} notice=${named(notice)} />`),
   ];
   useNews(notices, ready);
+  useTitles(jobs, notices);
   // Only narrow windows fold the region; see style.css.
   return html`<section class=${`notices${open ? " open" : ""}${cards.length === 0 ? " none" : ""}`} aria-label=${t("notices")}>
     <header>
       <h2>${t("notices")}${cards.length > 0 && html` <span class="count">${number(cards.length)}</span>`}</h2>
       <${Newest} shares=${shares} jobs=${jobs} notices=${notices} />
+      ${notices.length > 1 && html`<button type="button" class="plain small all" onClick=${dismissAll}>${t("notices.dismissAll")}</button>`}
       <span class="fold">
         <${IconButton} icon=${open ? "down" : "up"} label=${t(open ? "notices.hide" : "notices.show")} aria-expanded=${open} onClick=${() => setOpen(!open)} />
       </span>
@@ -48,20 +56,15 @@ function useNews(notices, ready) {
     if (known.current !== null && last > known.current) {
       const fresh = notices.filter((notice) => notice.id > known.current);
       say(fresh.map((notice) => [titleOf(notice), ...linesOf(notice)].join(". ")).join(". "));
+      for (const notice of [...fresh].reverse()) told({ tone: toneOf(notice), title: titleOf(notice), lines: linesOf(notice), once: "wide" });
     }
     known.current = Math.max(last, known.current ?? 0);
   }, [last, ready]);
 }
 
-/** What a share is about: so many secrets to so many recipients. Empty where that is not known. */
-export function whatOf(secrets, recipients) {
-  if (secrets === null || recipients === null) return "";
-  return t("what", { secrets: t("what.secrets", { n: secrets }), recipients: t("what.recipients", { n: recipients }) });
-}
-
-function sendingTitle({ problem }) {
-  if (!problem) return t("sending.title");
-  return t(problem.refused ? "sending.failed" : "sending.unsure");
+function sendingTitle(share) {
+  if (!share.problem) return t("sending.title");
+  return t(of(share, share.problem.refused ? "sending.failed" : "sending.unsure"));
 }
 
 const sendingTone = ({ problem }) => problem && (problem.refused ? "failed" : "partial");
@@ -69,7 +72,8 @@ const sendingTone = ({ problem }) => problem && (problem.refused ? "failed" : "p
 function Sending({ share }) {
   const [asking, setAsking] = useState(false);
   const { problem } = share;
-  const what = whatOf(share.secrets.size, share.recipients.length);
+  const { kind, recipients } = share;
+  const what = whatOf({ kind, secrets: share.secrets.size, recipients: recipients.length, first_recipients: recipients.slice(0, 3) });
   if (!problem) return html`<article class="card"><h3>${sendingTitle(share)}</h3><p>${what}</p></article>`;
   // What was selected meanwhile is not thrown away without a word.
   const back = () => (selection.get().size > 0 ? setAsking(true) : reopen(share));
@@ -78,7 +82,7 @@ function Sending({ share }) {
     <div role="alert">
       <h3><${Icon} name=${TONES[tone]} />${sendingTitle(share)}</h3>
       <p>${what}.${problem.refused && ` ${problemText(problem)}`}</p>
-      <p>${t(problem.refused ? "sending.failed.help" : "sending.unsure.help")}</p>
+      <p>${t(of(share, problem.refused ? "sending.failed.help" : "sending.unsure.help"))}</p>
     </div>
     <div class="card-actions">
       ${problem.refused && html`<button type="button" class="primary" onClick=${back}>${t("sending.reopen")}</button>`}
@@ -95,9 +99,6 @@ function Sending({ share }) {
 
 const progressOf = ({ done_pairs: done, pairs }) => t("card.progress", { done, pairs });
 
-/** The text for what a job does: a job that takes access away has words of its own. */
-export const of = ({ kind }, key) => (kind === "undo" || kind === "unshare" ? `${key}.${kind}` : key);
-
 const cardTitle = (job) => {
   if (isTerminal(job.state)) return t("card.ending");
   return t(job.state === "running" ? of(job, "card.running") : `card.${job.state}`);
@@ -108,56 +109,13 @@ function Running({ job }) {
   const known = job.pairs !== null;
   return html`<article class="card">
     <h3><a href=${`#/jobs/${job.job_id}`}>${cardTitle(job)}</a></h3>
-    <p>${whatOf(job.secrets, job.recipients)}</p>
+    <p>${whatOf(job)}</p>
     <progress aria-label=${t(of(job, "card.progress.name"))} max=${known ? job.pairs : 1} value=${known ? job.done_pairs : 0}></progress>
     <p class="figures">${known ? progressOf(job) : t("state.queued")}</p>
     ${job.state === "retrying" && html`<p>${t("card.retryAt", { time: time(job.retry?.next_attempt_at) })}</p>`}
+    ${!isTerminal(job.state) && html`<div class="card-actions"><${Cancel} job=${job} /></div>`}
   </article>`;
 }
-
-/** What a notice is, in a word: `good`, `partial` or `failed`. */
-export function toneOf({ state }) {
-  if (state === "completed") return "good";
-  return state === "completed_with_rejections" || state === "cancelled" ? "partial" : "failed";
-}
-
-const OUTCOMES = {
-  share: ["granted", "upgraded", "unchanged", "rejected"],
-  undo: ["revoked", "lowered", "kept", "untouched", "rejected"],
-  unshare: ["revoked", "lowered", "untouched", "rejected"],
-};
-
-/** What can become of a pair of this job. */
-export const outcomesOf = ({ kind }) => OUTCOMES[kind] ?? OUTCOMES.share;
-
-/** The pairs that are done and were not rejected. */
-const given = (notice) =>
-  outcomesOf(notice).reduce((sum, outcome) => sum + (outcome === "rejected" ? 0 : notice.counts[outcome]), 0);
-
-export function titleOf(notice) {
-  const word = (key) => t(of(notice, key));
-  if (notice.state === "completed_with_rejections") return word("notice.partial");
-  if (notice.state === "failed") return word(given(notice) > 0 ? "notice.failedPart" : "notice.failed");
-  return word(`notice.${notice.state}`);
-}
-
-/** What happened, in words and numbers; nothing that is zero. */
-export function linesOf(notice) {
-  const lines = [];
-  for (const outcome of outcomesOf(notice)) {
-    const n = notice.counts[outcome];
-    const own = outcome === "rejected" || (outcome === "untouched" && notice.kind === "unshare");
-    const key = own ? of(notice, `count.${outcome}`) : `count.${outcome}`;
-    if (n > 0) lines.push(t(key, { n }));
-  }
-  const rest = (notice.pairs ?? notice.done_pairs) - notice.done_pairs;
-  if (rest > 0) lines.push(t("count.rest", { n: rest }));
-  if (notice.reason) lines.push(t(`reason.${notice.reason}`));
-  if (notice.state === "failed" && given(notice) > 0) lines.push(t(of(notice, "notice.kept")));
-  return lines;
-}
-
-const TONES = { good: "check", partial: "alert", failed: "cross" };
 
 function Notice({ notice }) {
   const tone = toneOf(notice);
@@ -165,7 +123,7 @@ function Notice({ notice }) {
     <h3><${Icon} name=${TONES[tone]} />${titleOf(notice)}</h3>
     <${IconButton} icon="close" label=${t("notices.dismiss")} onClick=${() => dismiss(notice)} />
     ${notice.problem && html`<p class="refused" role="alert">${t("notices.notDismissed")} ${problemText(notice.problem)}</p>`}
-    <p>${whatOf(notice.secrets, notice.recipients)}</p>
+    <p>${whatOf(notice)}</p>
     <ul>
       ${linesOf(notice).map((line) => html`<li key=${line}>${line}</li>`)}
     </ul>
@@ -174,6 +132,8 @@ function Notice({ notice }) {
       <a href=${`#/jobs/${notice.job_id}`}>${t("notices.details")}</a>
       <time dateTime=${notice.created_at}>${time(notice.created_at)}</time>
     </p>
+    ${notice.undone_by && html`<p><a href=${`#/jobs/${notice.undone_by}`}>${t("notice.undone")}</a></p>`}
+    ${isUndoable(notice) && !notice.undone_by && html`<div class="card-actions"><${Undo} job=${notice} /></div>`}
   </article>`;
 }
 
@@ -201,17 +161,3 @@ function Rejected({ notice }) {
     ${more > 0 && html`<li>${t("notices.moreRejected", { n: more })}</li>`}
   </ul>`;
 }
-
-/** Somebody's name with what tells two of that name apart: the username or the e-mail. A group has its name alone. */
-export function whoOf({ name, username, email }) {
-  const more = username || email;
-  return shown(more ? `${name} (${more})` : name);
-}
-
-/** A secret, a recipient or whoever has access, by name; by number where the name is not ours to see. */
-export function nameOf({ kind, recipient_kind, id, name, username, email }) {
-  if (name) return whoOf({ name, username, email });
-  return `${kindOf({ kind, recipient_kind })} ${t("job.unnamed", { id: String(id) })}`;
-}
-
-export const kindOf = ({ kind, recipient_kind }) => t(`kind.${recipient_kind ?? kind ?? "unknown"}`);

@@ -2,11 +2,14 @@
 import { html, oneAtATime, useEffect, useLayoutEffect, useRef, useState, useStore } from "./lib.js";
 import { get, send } from "./api.js";
 import { problemText, shown, t, time } from "./i18n.js";
-import { useListing } from "./listing.js";
-import { kindOf, nameOf, whoOf } from "./notices.js";
+import { Access } from "./access.js";
 import { lastList } from "./secrets.js";
-import { live, say } from "./state.js";
-import { Address, Confirm, Heading, Icon, IconButton, Missing, Pill, Trouble } from "./ui.js";
+import { ShareWindow } from "./share.js";
+import { live, me, say, submit } from "./state.js";
+import { done } from "./toasts.js";
+import { Address, Heading, Icon, IconButton, Missing, Pill, Trouble } from "./ui.js";
+import { Why } from "./why.js";
+import { whoOf } from "./words.js";
 
 export function Secret({ id }) {
   const [found, setFound] = useState({ secret: null, problem: null });
@@ -35,7 +38,7 @@ export function Secret({ id }) {
     saves.current += 1;
     setFound({ secret: changed, problem: null });
     setEditing(false);
-    say(t("secret.saved"));
+    done(t("secret.saved"));
   };
   // From the form the focus goes back to where it was opened.
   const wasEditing = useRef(false);
@@ -57,11 +60,32 @@ export function Secret({ id }) {
       ${secret.disabled && html`<${Pill} kind="off">${t("secrets.disabled")}<//>`}
       <span class="spring"></span>
       ${mayEdit && !editing && html`<button type="button" ref=${edit} onClick=${() => setEditing(true)}>${t("secret.edit")}</button>`}
+      ${mayEdit && !editing && !secret.disabled && html`<${Share} secret=${secret} />`}
     </div>
     ${problem && html`<${Trouble} problem=${problem} again=${read} />`}
-    ${!mayEdit && html`<p class="quiet">${t("secret.viewOnly")}</p>`}
+    ${secret.disabled && html`<p class="quiet">${t("secret.disabled.means")}</p>`}
+    ${!mayEdit && html`<p class="quiet">${t("secret.viewOnly")} <${WhyMe} secret=${secret} /></p>`}
     ${editing ? html`<${Edit} secret=${secret} onSaved=${saved} onCancel=${() => setEditing(false)} />` : html`<${Facts} secret=${secret} />`}
     <${Access} secret=${secret} mayEdit=${mayEdit} onTaken=${read} />`;
+}
+
+/** Shares this one secret, whatever is selected elsewhere. */
+function Share({ secret }) {
+  const [open, setOpen] = useState(false);
+  const secrets = new Map([[secret.id, secret.name]]);
+  const send = (recipients) => {
+    setOpen(false);
+    submit({ secrets, recipients });
+  };
+  return html`<button type="button" class="primary" onClick=${() => setOpen(true)}><${Icon} name="share" />${t("share")}</button>
+    ${open && html`<${ShareWindow} secrets=${1} chosen=${[]} onClose=${() => setOpen(false)} onSend=${send} />`}`;
+}
+
+/** Whoever may only view asks about themselves. */
+function WhyMe({ secret }) {
+  const [asking, setAsking] = useState(false);
+  return html`<button type="button" class="plain small" onClick=${() => setAsking(true)}>${t("why.me")}</button>
+    ${asking && html`<${Why} secret=${secret} person=${me.get()} onClose=${() => setAsking(false)} />`}`;
 }
 
 /** Copies a text, or the text that `read` gets, and says so. */
@@ -88,13 +112,13 @@ function Copy({ what, read }) {
 const Fact = ({ name, children }) => html`<div><dt>${t(name)}</dt><dd>${children}</dd></div>`;
 
 const Facts = ({ secret }) => html`<dl class="facts">
-  <${Fact} name="secrets.id">${secret.id}<//>
-  <${Fact} name="secrets.url"><span><${Address} url=${secret.url} /></span><//>
+  <${Fact} name="secret.clientSecret"><${ClientSecret} secret=${secret} /><//>
   <${Fact} name="secret.clientId">
     <code>${shown(secret.client_id)}</code>
     <${Copy} what=${t("secret.clientId")} read=${() => secret.client_id} />
   <//>
-  <${Fact} name="secret.clientSecret"><${ClientSecret} secret=${secret} /><//>
+  <${Fact} name="secrets.url"><span><${Address} url=${secret.url} /></span><//>
+  <${Fact} name="secrets.id">${secret.id}<//>
   <${Fact} name="secret.identifier">${shown(secret.identifier) ?? "–"}<//>
   <${Fact} name="secret.method">${shown(secret.method) || "–"}<//>
   <${Fact} name="secrets.tags">${secret.tags.length === 0 ? "–" : secret.tags.map((tag) => html`<${Pill} key=${tag} kind="tag">${shown(tag)}<//>`)}<//>
@@ -240,69 +264,4 @@ function Edit({ secret: present, onSaved, onCancel }) {
       <button type="submit" class="primary" disabled=${busy}>${t("secret.save")}</button>
     </div>
   </form>`;
-}
-
-function Access({ secret, mayEdit, onTaken }) {
-  const { news } = useStore(live);
-  const page = useListing(`/secrets/${secret.id}/grants`, [secret.id, news]);
-  const [asking, setAsking] = useState(null);
-  const [failed, setFailed] = useState(null);
-  // A share is told only to whoever made it: the owner, but for few.
-  const mine = secret.permission === "owner";
-  const who = (grant) => nameOf({ ...grant, id: grant.principal_id });
-  const revoke = async (grant) => {
-    setAsking(null);
-    setFailed(null);
-    try {
-      await send("DELETE", `/secrets/${secret.id}/grants/${grant.principal_id}`);
-      say(t("secret.revoked", { name: who(grant) }));
-      // Whoever takes back what gave them access sees this secret no more.
-      onTaken();
-      page.again();
-    } catch (problem) {
-      setFailed({ grant, problem });
-    }
-  };
-  return html`<h2>${t("secret.access")}</h2>
-    ${page.problem && html`<${Trouble} problem=${page.problem} again=${page.again} />`}
-    ${failed && html`<${Trouble} problem=${failed.problem} again=${() => revoke(failed.grant)} />`}
-    ${page.items?.length === 0 && html`<p class="quiet">${t("secret.access.none")}</p>`}
-    ${page.items?.length > 0 &&
-    html`<div class="table-frame">
-      <table class="access">
-        <thead>
-          <tr>
-            <th scope="col">${t("secret.who")}</th>
-            <th scope="col" class="kind">${t("job.kind")}</th>
-            <th scope="col">${t("secrets.permission")}</th>
-            <th scope="col" class="since">${t("secret.since")}</th>
-            ${mine && html`<th scope="col" class="job">${t("secret.job")}</th>`}
-            ${mayEdit && html`<th scope="col" class="tick"><span class="unseen">${t("secret.actions")}</span></th>`}
-          </tr>
-        </thead>
-        <tbody>
-          ${page.items.map(
-            (grant) => html`<tr key=${grant.principal_id}>
-              <td>${who(grant)}<div class="below">${kindOf(grant)}</div></td>
-              <td class="kind">${kindOf(grant)}</td>
-              <td>${t(`permission.${grant.permission}`)}</td>
-              <td class="since">${time(grant.granted_at)}</td>
-              ${mine &&
-              html`<td class="job">
-                ${grant.job_id
-                  ? html`<a href=${`#/jobs/${grant.job_id}`} aria-label=${t("secret.job.open", { name: who(grant) })}>${t("secret.job.see")}</a>`
-                  : t("secret.byHand")}
-              </td>`}
-              ${mayEdit &&
-              html`<td class="tick"><${IconButton} icon="trash" label=${t("secret.revoke", { name: who(grant) })} onClick=${() => setAsking(grant)} /></td>`}
-            </tr>`,
-          )}
-        </tbody>
-      </table>
-    </div>`}
-    ${page.next && html`<button type="button" onClick=${page.more}>${t("app.more")}</button>`}
-    ${asking &&
-    html`<${Confirm} danger title=${t("secret.revoke.title")} onNo=${() => setAsking(null)} onYes=${() => revoke(asking)}>
-      ${t("secret.revoke.confirm", { name: who(asking) })}
-    <//>`}`;
 }

@@ -2,7 +2,7 @@
 import { html, oneAtATime, useEffect, useMemo, useRef, useState, useStore } from "./lib.js";
 import { get } from "./api.js";
 import { shown, t } from "./i18n.js";
-import { whoOf } from "./notices.js";
+import { whoOf } from "./words.js";
 import { live, me, say, select, selecting, selection, unselect } from "./state.js";
 import { Address, Empty, Heading, Icon, IconButton, Pill, Trouble } from "./ui.js";
 
@@ -189,7 +189,7 @@ function List({ all, asked, change, items, owner }) {
   const selected = useStore(selection);
   if (items.length === 0) return null;
   return html`<div class="table-frame">
-    <table class="secrets">
+    <table class="secrets" aria-label=${t(owner ? "nav.shared" : "nav.secrets")}>
       <thead>
         <tr>
           <th scope="col" class="tick">

@@ -1,10 +1,12 @@
 // From the selection to the share that is sent: the bar, the question, the share window.
-import { html, oneAtATime, useEffect, useRef, useState, useStore } from "./lib.js";
+import { html, useEffect, useRef, useState, useStore } from "./lib.js";
 import { get } from "./api.js";
+import { Finder, more, sameAs } from "./finder.js";
 import { shown, t } from "./i18n.js";
-import { whoOf } from "./notices.js";
-import { clearSelection, me, reopened, say, selecting, selection, submit, unselect } from "./state.js";
+import { clearSelection, reopened, say, selecting, selection, submit, unselect } from "./state.js";
 import { Confirm, Dialog, Icon, IconButton, Trouble } from "./ui.js";
+import { UnshareWindow } from "./unshare.js";
+import { whoOf } from "./words.js";
 
 /** Shown only with a selection. Its place at the bottom is always kept free, so nothing jumps. */
 export function SelectionBar() {
@@ -13,7 +15,7 @@ export function SelectionBar() {
   const growing = useStore(selecting) !== null;
   const [step, setStep] = useState(null);
   useEffect(() => {
-    if (again) setStep("share");
+    if (again) setStep(again.kind ?? "share");
   }, [again]);
   // A dialog is about a selection: the next one begins without.
   useEffect(() => {
@@ -23,8 +25,8 @@ export function SelectionBar() {
     setStep(null);
     reopened.set(null);
   };
-  const send = (recipients) => {
-    const share = { secrets: selected, recipients };
+  const send = (recipients, kind = "share") => {
+    const share = { kind, secrets: selected, recipients };
     close();
     // What was sent must not leak into the next share.
     clearSelection();
@@ -37,6 +39,7 @@ export function SelectionBar() {
         <button type="button" class="plain" onClick=${() => setStep("review")}>${t("selection.review")}</button>
         <button type="button" class="plain" onClick=${clearSelection}>${t("selection.clear")}</button>
       </span>
+      <button type="button" class="take" aria-disabled=${growing} onClick=${() => growing || setStep("unshare")}>${t("unshare")}</button>
       <button type="button" class="primary" aria-disabled=${growing} onClick=${() => growing || setStep("confirm")}><${Icon} name="share" />${t("share")}</button>
     </section>
     ${step === "review" && html`<${Review} onClose=${close} />`}
@@ -45,7 +48,9 @@ export function SelectionBar() {
       ${t("share.confirm", { n: selected.size })}
     <//>`}
     ${step === "share" &&
-    html`<${ShareWindow} key="share" secrets=${selected.size} chosen=${again ?? []} onClose=${close} onSend=${send} />`}`;
+    html`<${ShareWindow} key="share" secrets=${selected.size} chosen=${again?.recipients ?? []} onClose=${close} onSend=${send} />`}
+    ${step === "unshare" &&
+    html`<${UnshareWindow} key="unshare" secrets=${selected} chosen=${again?.recipients ?? []} onClose=${close} onSend=${(recipients) => send(recipients, "unshare")} />`}`;
 }
 
 const REVIEWED = 50;
@@ -91,9 +96,7 @@ function Review({ onClose }) {
   <//>`;
 }
 
-const sameAs = (one) => (other) => one.kind === other.kind && one.id === other.id;
-
-function ShareWindow({ secrets, chosen: before, onClose, onSend }) {
+export function ShareWindow({ secrets, chosen: before, onClose, onSend }) {
   const [chosen, setChosen] = useState(before);
   const [search, setSearch] = useState("");
   const [refused, setRefused] = useState(null); // why nothing is sent or chosen, in words
@@ -148,9 +151,6 @@ function ShareWindow({ secrets, chosen: before, onClose, onSend }) {
   <//>`;
 }
 
-/** Of what kind a recipient is, and what tells it from others of its name. */
-const more = (one) => [t(`kind.${one.kind}`), ...[one.username, one.email].filter(Boolean).map(shown)].join(" · ");
-
 const Chosen = ({ one, permit, remove }) => html`<div class="line" role="group" aria-label=${whoOf(one)}>
   <${Icon} name=${one.kind} />
   <span class="line-name">${shown(one.name)}<small>${more(one)}</small></span>
@@ -161,94 +161,3 @@ const Chosen = ({ one, permit, remove }) => html`<div class="line" role="group" 
   </label>
   <${IconButton} icon="trash" label=${t("share.remove", { name: whoOf(one) })} onClick=${() => remove(one)} />
 </div>`;
-
-/** Whoever shares a secret has access to it already. */
-const unlessMe = (item) => (item.kind === "user" && item.id === me.get().id ? { ...item, eligible: false, reason: "self" } : item);
-
-const LEAST = 2;
-const MOST = 50;
-
-/** One search over people and groups. Its box is red while what stands in it can be nobody. */
-function Finder({ box, search, onType, chosen, onAdd, refused, onRefuse }) {
-  const [found, setFound] = useState({ for: "", items: null, problem: null });
-  const run = useRef(null);
-  run.current ??= oneAtATime();
-  const list = useRef();
-  const wanted = search.trim();
-  const look = () => {
-    if ([...wanted].length < LEAST) {
-      run.current(async () => setFound({ for: wanted, items: null, problem: null }));
-      return;
-    }
-    run.current(async (isLatest) => {
-      try {
-        const { items } = await get("/recipients", { search: wanted, limit: MOST });
-        if (!isLatest()) return;
-        setFound({ for: wanted, items: items.map(unlessMe), problem: null });
-        say(items.length === 0 ? t("share.none", { search: wanted }) : t("share.found", { n: items.length }));
-      } catch (problem) {
-        if (isLatest()) setFound({ for: wanted, items: null, problem });
-      }
-    });
-  };
-  useEffect(look, [wanted]);
-  const move = (event) => {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    const inBox = event.target === box.current;
-    if (event.key === "Enter" && inBox) event.preventDefault(); // it must not send
-    const down = step === 1 || (event.key === "Enter" && inBox);
-    if (!down && step !== -1) return;
-    const all = [...(list.current?.querySelectorAll("button") ?? [])];
-    const next = all.indexOf(document.activeElement) + (down ? 1 : -1);
-    event.preventDefault();
-    (next < 0 ? box.current : all[Math.min(next, all.length - 1)])?.focus();
-  };
-  const add = (item) => {
-    if (chosen.some(sameAs(item))) return;
-    if (!item.eligible) {
-      onRefuse(`${whoOf(item)}: ${t(`reason.${item.reason}`)}`);
-      return;
-    }
-    onAdd(item);
-    box.current.focus();
-  };
-  const nobody = wanted !== "" && found.for === wanted && found.items?.length === 0;
-  const wrong = refused ?? (nobody ? t("share.none", { search: wanted }) : null);
-  return html`<div class="finder" onKeyDown=${move}>
-    <input
-      ref=${box}
-      type="search"
-      class="wide"
-      data-autofocus
-      aria-label=${t("share.search")}
-      aria-describedby="finder-help"
-      aria-invalid=${wrong ? "true" : null}
-      placeholder=${t("share.search")}
-      autocomplete="off"
-      spellcheck=${false}
-      maxlength="200"
-      value=${search}
-      onInput=${(event) => onType(event.target.value)}
-    />
-    <p class=${wrong ? "refused" : "quiet"} id="finder-help">${wrong ?? t("share.search.help")}</p>
-    ${found.problem && html`<${Trouble} problem=${found.problem} again=${look} />`}
-    ${wanted !== "" && found.items?.length > 0 &&
-    html`<ul class="results" ref=${list} aria-label=${t("share.results")}>
-      ${found.items.map((item) => html`<${Result} key=${`${item.kind} ${item.id}`} item=${item} taken=${chosen.some(sameAs(item))} add=${add} />`)}
-    </ul>
-    ${found.items.length === MOST && html`<p class="quiet">${t("share.most")}</p>`}`}
-  </div>`;
-}
-
-function Result({ item, taken, add }) {
-  const why = item.eligible ? (taken ? t("share.already") : null) : t(`reason.${item.reason}`);
-  // Kept in reach of the keyboard, so that everybody can read why not.
-  return html`<li>
-    <button type="button" aria-disabled=${why !== null} onClick=${() => add(item)}>
-      <${Icon} name=${item.kind} />
-      <span class="line-name">${shown(item.name)}<small>${more(item)}</small></span>
-      ${why && html`<span class="why">${why}</span>`}
-    </button>
-  </li>`;
-}
-

@@ -13,7 +13,7 @@ export const selecting = store(null);
 /** Shares on their way to the server, or refused by it. */
 export const sending = store([]);
 
-/** The recipients of a share that the server refused, and that the person wants to change; or null. */
+/** A share or an unshare that the server refused, and that the person wants to change; or null. */
 export const reopened = store(null);
 
 /**
@@ -89,9 +89,24 @@ export function newer(old, job) {
   return job.done_pairs < old.done_pairs && !isTerminal(job.state) ? old : job;
 }
 
+/** A job that was read, as the stream has it by now: the stream does not name its recipients and secrets. */
+export function moved(job, now) {
+  const latest = newer(job, now);
+  const { first_recipients, first_secrets } = job;
+  return latest === job ? job : { ...latest, first_recipients, first_secrets };
+}
+
+/** An undo that is known of marks the notice of what it undoes, which does not come again for it. */
+function undone(notices, { job_id, kind, parent }) {
+  const isNews = (one) => kind === "undo" && one.job_id === parent && one.undone_by !== job_id;
+  return notices.some(isNews) ? notices.map((one) => (isNews(one) ? { ...one, undone_by: job_id } : one)) : notices;
+}
+
 /** A job has moved. */
 export function jobMoved(job) {
-  live.set((old) => {
+  live.set((before) => {
+    const notices = undone(before.notices, job);
+    const old = notices === before.notices ? before : { ...before, notices };
     const told = old.notices.some((notice) => notice.job_id === job.job_id && notice.run >= job.run);
     const known = old.jobs.get(job.job_id);
     // A job that ended before the page knew of it has its say in a notice.
@@ -107,7 +122,7 @@ export function noticeCame(notice) {
     const jobs = new Map(old.jobs);
     if ((jobs.get(notice.job_id)?.run ?? 0) <= notice.run) jobs.delete(notice.job_id);
     const others = old.notices.filter((one) => one.id !== notice.id && one.job_id !== notice.job_id);
-    const notices = [notice, ...others].sort((a, b) => b.id - a.id);
+    const notices = [notice, ...undone(others, notice)].sort((a, b) => b.id - a.id);
     return { ...old, jobs, notices, news: old.news + 1 };
   });
 }
@@ -128,18 +143,43 @@ export function sendAgain() {
   for (const share of sending.get()) if (share.problem && !share.problem.refused) submit(share);
 }
 
+/** Tells the other tabs what was dismissed here: they need not wait until the stream looks again. */
+const dismissed = new BroadcastChannel("batchshare.dismissed");
+dismissed.addEventListener("message", ({ data }) => {
+  if (data.person === me.get()?.id) putAway(data.ids);
+});
+
+function putAway(ids) {
+  live.set((old) => ({ ...old, notices: old.notices.filter((one) => !ids.includes(one.id)) }));
+}
+
 export async function dismiss(notice) {
-  live.set((old) => ({ ...old, notices: old.notices.filter((one) => one.id !== notice.id) }));
+  putAway([notice.id]);
   try {
     await send("POST", `/notices/${notice.id}/dismiss`);
+    dismissed.postMessage({ person: me.get()?.id, ids: [notice.id] });
   } catch (problem) {
     if (problem.status !== 404) noticeCame({ ...notice, problem });
   }
 }
 
+/** Dismisses all that are there, and none that comes meanwhile. */
+export async function dismissAll() {
+  const all = live.get().notices;
+  const ids = all.map((notice) => notice.id);
+  if (ids.length === 0) return;
+  putAway(ids);
+  try {
+    await send("POST", `/notices/dismiss?until=${Math.max(...ids)}`);
+    dismissed.postMessage({ person: me.get()?.id, ids });
+  } catch (problem) {
+    for (const notice of all) noticeCame({ ...notice, problem });
+  }
+}
+
 /**
- * Sends a share. The person is free at once: what comes of it is told among the notices. `share` has
- * `secrets` (the selection) and `recipients`; sent again, its key makes a repeat harmless.
+ * Sends a share, or an unshare where its `kind` says so. The person is free at once: what comes of it is told among the
+ * notices. `share` has `secrets` (the selection) and `recipients`; sent again, its key makes a repeat harmless.
  */
 export async function submit(share) {
   const sent = { key: uuid(), ...share, problem: null };
@@ -150,7 +190,8 @@ export async function submit(share) {
       secrets: { ids: [...sent.secrets.keys()] },
       recipients: sent.recipients.map(({ kind, id, permission }) => ({ kind, id, permission })),
     };
-    const job = await send("POST", "/share-jobs", body, { "Idempotency-Key": sent.key });
+    const path = sent.kind === "unshare" ? "/unshare-jobs" : "/share-jobs";
+    const job = await send("POST", path, body, { "Idempotency-Key": sent.key });
     sending.set(others);
     jobMoved(job);
   } catch (problem) {
@@ -163,7 +204,7 @@ export function reopen(share) {
   forget(share);
   clearSelection();
   selection.set(share.secrets);
-  reopened.set(share.recipients);
+  reopened.set(share);
 }
 
 export const forget = (share) => sending.set((all) => all.filter((one) => one.key !== share.key));

@@ -1,7 +1,7 @@
 // Small parts that every view uses.
-import { html, useEffect, useLayoutEffect, useRef, useStore } from "./lib.js";
-import { problemText, shown, t } from "./i18n.js";
-import { spoken } from "./state.js";
+import { html, store, useEffect, useId, useLayoutEffect, useRef, useStore } from "./lib.js";
+import { number, problemText, shown, t } from "./i18n.js";
+import { live, spoken } from "./state.js";
 
 const PATHS = {
   grid: "M3 3h4v4H3zM10 3h4v4h-4zM17 3h4v4h-4zM3 10h4v4H3zM10 10h4v4h-4zM17 10h4v4h-4zM3 17h4v4H3zM10 17h4v4h-4zM17 17h4v4h-4z",
@@ -23,6 +23,7 @@ const PATHS = {
   dark: "M20 14a8 8 0 1 1-10-10 7 7 0 0 0 10 10z",
   auto: "M12 3a9 9 0 1 0 0 18zM12 3a9 9 0 0 1 0 18",
   check: "M4 12l5 5L20 6",
+  same: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM8 12h8",
   alert: "M12 3L2 20h20zM12 10v4M12 17h.01",
   cross: "M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20zM8 8l8 8M16 8l-8 8",
 };
@@ -64,11 +65,24 @@ export function Spoken() {
   return html`<p class="unseen" role="status">${text === before.current ? "" : text}</p>`;
 }
 
+/** What the view is called; the tab's title has it, with how many notices wait. */
+const viewTitle = store("");
+
+export function TabTitle() {
+  const view = useStore(viewTitle);
+  const { notices } = useStore(live);
+  useEffect(() => {
+    const waiting = notices.length > 0 ? `(${number(notices.length)}) ` : "";
+    if (view) document.title = `${waiting}${view} · MySafe`;
+  });
+  return null;
+}
+
 /** A view's heading. It takes the focus when the view was gone to, so that a screen reader begins there. */
 export function Heading({ children }) {
   const heading = useRef();
   useEffect(() => {
-    document.title = `${heading.current.textContent} · MySafe`;
+    viewTitle.set(heading.current.textContent);
   });
   useEffect(() => {
     if (Heading.goneTo) heading.current.focus();
@@ -83,6 +97,7 @@ export function Heading({ children }) {
  */
 export function Dialog({ title, onClose, children, actions, className = "", onSubmit }) {
   const dialog = useRef();
+  const id = useId();
   useLayoutEffect(() => {
     const element = dialog.current;
     element.showModal();
@@ -97,10 +112,10 @@ export function Dialog({ title, onClose, children, actions, className = "", onSu
     event.preventDefault();
     onSubmit?.();
   };
-  return html`<dialog ref=${dialog} class=${className} aria-labelledby="dialog-title" onCancel=${cancel}>
+  return html`<dialog ref=${dialog} class=${className} aria-labelledby=${id} onCancel=${cancel}>
     <form method="dialog" onSubmit=${submit} novalidate>
       <header>
-        <h2 id="dialog-title">${title}</h2>
+        <h2 id=${id}>${title}</h2>
         <${IconButton} icon="close" label=${t("app.close")} onClick=${onClose} />
       </header>
       <div class="dialog-body">${children}</div>

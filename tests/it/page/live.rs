@@ -145,7 +145,7 @@ fn partial_is_not_success_and_says_who_and_why() {
     desk.told(&PT, "API 1005: está desativado");
     assert!(!browser.by_role("region", PT.notices).text().contains("concluído"), "partial is not success");
     browser.by_role("link", "Ver detalhes").click();
-    browser.by_role("heading", "Compartilhamento");
+    browser.by_role("heading", "60 segredos para Bruno Martins");
     browser.see("O que não foi compartilhado");
     browser.see("API 1006");
     browser.see("Concluído parcialmente");

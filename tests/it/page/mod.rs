@@ -4,6 +4,7 @@ mod axe;
 mod below;
 pub mod browser;
 mod calm;
+mod control;
 mod desk;
 mod driver;
 pub mod element;

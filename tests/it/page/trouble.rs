@@ -185,7 +185,7 @@ fn a_job_that_waits_for_another_try_says_so_and_goes_on() {
     desk.told(&PT, "Nova tentativa agendada");
     desk.told(&PT, "Nada se perdeu.");
     browser.by_role("link", "Nova tentativa agendada").click();
-    browser.by_role("heading", "Compartilhamento");
+    browser.by_role("heading", "API 1001 para Eva Lima");
     browser.see("Falha temporária");
     browser.see("Nenhuma recusa registrada.");
     assert!(!browser.text().contains("between us"), "the database's words are for operators");

@@ -103,6 +103,11 @@ fn every_view_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     desk.at(&format!("jobs/{}", partial.expect("a job")["job_id"].as_str().expect("an id")));
     browser.see("Davi Carvalho");
     look("11-job");
+    browser.by_role("main", "").by_role_containing("button", "Desfazer: ").click();
+    browser.by_role("dialog", "Desfazer este compartilhamento?");
+    browser.see("acessos serão removidos.");
+    look("11-undo");
+    browser.press("Escape");
     let secret =
         desk.api("GET", "ana", "/secrets?search=stripe-pagamentos-prod", None)["items"][0]["id"].clone();
     desk.at(&format!("secrets/{secret}"));
@@ -116,6 +121,24 @@ fn every_view_is_open_to_everybody_in_both_themes_and_at_three_widths() {
     browser.by_role("dialog", "Retirar acesso");
     look("14-take-back");
     browser.press("Escape");
+    browser.by_role("button", "Por que Bruno Martins (bruno) tem acesso").click();
+    browser.see("Pelo grupo");
+    look("14-why");
+    browser.press("Escape");
+    desk.at("secrets");
+    desk.search("stripe", "Stripe");
+    browser.by_role("checkbox", PT.select_all).click();
+    browser.by_role("button", "Remover acesso").click();
+    let window = browser.by_role_containing("dialog", "Remover acesso a");
+    desk.choose(&window, &PT, "bruno", "Bruno Martins");
+    window.by_role("button", "Remover acesso").click();
+    browser.see("Isto não pode ser desfeito");
+    browser.see("acessos serão removidos.");
+    look("14-unshare");
+    browser.press("Escape");
+    browser.gone("dialog", "Remover acesso?");
+    browser.press("Escape");
+    browser.by_role("button", "Limpar seleção").click();
     browser.by_role("button", "Grid Menu").click();
     browser.by_role("link", "MySafe");
     look("15-grid-menu");

@@ -47,6 +47,7 @@ const ASSETS: &[Asset] = &[
     asset!("js/i18n.js", JS),
     asset!("js/job.js", JS),
     asset!("js/jobs.js", JS),
+    asset!("js/left.js", JS),
     asset!("js/lib.js", JS),
     asset!("js/listing.js", JS),
     asset!("js/main.js", JS),

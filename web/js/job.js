@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { Cancel, Undo } from "./control.js";
 import { number, t, time } from "./i18n.js";
 import { Progress, State } from "./jobs.js";
+import { AccessLeft } from "./left.js";
 import { useListing } from "./listing.js";
 import { isTerminal, live, moved } from "./state.js";
 import { Heading, Icon, Missing, Trouble } from "./ui.js";
@@ -69,6 +70,7 @@ function JobDetail({ job, kind }) {
     </div>
     <h2>${t(of(job, "job.rejections"))}</h2>
     <${Rejections} job=${job} />
+    ${over && job.kind !== "share" && html`<${AccessLeft} job=${job} />`}
     <${Recipients} job=${job} />
     <${Secrets} job=${job} />
     <${Technical} job=${job} />`;

@@ -6,8 +6,11 @@ const PAGE = 50;
 /** The API gives so many at a time. */
 const MOST = 200;
 
-/** `items` is null until they are known. Read again whenever one of `when` changes. */
-export function useListing(path, when) {
+/**
+ * `items` is null until they are known. Read again whenever one of `when` changes. A page of a listing that is `slow` may
+ * have few items or none: one is read at a time, and more when somebody wants more.
+ */
+export function useListing(path, when, slow = false) {
   const [page, setPage] = useState({ items: null, next: null, problem: null });
   const run = useRef(null);
   run.current ??= oneAtATime();
@@ -24,7 +27,7 @@ export function useListing(path, when) {
           const found = await get(path, { cursor: next, limit: Math.min(wanted - items.length, MOST) });
           items.push(...found.items);
           next = found.next_cursor;
-        } while (next && items.length < wanted);
+        } while (!slow && next && items.length < wanted);
         setPage((old) => ({ items: cursor ? [...old.items, ...items] : items, next, problem: null }));
       } catch (problem) {
         setPage((old) => ({ ...old, problem }));

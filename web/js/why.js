@@ -36,7 +36,7 @@ export function Why({ secret, person, onClose }) {
 }
 
 /** A way in words: through what, with which permission, and whether it counts now. */
-function wayText(way) {
+export function wayText(way) {
   const name = nameOf(way.principal);
   const words = [t(`why.way.${way.way}`, { name })];
   if (way.way !== "owner") words.push(t(`permission.${way.permission}`));

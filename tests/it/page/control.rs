@@ -138,6 +138,14 @@ fn a_share_is_cancelled_undone_taken_away_and_explained_with_the_keyboard_alone(
     desk.told(&PT, "Acesso de Bruno Martins a API 1001");
     assert!(browser.maybe_by_role("button", "Remover acesso").is_none(), "the selection is empty");
 
+    // Its record says who still has access, and through what.
+    let job = desk.api("GET", "ana", "/share-jobs?limit=1", None)["items"][0]["job_id"].take();
+    desk.at(&format!("jobs/{}", job.as_str().expect("an id")));
+    let left = browser.by_role("table", "Quem ainda tem acesso");
+    left.by_role("rowheader", BRUNO);
+    browser.see("Pelo grupo de usuários Pagamentos");
+    desk.at("secrets");
+
     // Bruno still has access, and the page says through what.
     press(&desk, "link", "API 1001");
     browser.by_role("table", "Pessoas com acesso");

@@ -4,13 +4,13 @@ import { get, send } from "./api.js";
 import { t } from "./i18n.js";
 import { jobMoved, say } from "./state.js";
 import { Dialog, Trouble } from "./ui.js";
-import { of, whatOf } from "./words.js";
+import { leftOf, of, whatOf } from "./words.js";
 
 /**
  * A question whose answer is acted upon: `act` is awaited with the dialog open, so that a failure is told where the
  * person is, and can be tried again. What is to be known before the answer is `children`; `waits` as long as it is not.
  */
-export function Question({ title, yes, no = "app.no", waits, act, onClose, children }) {
+export function Question({ title, yes, no = "app.no", tone = "danger", waits, act, onClose, children }) {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(null);
   const run = async () => {
@@ -31,7 +31,7 @@ export function Question({ title, yes, no = "app.no", waits, act, onClose, child
     onClose=${onClose}
     onSubmit=${run}
     actions=${html`<button type="button" data-autofocus onClick=${onClose}>${t(no)}</button>
-      <button type="submit" class="danger" aria-disabled=${waits || busy}>${t(yes)}</button>`}
+      <button type="submit" class=${tone} aria-disabled=${waits || busy}>${t(yes)}</button>`}
   >
     ${children}
     ${problem && html`<${Trouble} problem=${problem} again=${run} />`}
@@ -114,4 +114,19 @@ function UndoQuestion({ job, onClose }) {
     <p>${whatOf(job)}</p>
     <${Foreseen} found=${found} lines=${undoLines} />
   <//>`;
+}
+
+/** The button that asks again for what a share rejected or never came to, with its question. */
+export function Rest({ job }) {
+  const [asking, setAsking] = useState(false);
+  // Pressed again after an answer that got lost, it is the same job.
+  const key = useRef(uuid());
+  const act = async () => jobMoved(await send("POST", `/share-jobs/${job.job_id}/rest`, {}, { "Idempotency-Key": key.current }));
+  return html`<button type="button" onClick=${() => setAsking(true)}>${t("control.rest")}</button>
+    ${asking &&
+    html`<${Question} title=${t("control.rest.title")} yes="control.rest" tone="primary" act=${act} onClose=${() => setAsking(false)}>
+      <p>${whatOf(job)}</p>
+      <p>${t("control.rest.left", { n: leftOf(job) })}</p>
+      <p>${t("control.rest.kept")}</p>
+    <//>`}`;
 }

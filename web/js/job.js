@@ -1,14 +1,14 @@
 // The record of one share, undo or unshare: what it is about, what became of it, and what can be done about it.
 import { html, oneAtATime, useEffect, useRef, useState, useStore } from "./lib.js";
 import { get } from "./api.js";
-import { Cancel, Undo } from "./control.js";
+import { Cancel, Rest, Undo } from "./control.js";
 import { number, t, time } from "./i18n.js";
 import { Progress, State } from "./jobs.js";
 import { AccessLeft } from "./left.js";
 import { useListing } from "./listing.js";
 import { isTerminal, live, moved } from "./state.js";
 import { Heading, Icon, Missing, Trouble } from "./ui.js";
-import { countsOf, countText, isUndoable, kindOf, nameOf, namesOf, notesOf, of, whatOf } from "./words.js";
+import { countsOf, countText, isUndoable, kindOf, leftOf, nameOf, namesOf, notesOf, of, whatOf } from "./words.js";
 
 /** A job by its id, read again when it may have ended, and moved by the stream meanwhile. Null where there is no id. */
 function useJob(id) {
@@ -67,6 +67,7 @@ function JobDetail({ job, kind }) {
     <div class="actions">
       ${!over && html`<${Cancel} job=${job} />`}
       ${isUndoable(job) && mayUndo(job, undo) && html`<${Undo} job=${job} />`}
+      ${leftOf(job) > 0 && html`<${Rest} job=${job} />`}
     </div>
     <h2>${t(of(job, "job.rejections"))}</h2>
     <${Rejections} job=${job} />

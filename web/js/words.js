@@ -112,3 +112,9 @@ export function notesOf(job) {
 /** Whether an undo of it can be asked for: it has ended, it shared, and something of it may be left. */
 export const isUndoable = (job) =>
   isTerminal(job.state) && (job.kind ?? "share") === "share" && given(job) > 0;
+
+/** The pairs of an ended share that it rejected or never came to, as long as it is not undone. */
+export function leftOf(job) {
+  if (!isTerminal(job.state) || (job.kind ?? "share") !== "share" || job.undone_by || job.pairs === null) return 0;
+  return job.pairs - job.done_pairs + job.counts.rejected;
+}

@@ -149,6 +149,15 @@ fn partial_is_not_success_and_says_who_and_why() {
     browser.see("O que não foi compartilhado");
     browser.see("API 1006");
     browser.see("Concluído parcialmente");
+    // What was left out is shared once it can be, and nothing else.
+    for id in [1_005, 1_006] {
+        desk.api("PATCH", "ana", &format!("/secrets/{id}"), Some(&json!({"disabled": false})));
+    }
+    browser.by_role("button", "Compartilhar o restante").click();
+    let question = browser.by_role("dialog", "Compartilhar o restante?");
+    browser.see("2 acessos não foram concedidos ou não foram tentados.");
+    question.by_role("button", "Compartilhar o restante").click();
+    desk.told(&PT, "2 acessos novos");
     desk.quiet(&[]);
 }
 

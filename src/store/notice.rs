@@ -23,6 +23,8 @@ pub struct Notice {
     pub parent: Option<JobId>,
     /// The latest undo of the job.
     pub undone_by: Option<JobId>,
+    /// What the share told its recipients.
+    pub note: Option<String>,
     pub state: JobState,
     pub reason: Option<FailReason>,
     /// The number of secrets that the job is about. `None` if its request could not be read, as with the two below.
@@ -59,6 +61,7 @@ struct NoticeColumns {
     kind: String,
     parent: Option<String>,
     undone_by: Option<String>,
+    note: Option<String>,
 }
 
 impl TryFrom<NoticeColumns> for Notice {
@@ -84,6 +87,7 @@ impl TryFrom<NoticeColumns> for Notice {
             kind: JobKind::from_name(&row.kind).ok_or_else(|| corrupt("kind"))?,
             parent: related(&row.parent, "parent")?,
             undone_by: related(&row.undone_by, "undone_by")?,
+            note: row.note,
             rejections_total: u64::try_from(row.rejections_total).unwrap_or(0),
             created_at: row.created_at,
             dismissed_at: row.dismissed_at,
@@ -171,6 +175,7 @@ fn of(user: i64) -> _ {
             jobs_table::kind,
             jobs_table::parent,
             jobs_table::undone_by,
+            jobs_table::note,
         ))
 }
 

@@ -1,0 +1,3 @@
+//! What the recipients of a share are told: its note.
+
+mod note;

@@ -14,6 +14,7 @@ mod live;
 mod names;
 mod people;
 mod reading;
+mod received;
 mod result;
 mod session;
 mod states;

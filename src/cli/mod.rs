@@ -14,6 +14,7 @@ mod migrate;
 mod open;
 mod out;
 mod pick;
+mod received;
 mod recipients;
 mod report;
 mod rest;
@@ -76,6 +77,8 @@ enum Command {
     Jobs(jobs::Command),
     /// Explain why a person has access to a secret: through what, since when, and who asked for it
     Why(why::Args),
+    /// Show what was shared with a person and with their groups, and what became of it
+    Received(received::Args),
     /// Look at messages that could not be handled; replay or discard them
     #[command(subcommand)]
     Dead(dead::Command),
@@ -146,6 +149,7 @@ fn run(cli: Cli, settings: Settings) -> Result<Code, Failure> {
             Command::Unshare(args) => unshare::run(args, &settings).await,
             Command::Jobs(command) => jobs::run(command, &settings).await,
             Command::Why(args) => why::run(args, &settings).await,
+            Command::Received(args) => received::run(args, &settings).await,
             Command::Dead(command) => dead::run(command, &settings).await,
             Command::Audit(command) => audit::run(command, &settings).await,
             Command::Topology(args) => topology::run(args, settings).await,

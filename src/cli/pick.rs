@@ -23,6 +23,11 @@ pub(super) fn tag(text: &str) -> Result<String, TextError> {
     text::tag_search(text).map(|()| text.to_owned())
 }
 
+/// A note for the recipients, in the form in which it is kept.
+pub(super) fn note(text: &str) -> Result<String, TextError> {
+    text::note(text)
+}
+
 /// What was typed.
 pub(super) struct Asked<'a> {
     pub(super) requester: &'a str,

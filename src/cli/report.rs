@@ -82,6 +82,9 @@ pub(super) async fn notice(store: &Store, job: &JobSnapshot) -> Result<(), Failu
         Some(EndedBy::Operator) => out::line("  cancelled by the operator")?,
         None => {}
     }
+    if let Some(note) = &job.note {
+        out::line(format!("  note: {note}"))?;
+    }
     for line in related(job).into_iter().chain(attempts(job)) {
         out::line(line)?;
     }
@@ -261,6 +264,7 @@ mod tests {
             parent: None,
             undone_by: None,
             ended_by: None,
+            note: None,
             taken: crate::domain::Taken::default(),
             job_id: JobId::generate(),
             run: 1,

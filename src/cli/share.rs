@@ -3,7 +3,7 @@
 use clap::ArgGroup;
 
 use crate::cli::failure::EXIT_CODES;
-use crate::cli::pick::{Asked, Picked, pick, search, secret_id, tag};
+use crate::cli::pick::{Asked, Picked, note, pick, search, secret_id, tag};
 use crate::cli::recipients::Typed;
 use crate::cli::{Code, Failure, open, watch};
 use crate::config::Settings;
@@ -44,6 +44,9 @@ pub(super) struct Args {
     /// All of them may edit, but for those with :view after the name
     #[arg(long)]
     edit: bool,
+    /// A line for the recipients, who read it beside what they received
+    #[arg(long, value_name = "TEXT", value_parser = note)]
+    note: Option<String>,
     /// Print the job's id and do not wait for its end
     #[arg(long)]
     no_wait: bool,
@@ -90,5 +93,5 @@ async fn request(store: &Store, args: &Args) -> Result<ShareRequest, Failure> {
         default: if args.edit { Permission::Edit } else { Permission::View },
     };
     let Picked { requester, selection, recipients } = pick(store, asked).await?;
-    Ok(ShareRequest::new(requester, selection, recipients))
+    Ok(ShareRequest::new(requester, selection, recipients).with_note(args.note.clone()))
 }

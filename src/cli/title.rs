@@ -66,6 +66,7 @@ mod tests {
             parent: None,
             undone_by: None,
             ended_by: None,
+            note: None,
             taken: Taken::default(),
             job_id: JobId::generate(),
             run: 1,

@@ -36,6 +36,9 @@ pub struct JobBody<R = RejectionBody> {
     pub job_id: JobId,
     /// What the job does: `share`, `undo` or `unshare`.
     pub kind: JobKind,
+    /// What a share tells its recipients. It is absent where it tells nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Null until "all" is resolved, as `secrets` is.
     pub pairs: Option<u64>,
     /// The job that an undo takes back, or that left undone what a share does. It is absent from other jobs.
@@ -154,6 +157,7 @@ impl<R> JobBody<R> {
             first_secrets: None,
             job_id: job.job_id,
             kind: job.kind,
+            note: job.note.clone(),
             pairs: job.pairs,
             parent: job.parent,
             reason: Some(job.reason),

@@ -44,6 +44,13 @@ impl Rule for Notes {
     const READ: fn(&str) -> Result<String, TextError> = text::notes;
 }
 
+/// What a share tells its recipients.
+pub(in crate::contract) enum Note {}
+
+impl Rule for Note {
+    const READ: fn(&str) -> Result<String, TextError> = text::note;
+}
+
 enum Tag {}
 
 impl Rule for Tag {

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use crate::contract::json::invalid::{Invalid, Problem, Unread};
-use crate::contract::json::kinds::{Ids, Items, Line, List, MUST_BE_A_TEXT, filled, line};
+use crate::contract::json::invalid::{Invalid, Problem, UNKNOWN, Unread};
+use crate::contract::json::kinds::{Ids, Items, Line, List, MUST_BE_A_TEXT, Text, filled, line};
 use crate::contract::json::object::Object;
 use crate::contract::json::read::{document, member, value};
 use crate::contract::json::value::{Checked, Kind};
+use crate::contract::secret::Note;
 use crate::domain::permission::{Permission, PrincipalKind, RejectReason};
 use crate::domain::{AllFilter, JobKind, PrincipalId, Recipient, SecretId, Selection, ShareRequest, text};
 
@@ -19,16 +20,16 @@ use crate::domain::{AllFilter, JobKind, PrincipalId, Recipient, SecretId, Select
 /// Where the body is not JSON, or which of its fields is wrong.
 pub fn decode_share_data(body: &[u8], requested_by: PrincipalId) -> Result<ShareRequest, Unread> {
     let share: ShareBody = document(body, "")?;
-    Ok(asked("", JobKind::Share, requested_by, share.secrets, share.recipients)?)
+    Ok(share.asked("", JobKind::Share, requested_by)?)
 }
 
-/// Reads the body of an unshare over HTTP, which has the form of a share's.
+/// Reads the body of an unshare over HTTP, which has the form of a share's without a note.
 ///
 /// # Errors
 /// As [`decode_share_data`].
 pub fn decode_unshare_data(body: &[u8], requested_by: PrincipalId) -> Result<ShareRequest, Unread> {
     let unshare: ShareBody = document(body, "")?;
-    Ok(asked("", JobKind::Unshare, requested_by, unshare.secrets, unshare.recipients)?)
+    Ok(unshare.asked("", JobKind::Unshare, requested_by)?)
 }
 
 /// Reads the body of the order to share what a job left undone: `{}`, or `{"reasons": […]}` with the reasons of the
@@ -66,8 +67,8 @@ impl Kind<'_> for RejectReason {
 /// Reads the `data` of a message that asks for a share or an unshare.
 pub(super) fn request_data(kind: JobKind, data: &[u8]) -> Result<ShareRequest, Unread> {
     const ROOT: &str = "data";
-    let request: RequestData = document(data, ROOT)?;
-    Ok(asked(ROOT, kind, request.requested_by.0, request.secrets, request.recipients)?)
+    let RequestData { requested_by, secrets, recipients, note } = document(data, ROOT)?;
+    Ok(ShareBody { secrets, recipients, note }.asked(ROOT, kind, requested_by.0)?)
 }
 
 #[derive(Deserialize)]
@@ -75,6 +76,8 @@ pub(super) fn request_data(kind: JobKind, data: &[u8]) -> Result<ShareRequest, U
 struct ShareBody {
     secrets: Object<SecretsBody>,
     recipients: List<Object<RecipientBody>>,
+    /// Of a share only.
+    note: Option<Text<Note>>,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +86,7 @@ struct RequestData {
     requested_by: Checked<PrincipalId>,
     secrets: Object<SecretsBody>,
     recipients: List<Object<RecipientBody>>,
+    note: Option<Text<Note>>,
 }
 
 /// `{"ids": […]}` or `{"all": {…}}`.
@@ -138,29 +142,30 @@ impl Kind<'_> for Permission {
     }
 }
 
-/// What is asked for, held against the rules that concern several fields. `root` is the path of the object that has
-/// the two fields.
-fn asked(
-    root: &str,
-    kind: JobKind,
-    requested_by: PrincipalId,
-    secrets: Object<SecretsBody>,
-    recipients: List<Object<RecipientBody>>,
-) -> Result<ShareRequest, Invalid> {
-    let root_of_secrets = member(root, "secrets");
-    let selection = secrets.0.0.selection(&root_of_secrets)?;
-    if let Selection::All(filter) = &selection {
-        within_rules(filter, &member(&root_of_secrets, "all"))?;
+impl ShareBody {
+    /// What is asked for, held against the rules that concern several fields. `root` is the path of the object that has
+    /// the fields.
+    fn asked(self, root: &str, kind: JobKind, requested_by: PrincipalId) -> Result<ShareRequest, Invalid> {
+        let root_of_secrets = member(root, "secrets");
+        let selection = self.secrets.0.0.selection(&root_of_secrets)?;
+        if let Selection::All(filter) = &selection {
+            within_rules(filter, &member(&root_of_secrets, "all"))?;
+        }
+        let recipients = self.recipients.0.0;
+        if recipients.is_empty() {
+            return Err(Invalid::new(member(root, "recipients"), "must not be empty"));
+        }
+        let recipients = recipients.into_iter().map(recipient);
+        match (kind, self.note) {
+            // Nobody is told that access was taken away, so there is nobody to read a note.
+            (JobKind::Unshare, Some(_)) => Err(Invalid::new(member(root, "note"), UNKNOWN)),
+            (JobKind::Unshare, None) => Ok(ShareRequest::taking(requested_by, selection, recipients)),
+            (JobKind::Share | JobKind::Undo, note) => {
+                let share = ShareRequest::new(requested_by, selection, recipients);
+                Ok(share.with_note(note.map(String::from)))
+            }
+        }
     }
-    let recipients = recipients.0.0;
-    if recipients.is_empty() {
-        return Err(Invalid::new(member(root, "recipients"), "must not be empty"));
-    }
-    let recipients = recipients.into_iter().map(recipient);
-    Ok(match kind {
-        JobKind::Unshare => ShareRequest::taking(requested_by, selection, recipients),
-        JobKind::Share | JobKind::Undo => ShareRequest::new(requested_by, selection, recipients),
-    })
 }
 
 /// Holds a search against today's rules. A request that was stored before them is read all the same.

@@ -82,6 +82,17 @@ impl Conn {
         }
     }
 
+    /// What to write behind a table in FROM: joins each of its rows with each object of the JSON array in this column,
+    /// which is `r.value`.
+    #[must_use]
+    pub fn each_in_column(&self, column: &str) -> String {
+        if self.is_pg() {
+            format!("CROSS JOIN LATERAL json_array_elements(CAST({column} AS json)) AS r(value)")
+        } else {
+            format!("CROSS JOIN json_each({column}) AS r")
+        }
+    }
+
     /// The text to bind for a list of words, which have no line breaks.
     #[must_use]
     pub fn word_list(&self, words: &[String]) -> String {
@@ -215,6 +226,17 @@ impl Conn {
                 .execute(self)?;
         }
         Ok(())
+    }
+
+    /// A subquery with one row. Reading it waits until no other transaction holds the lock of this number, and holds it
+    /// until this one ends.
+    #[must_use]
+    pub fn holding_number(&self, number: i64) -> String {
+        if self.is_pg() {
+            format!("SELECT pg_advisory_xact_lock({number}) AS held")
+        } else {
+            "SELECT 1 AS held".to_owned()
+        }
     }
 
     /// Lets each statement of this transaction take no longer than this from now on. SQLite keeps the limit that it

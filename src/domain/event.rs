@@ -73,6 +73,8 @@ pub struct JobSnapshot {
     /// Who cancelled it.
     pub ended_by: Option<EndedBy>,
     pub requested_by: PrincipalId,
+    /// What a share tells its recipients.
+    pub note: Option<String>,
     pub state: JobState,
     pub reason: Option<FailReason>,
     /// How many secrets the request names, without duplicates. `None` until "all" is resolved.

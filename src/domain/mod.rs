@@ -13,6 +13,7 @@ pub mod order;
 pub mod outcome;
 pub mod permission;
 pub mod plan;
+pub mod received;
 pub mod rest;
 pub mod secret;
 pub mod share;

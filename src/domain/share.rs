@@ -86,6 +86,9 @@ pub struct ShareRequest {
     /// In order of kind and id. A recipient that was named twice is here once, with the higher permission, or, in an
     /// unshare, with the one that takes more, which is view.
     pub recipients: Vec<Recipient>,
+    /// What the requester tells the recipients, in its normal form ([`crate::domain::text::note`]). `None` where there
+    /// is nothing to tell, as always in an unshare.
+    pub note: Option<String>,
 }
 
 impl ShareRequest {
@@ -123,7 +126,13 @@ impl ShareRequest {
         mut recipients: Vec<Recipient>,
     ) -> Self {
         recipients.dedup_by_key(|of| (of.kind, of.id));
-        Self { kind, requested_by, selection: selection.normalised(), recipients }
+        Self { kind, requested_by, selection: selection.normalised(), recipients, note: None }
+    }
+
+    /// The same share with this note, which has passed [`crate::domain::text::note`]. An empty note is none.
+    #[must_use]
+    pub fn with_note(self, note: Option<String>) -> Self {
+        Self { note: note.filter(|note| !note.is_empty()), ..self }
     }
 
     /// How many secrets were named; `None` for "all", until it is resolved.

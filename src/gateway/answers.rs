@@ -31,6 +31,7 @@ pub(super) fn notice(notice: Notice) -> answer::Notice {
         id: notice.id,
         job_id: notice.job_id,
         kind: notice.kind,
+        note: notice.note,
         pairs: notice.pairs,
         parent: notice.parent,
         reason: notice.reason,

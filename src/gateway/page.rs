@@ -53,6 +53,7 @@ const ASSETS: &[Asset] = &[
     asset!("js/main.js", JS),
     asset!("js/notices.js", JS),
     asset!("js/pt.js", JS),
+    asset!("js/received.js", JS),
     asset!("js/secret.js", JS),
     asset!("js/secrets.js", JS),
     asset!("js/share.js", JS),

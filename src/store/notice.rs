@@ -1,14 +1,16 @@
-//! Makes, reads and dismisses notices. A notice tells the requester of a job that the job has ended.
+//! Makes, reads and dismisses notices. A notice tells the requester of a job that the job has ended. With it the job's
+//! recipients are told what they received ([`crate::store::received`]).
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Integer, SmallInt, Text};
+use diesel::sql_types::{SmallInt, Text};
 use serde_json::{Value, json};
 
 use crate::db::{Conn, DbError, statement};
 use crate::domain::{Counts, FailReason, JobId, JobKind, JobState, PrincipalId, PrincipalKind, Taken};
 use crate::store::clock;
-
 use crate::store::codes::{counts, taken};
+use crate::store::received::write as received;
+use crate::store::received::write::EndedRun;
 use crate::store::schema::{jobs as jobs_table, notices};
 use crate::store::transact::{LOCKS_OF_RECORDS, Store};
 
@@ -23,6 +25,8 @@ pub struct Notice {
     pub parent: Option<JobId>,
     /// The latest undo of the job.
     pub undone_by: Option<JobId>,
+    /// What the share told its recipients.
+    pub note: Option<String>,
     pub state: JobState,
     pub reason: Option<FailReason>,
     /// The number of secrets that the job is about. `None` if its request could not be read, as with the two below.
@@ -59,6 +63,7 @@ struct NoticeColumns {
     kind: String,
     parent: Option<String>,
     undone_by: Option<String>,
+    note: Option<String>,
 }
 
 impl TryFrom<NoticeColumns> for Notice {
@@ -84,19 +89,12 @@ impl TryFrom<NoticeColumns> for Notice {
             kind: JobKind::from_name(&row.kind).ok_or_else(|| corrupt("kind"))?,
             parent: related(&row.parent, "parent")?,
             undone_by: related(&row.undone_by, "undone_by")?,
+            note: row.note,
             rejections_total: u64::try_from(row.rejections_total).unwrap_or(0),
             created_at: row.created_at,
             dismissed_at: row.dismissed_at,
         })
     }
-}
-
-#[derive(QueryableByName)]
-struct EndedRun {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = Integer)]
-    run: i32,
 }
 
 /// Marks the notices of the jobs in `ended` as made, and returns the jobs whose notice was still to be made.
@@ -107,7 +105,8 @@ struct EndedRun {
 fn take_due_statement(ended: &str, locking: &str) -> String {
     format!(
         "UPDATE jobs SET notice_due = false WHERE id IN (SELECT j.id FROM jobs j JOIN ({ended}) AS e \
-         ON j.job_id = e.job_id AND j.run = e.run WHERE j.notice_due ORDER BY j.id {locking}) RETURNING id, run"
+         ON j.job_id = e.job_id AND j.run = e.run WHERE j.notice_due ORDER BY j.id {locking}) RETURNING {}",
+        EndedRun::RETURNED
     )
 }
 
@@ -127,6 +126,8 @@ fn insert_statement(keys: &str) -> String {
 /// Makes the notices of these jobs, given by id and run, unless they were made before. A job that has been replayed
 /// and is in another run gets no notice for the older run, and a job whose requester is unknown gets none at all. The
 /// notice of a newer run replaces that of the older run.
+///
+/// What the recipients received is written in the same transaction, and so exactly once as well.
 pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)]) -> Result<(), DbError> {
     let rows: Vec<Value> = ended.iter().map(|(job, run)| json!([job, run])).collect();
     let rows_of_ended = conn.each_row("$1", &[("job_id", "text"), ("run", "integer")]);
@@ -142,7 +143,7 @@ pub(super) fn make(conn: &mut Conn, ended: &[(JobId, i32)]) -> Result<(), DbErro
     let sql = insert_statement(&conn.each_id("$1"));
     let keys = conn.id_list(ended.iter().map(|row| row.id));
     statement(sql).bind::<Text, _>(keys).bind::<SmallInt, _>(PrincipalKind::User.code()).execute(conn)?;
-    Ok(())
+    received::write(conn, &ended)
 }
 
 /// The query of a person's notices, with the columns of [`NoticeColumns`] in their order.
@@ -171,6 +172,7 @@ fn of(user: i64) -> _ {
             jobs_table::kind,
             jobs_table::parent,
             jobs_table::undone_by,
+            jobs_table::note,
         ))
 }
 

@@ -266,6 +266,25 @@ diesel::table! {
 }
 
 diesel::table! {
+    received (id) {
+        id -> BigInt,
+        job -> BigInt,
+        principal_id -> BigInt,
+        shared_by -> BigInt,
+        permission -> SmallInt,
+        secrets -> Integer,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    received_seen (user_id) {
+        user_id -> BigInt,
+        until -> BigInt,
+    }
+}
+
+diesel::table! {
     broker_checks (queue) {
         queue -> Text,
         id -> Text,

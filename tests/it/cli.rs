@@ -437,8 +437,10 @@ fn undo_says_what_it_would_do_and_then_takes_it_back() {
         let shared = run(&[&["share", "--as", "ana", "--json", "--tag", "prod"], more].concat());
         json(shared)["job_id"].as_str().expect("an id").to_owned()
     };
-    let first = share(&["--user", "bruno"]);
+    let first = share(&["--user", "bruno", "--note", "Chaves novas, até sexta"]);
     let again = share(&["--user", "bruno"]);
+    assert!(run(&["jobs", "show", &first]).done().contains("  note: Chaves novas, até sexta\n"));
+    run(&["share", "--as", "ana", "--all", "--user", "bruno", "--note", " x"]).refused(2);
 
     assert!(run(&["jobs", "undo", &first, "--dry-run"]).done().contains(" 300 would be kept"));
     let preview = json(run(&["jobs", "undo", &first, "--dry-run", "--json"]));
@@ -455,6 +457,17 @@ fn undo_says_what_it_would_do_and_then_takes_it_back() {
     let id = run(&["jobs", "undo", &again, "--as-operator", "--no-wait"]).done();
     let watched = run(&["jobs", "watch", id.trim_end()]).done();
     assert!(watched.contains("  Taken back: 300 of 300.\n"), "{watched}");
+    // Bruno received the first batch only: he had all of the second one.
+    let received = crate::process::until("what bruno received", 30, || {
+        let found = json(run(&["received", "--as", "bruno", "--json"]));
+        (found["unseen"] == 1).then_some(found)
+    });
+    let entry = &received["items"][0];
+    assert_eq!((&entry["job_id"], &entry["secrets"]), (&Value::from(first), &300.into()));
+    let text = run(&["received", "--as", "bruno"]).done();
+    assert!(text.contains("  Ana Souza shared 300 secrets, to view; no longer shared  new\n"), "{text}");
+    assert!(text.ends_with("  Chaves novas, até sexta\n"), "{text}");
+    run(&["received", "--as", "Bruno of nowhere"]).refused(5);
     let refused = run(&["jobs", "undo", &again]);
     assert!(refused.refused(1).contains(id.trim_end()), "{}", refused.stderr);
     assert!(run(&["jobs", "undo", id.trim_end()]).refused(1).contains("only a share can be undone"));

@@ -52,6 +52,7 @@ mod policies;
 mod process;
 mod production;
 mod properties;
+mod received;
 mod refusals;
 mod relay;
 mod rest;

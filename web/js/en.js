@@ -30,6 +30,17 @@ export default {
   "nav.shared": "Shared with me",
   "nav.jobs": "My shares",
 
+  "received.title": "Received lately",
+  "received.new": "New",
+  "received.unseen": { one: "{n} new share", other: "{n} new shares" },
+  "received.what": { one: "{who} shared 1 secret with you.", other: "{who} shared {n} secrets with you." },
+  "received.what.group": { one: "{who} shared 1 secret with the group {group}.", other: "{who} shared {n} secrets with the group {group}." },
+  "received.open": "See the secrets",
+  "received.gone": "Secret {id}: you no longer have access",
+  "received.somebody": "Person {id}",
+  "received.partly_undone": "Share undone in part",
+  "received.undone": "No longer shared",
+
   "secrets.search": "Search by name, identifier or URL",
   "secrets.tag": "Tag",
   "secrets.tag.any": "All tags",

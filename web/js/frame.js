@@ -4,6 +4,7 @@ import { choosePerson, people } from "./api.js";
 import { focusHeading } from "./focus.js";
 import { language, t, useLanguage } from "./i18n.js";
 import { whoOf } from "./words.js";
+import { Unseen } from "./received.js";
 import { lastList } from "./secrets.js";
 import { sending } from "./state.js";
 import { follow } from "./stream.js";
@@ -142,7 +143,10 @@ export function SideMenu({ at }) {
     <ul>
       ${ITEMS.map(
         ([path, icon, key]) => html`<li key=${path}>
-          <a href=${`#/${path}`} aria-current=${here === path ? "page" : null}><${Icon} name=${icon} />${t(key)}</a>
+          <a href=${`#/${path}`} aria-current=${here === path ? "page" : null} aria-describedby=${path === "shared" ? "unseen" : null}
+            ><${Icon} name=${icon} />${t(key)}</a
+          >
+          ${path === "shared" && html`<${Unseen} id="unseen" />`}
         </li>`,
       )}
     </ul>

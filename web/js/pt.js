@@ -30,6 +30,17 @@ export default {
   "nav.shared": "Compartilhados comigo",
   "nav.jobs": "Meus compartilhamentos",
 
+  "received.title": "Recebidos recentemente",
+  "received.new": "Novo",
+  "received.unseen": { one: "{n} compartilhamento novo", other: "{n} compartilhamentos novos" },
+  "received.what": { one: "{who} compartilhou 1 segredo com você.", other: "{who} compartilhou {n} segredos com você." },
+  "received.what.group": { one: "{who} compartilhou 1 segredo com o grupo {group}.", other: "{who} compartilhou {n} segredos com o grupo {group}." },
+  "received.open": "Ver os segredos",
+  "received.gone": "Segredo {id}: você não tem mais acesso",
+  "received.somebody": "Pessoa {id}",
+  "received.partly_undone": "Compartilhamento desfeito em parte",
+  "received.undone": "Não está mais compartilhado",
+
   "secrets.search": "Buscar por nome, identificador ou URL",
   "secrets.tag": "Tag",
   "secrets.tag.any": "Todas as tags",

@@ -3,6 +3,7 @@ import { html, oneAtATime, useEffect, useMemo, useRef, useState, useStore } from
 import { get } from "./api.js";
 import { shown, t } from "./i18n.js";
 import { whoOf } from "./words.js";
+import { Received } from "./received.js";
 import { live, me, say, select, selecting, selection, unselect } from "./state.js";
 import { Address, Empty, Heading, Icon, IconButton, Pill, Trouble } from "./ui.js";
 
@@ -56,6 +57,7 @@ export function Secrets({ owner }) {
   const bare = found.for === asked && !filtered && found.items.length === 0;
   return html`<section class="list-view" aria-labelledby="list-title">
     <${Heading}><span id="list-title">${title}</span><//>
+    ${owner && html`<${Received} />`}
     ${!bare && html`<${Filters} asked=${asked} change=${change} owner=${owner} />`}
     ${found.problem && html`<${Trouble} problem=${found.problem} again=${found.retry} />`}
     ${found.items === null && !found.problem && html`<p class="quiet">${t("app.loading")}</p>`}

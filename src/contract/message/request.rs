@@ -29,6 +29,7 @@ pub struct JobRequested {
 #[must_use]
 pub fn encode_request(job_id: JobId, request: &ShareRequest, traceparent: &str, now_ms: i64) -> Vec<u8> {
     let data = RequestBody {
+        note: request.note.as_deref(),
         recipients: recipients_body(&request.recipients),
         requested_by: request.requested_by,
         secrets: SelectionBody::of(&request.selection),
@@ -67,6 +68,8 @@ pub fn replayed_run(message_id: &str) -> Option<(JobId, i32)> {
 
 #[derive(Serialize)]
 struct RequestBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
     recipients: Vec<RecipientBody>,
     requested_by: PrincipalId,
     secrets: SelectionBody<'a>,
@@ -172,7 +175,8 @@ pub struct StoredRequest {
     /// The array of recipients. In an unshare each has a `take` in the place of its `permission`, so that a program that
     /// knows no unshare refuses to read it, and two requests of different kinds never have the same digest.
     pub recipients: String,
-    /// SHA-256 of requester, selection and recipients in hexadecimal. Two requests are the same if this is.
+    /// SHA-256 of requester, selection, recipients and note, if there is one, in hexadecimal. Two requests are the same
+    /// if this is.
     pub digest: String,
 }
 
@@ -185,7 +189,9 @@ impl StoredRequest {
             JobKind::Share | JobKind::Undo => text_of(&recipients_body(&request.recipients)),
         };
         let mut hash = Sha256::new();
-        for part in [&request.requested_by.to_string(), &selection, &recipients] {
+        let by = request.requested_by.to_string();
+        // A request without a note has the digest that it had before there were notes.
+        for part in [&by, &selection, &recipients].into_iter().chain(&request.note) {
             hash.update(part.as_bytes());
             hash.update(b"\n");
         }

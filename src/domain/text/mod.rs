@@ -25,6 +25,7 @@ pub const MAX_URL: usize = 2_000;
 pub const MAX_IDENTIFIER: usize = 200;
 pub const MAX_TAG: usize = 60;
 pub const MAX_NOTES: usize = 10_000;
+pub const MAX_NOTE: usize = 500;
 pub const MAX_CLIENT_ID: usize = 500;
 pub const MAX_CLIENT_SECRET_BYTES: usize = 16 * 1024;
 pub const MAX_SEARCH: usize = 200;
@@ -240,6 +241,15 @@ pub fn method(text: &str) -> Result<String, TextError> {
 /// What is wrong with them.
 pub fn notes(text: &str) -> Result<String, TextError> {
     long(text, MAX_NOTES)
+}
+
+/// What a requester tells the recipients of a share, on one line and in its normal form; empty where there is nothing
+/// to tell. Others read it, so it must not look like another text than it is.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn note(text: &str) -> Result<String, TextError> {
+    line_or_empty(text, MAX_NOTE)
 }
 
 /// A client ID. A machine made it, so it is kept as it is.

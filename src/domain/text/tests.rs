@@ -100,7 +100,7 @@ fn what_turns_or_hides_text_is_in_no_name() {
         '\u{200c}',
     ] {
         for text in [format!("Ana{c}azuoS"), format!("{c}Ana"), format!("Ana{c}"), c.to_string()] {
-            for check in [name, username, email, identifier, tag] {
+            for check in [name, username, email, identifier, tag, note] {
                 assert_eq!(check(&text), Err(TextError::Hidden(c.into())), "U+{:04X}", u32::from(c));
             }
             assert!(url(&format!("https://a.example/{text}")).is_err());
@@ -121,7 +121,7 @@ fn what_turns_or_hides_text_is_in_no_name() {
 fn what_trimming_would_change_is_refused() {
     for space in [" ", "\u{a0}", "\u{3000}", "\u{2003}"] {
         for text in [format!("{space}a"), format!("a{space}"), format!("{space}a{space}")] {
-            for check in [name, username, email, identifier, tag] {
+            for check in [name, username, email, identifier, tag, note] {
                 assert_eq!(check(&text), Err(TextError::Untrimmed));
             }
         }
@@ -218,7 +218,7 @@ proptest! {
 
     #[test]
     fn what_was_taken_is_taken_again_as_it_is(text in "\\PC{0,40}") {
-        for check in [name, username, email, identifier, tag] {
+        for check in [name, username, email, identifier, tag, note] {
             if let Ok(taken) = check(&text) {
                 prop_assert_eq!(check(&taken), Ok(taken.clone()));
                 prop_assert_eq!(taken.trim(), &taken);

@@ -9,6 +9,7 @@ mod input;
 mod listing;
 pub(super) mod me;
 pub(super) mod notices;
+pub(super) mod received;
 pub(super) mod recipients;
 pub(super) mod rejections;
 pub(super) mod remaining;

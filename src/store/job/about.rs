@@ -76,7 +76,7 @@ pub(in crate::store) fn asked(conn: &mut Conn, job: JobId) -> Result<Option<(Job
     }
 }
 
-fn places(total: Option<i32>) -> usize {
+pub(in crate::store) fn places(total: Option<i32>) -> usize {
     total.and_then(|total| usize::try_from(total).ok()).unwrap_or(0)
 }
 

@@ -46,7 +46,7 @@ pub(in crate::store) struct ExpectedEnd {
 }
 
 /// The fields of one job in the list that is bound to the insert, with PostgreSQL's types.
-const COLUMNS: [(&str, &str); 19] = [
+const COLUMNS: [(&str, &str); 20] = [
     ("job_id", "text"),
     ("kind", "text"),
     ("requested_by", "bigint"),
@@ -66,6 +66,7 @@ const COLUMNS: [(&str, &str); 19] = [
     ("rejections_total", "bigint"),
     ("asked_here", "integer"),
     ("ended", "integer"),
+    ("note", "text"),
 ];
 
 /// Inserts the jobs in `rows`, an expression with the columns [`COLUMNS`].
@@ -81,11 +82,11 @@ fn insert_statement(rows: &str, greatest: &str) -> String {
          n AS MATERIALIZED (SELECT n.*, t.us / 1000 AS ms FROM ({rows}) AS n CROSS JOIN t) \
          INSERT INTO jobs (job_id, kind, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
          secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
-         asked_here, run, has_snapshot, open_lanes, upgraded, attempts, failures, \
+         asked_here, note, run, has_snapshot, open_lanes, upgraded, attempts, failures, \
          requested_at, started_at, finished_at, due_at, notice_due, ledger) \
          SELECT job_id, kind, requested_by, selection, recipients, digest, idempotency_key, traceparent, \
          secrets_total, recipients_total, pairs, state, reason, granted, unchanged, rejected, rejections_total, \
-         asked_here = 1, 1, false, 0, 0, 0, 0, \
+         asked_here = 1, note, 1, false, 0, 0, 0, 0, \
          ms, CASE ended WHEN 1 THEN ms END, CASE ended WHEN 1 THEN ms END, \
          CASE ended WHEN 0 THEN ms + {FIRST_LOOK_MS} END, ended = 1, ended = 1 \
          FROM n WHERE true ORDER BY job_id ON CONFLICT DO NOTHING \
@@ -122,6 +123,7 @@ pub(in crate::store) fn insert(
             job.expected_end.map(|end| end.rejections_total),
             i32::from(job.asked_here),
             i32::from(job.expected_end.is_some()),
+            request.and_then(|request| request.note.as_deref()),
         ])
     };
     let rows: Value = jobs.iter().map(values).collect();
@@ -180,6 +182,7 @@ pub(in crate::store) fn fill(
             dsl::secrets_total.eq(request.secrets_named().map(total)),
             dsl::recipients_total.eq(total(request.recipients.len())),
             dsl::pairs.eq(request.pairs().map(stored)),
+            dsl::note.eq(request.note.as_deref()),
         ))
         .execute(conn)?;
     row::lock(conn, row.key)

@@ -21,6 +21,7 @@ pub(super) mod lane_work;
 pub(super) mod lanes;
 pub(super) mod ledger;
 pub(super) mod left;
+pub(super) mod opened;
 pub(super) mod orders;
 pub(super) mod outcomes;
 pub(super) mod parts;

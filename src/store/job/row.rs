@@ -31,6 +31,8 @@ pub(in crate::store) struct JobRow {
     pub(in crate::store) state: JobState,
     pub(in crate::store) reason: Option<FailReason>,
     pub(in crate::store) requested_by: PrincipalId,
+    /// What a share tells its recipients.
+    pub(in crate::store) note: Option<String>,
     pub(in crate::store) digest: Option<String>,
     pub(in crate::store) traceparent: String,
     pub(in crate::store) secrets_total: Option<i32>,
@@ -66,6 +68,7 @@ impl JobRow {
             state: JobState::Queued,
             reason: None,
             requested_by: request.requested_by,
+            note: request.note.clone(),
             digest: Some(digest.to_owned()),
             traceparent: asked.traceparent.clone().unwrap_or_default(),
             secrets_total: request.secrets_named().and_then(|count| i32::try_from(count).ok()),
@@ -136,6 +139,7 @@ pub(in crate::store) struct JobColumns {
     lowered: Option<i64>,
     kept: Option<i64>,
     untouched: Option<i64>,
+    note: Option<String>,
 }
 
 impl JobColumns {
@@ -144,7 +148,8 @@ impl JobColumns {
     pub(in crate::store) const NAMES: &'static str = "id, job_id, run, state, reason, requested_by, digest, traceparent, \
         secrets_total, recipients_total, pairs, has_snapshot, granted, upgraded, unchanged, rejected, \
         rejections_total, attempts, failures, not_before, last_error, requested_at, started_at, finished_at, \
-        kind, parent, undone_by, ended_by, as_operator, revoked, lowered, kept, untouched";
+        kind, parent, undone_by, ended_by, as_operator, revoked, lowered, kept, untouched, \
+        note";
 }
 
 impl TryFrom<JobColumns> for JobRow {
@@ -174,6 +179,7 @@ impl TryFrom<JobColumns> for JobRow {
             undone_by: related(&row.undone_by, "undone_by")?,
             ended_by: ended_by(row.ended_by)?,
             as_operator: row.as_operator,
+            note: row.note,
             rejections_total: row.rejections_total,
             digest: row.digest,
             traceparent: row.traceparent,

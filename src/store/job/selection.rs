@@ -91,5 +91,6 @@ pub(in crate::store) fn stored_request(
         requested_by: row.requested_by,
         selection: contract::selection_from_json(&selection).map_err(corrupt)?,
         recipients: contract::recipients_from_json(&recipients).map_err(corrupt)?,
+        note: row.note.clone(),
     }))
 }

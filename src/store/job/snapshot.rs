@@ -46,6 +46,7 @@ pub(in crate::store) fn shown(
         undone_by: row.undone_by,
         ended_by: row.ended_by,
         requested_by: row.requested_by,
+        note: row.note.clone(),
         state: if retry.is_some() { JobState::Retrying } else { row.state },
         reason: row.reason,
         secrets: row.secrets_total.and_then(|total| u64::try_from(total).ok()),

@@ -158,6 +158,7 @@ pub async fn everything(site: &mut Site, ledger: &Ledger, log: EventLog) -> Foun
     jobs(conn, ledger);
     grants(conn, ledger);
     dead_letters(conn, ledger);
+    super::received::entries(conn);
     told(&events, ledger);
     let mut worker_kib = 0;
     for work in &site.work {

@@ -7,6 +7,7 @@
 mod check;
 mod hostile;
 mod load;
+mod received;
 pub mod relay;
 pub mod servers;
 mod site;

@@ -182,6 +182,21 @@ fn each_field_of_the_data_is_named_where_it_is_wrong() {
     for wrong in [json!(0), json!("true"), json!([])] {
         row("/data/secrets/all/shared", Some(wrong), "data.secrets.all.shared must be true or false");
     }
+    for wrong in [json!(7), json!(false), json!(["x"]), json!({})] {
+        row("/data/note", Some(wrong), "data.note must be a text");
+    }
+    for (wrong, problem) in [
+        (" x", "must not begin or end with white space"),
+        ("\u{a0}", "must not be blank"),
+        ("a\nb", "must not contain control characters"),
+        (
+            "a\u{202e}b",
+            "must not contain characters that nobody sees or that turn the direction of text (it has U+202E)",
+        ),
+        (&"x".repeat(501), "must not be longer than 500 characters"),
+    ] {
+        row("/data/note", Some(json!(wrong)), &format!("data.note {problem}"));
+    }
     let (kind, permission) = ("/data/recipients/1/kind", "/data/recipients/1/permission");
     for wrong in ["team", "USER", "user ", "userGroup"] {
         row(kind, Some(json!(wrong)), "data.recipients[1].kind must be user, user_group or personal_group");

@@ -71,7 +71,7 @@ fn request(selection: Selection) -> ShareRequest {
     ShareRequest::new(principal(42), selection, recipients)
 }
 
-fn requests() -> [(&'static str, ShareRequest); 2] {
+fn requests() -> [(&'static str, ShareRequest); 3] {
     let ids = [101, 102, MAX_ID].map(secret).to_vec();
     let all = AllFilter {
         search: Some("ação \"50%\"".to_owned()),
@@ -79,7 +79,12 @@ fn requests() -> [(&'static str, ShareRequest); 2] {
         shared: Some(false),
         except: [103, 104].map(secret).to_vec(),
     };
-    [("job.requested.ids", request(Selection::Ids(ids))), ("job.requested.all", request(Selection::All(all)))]
+    let noted = request(Selection::Ids(ids.clone())).with_note(Some("Chaves novas, até sexta".to_owned()));
+    [
+        ("job.requested.ids", request(Selection::Ids(ids))),
+        ("job.requested.all", request(Selection::All(all))),
+        ("job.requested.note", noted),
+    ]
 }
 
 fn snapshot(state: JobState, counts: Counts) -> JobSnapshot {
@@ -88,6 +93,7 @@ fn snapshot(state: JobState, counts: Counts) -> JobSnapshot {
         parent: None,
         undone_by: None,
         ended_by: None,
+        note: None,
         taken: batchshare::domain::Taken::default(),
         job_id: job_id(),
         run: 1,
@@ -276,8 +282,12 @@ fn any_request() -> impl Strategy<Value = ShareRequest> {
     let recipient =
         (prop::sample::select(PrincipalKind::ALL), 1..9_i64, prop::sample::select(Permission::ALL))
             .prop_map(|(kind, id, permission)| to(kind, id, permission));
-    (1..=MAX_ID, selection, prop::collection::vec(recipient, 1..12))
-        .prop_map(|(by, selection, recipients)| ShareRequest::new(principal(by), selection, recipients))
+    let note = prop::option::of("[a-zA-Zçãé\"\\\\%_]{1,12}");
+    (1..=MAX_ID, selection, prop::collection::vec(recipient, 1..12), note).prop_map(
+        |(by, selection, recipients, note)| {
+            ShareRequest::new(principal(by), selection, recipients).with_note(note)
+        },
+    )
 }
 
 proptest! {
@@ -315,6 +325,8 @@ proptest! {
         let by = principal(request.requested_by.get() % MAX_ID + 1);
         let of_another = ShareRequest { requested_by: by, ..request.clone() };
         prop_assert_ne!(StoredRequest::of(&of_another).digest, StoredRequest::of(&request).digest);
+        let other_note = request.clone().with_note(Some("another note".to_owned()));
+        prop_assert_ne!(StoredRequest::of(&other_note).digest, StoredRequest::of(&request).digest);
     }
 
     #[test]

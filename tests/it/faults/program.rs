@@ -132,6 +132,7 @@ impl Program {
             "lanes",
             "job_rejections",
             "notices",
+            "received",
             "dead_letters",
             "pending_orders",
         ];

@@ -61,6 +61,7 @@ async fn unsafe_methods_need_json_but_for_delete() {
         ("PATCH", "/secrets/101"),
         ("PUT", "/demo/me"),
         ("POST", "/notices/1/dismiss"),
+        ("POST", "/received/1/seen"),
     ] {
         for content_type in
             [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx")]

@@ -8,6 +8,7 @@ mod editing;
 mod guards;
 mod identity;
 mod outages;
+mod received;
 mod recipients;
 mod requests;
 mod rest;

@@ -93,6 +93,9 @@ on_both_stores! {
             (json!({"secrets": {"all": {"shared": "no"}}, "recipients": to}), "secrets.all.shared"),
             (json!({"secrets": {"all": {"except": [0]}}, "recipients": to}), "secrets.all.except[0]"),
             (json!({"secrets": {"ids": [101]}}), "recipients"),
+            (json!({"secrets": {"ids": [101]}, "recipients": to, "note": 7}), "note"),
+            (json!({"secrets": {"ids": [101]}, "recipients": to, "note": "a\tb"}), "note"),
+            (json!({"secrets": {"ids": [101]}, "recipients": to, "note": "x".repeat(501)}), "note"),
             (with(json!([])), "recipients"),
             (with(json!({"kind": "user", "id": 2})), "recipients"),
             (with(json!([7])), "recipients[0]"),
@@ -133,6 +136,38 @@ on_both_stores! {
         assert_ne!(job_id(&post("ana", "key 2", share(&[101, 102])).await), job_id(&first));
         assert_ne!(job_id(&post("bruno", "key 1", share(&[101, 102])).await), job_id(&first));
         assert_eq!(app.test.number("SELECT count(*) FROM jobs").await, 3);
+    }
+
+    async fn a_note_is_a_part_of_the_request_in_its_normal_form(kind: Kind) {
+        let app = App::start(kind, people()).await;
+        let post = async |key: &str, note: Value| {
+            let mut body = share(&[101]);
+            body["note"] = note;
+            app.request("POST", "/share-jobs").user("ana").header("Idempotency-Key", key).json(body).send().await
+        };
+        let first = post("a", json!("Acesso até sexta: produc\u{327}a\u{303}o")).await;
+        assert_eq!(first.ok(202)["note"], "Acesso até sexta: produção");
+        let same = post("a", json!("Acesso até sexta: produção")).await;
+        assert_eq!(job_id(&same), job_id(&first));
+        for other in [json!("acesso até sexta: produção"), json!(""), json!(null)] {
+            assert_eq!(post("a", other).await.problem(422), "Idempotency-Key");
+        }
+        // None, null and an empty one are the same: no note.
+        let bare = app.request("POST", "/share-jobs").user("ana").header("Idempotency-Key", "b").json(share(&[101]));
+        let bare = bare.send().await;
+        assert!(bare.ok(202).get("note").is_none());
+        for none in [json!(""), json!(null)] {
+            assert_eq!(job_id(&post("b", none).await), job_id(&bare));
+        }
+        let shown = app.get("ana", &format!("/share-jobs/{}", job_id(&first))).await;
+        assert_eq!(shown.ok(200)["note"], "Acesso até sexta: produção");
+        assert_eq!(app.get("ana", "/share-jobs").await.ok(200)["items"][1]["note"], "Acesso até sexta: produção");
+        // The note leaves with the message, so that the worker finds the same request.
+        let messages = app.test.number("SELECT count(*) FROM outbox").await;
+        assert_eq!(messages, 2);
+        let mut taking = share(&[101]);
+        taking["note"] = json!("Bye");
+        assert_eq!(app.post("ana", "/unshare-jobs", taking).await.problem(400), "note");
     }
 
     async fn repeats_at_the_same_time_make_one_job(kind: Kind) {

@@ -15,6 +15,7 @@ mod live;
 mod names;
 mod people;
 mod reading;
+mod received;
 mod result;
 mod session;
 mod states;

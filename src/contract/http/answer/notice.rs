@@ -25,6 +25,9 @@ pub struct Notice {
     pub job_id: JobId,
     /// What the job did: `share`, `undo` or `unshare`.
     pub kind: JobKind,
+    /// What the share told its recipients. It is absent where it told nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     pub pairs: Option<u64>,
     /// The job that an undo took back. It is absent from other notices.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,2 @@
+DROP TABLE received_seen;
+DROP TABLE received;

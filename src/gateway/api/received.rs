@@ -18,6 +18,7 @@ pub(in crate::gateway) async fn list(
     Reading(me, _turn): Reading,
     params: Params,
 ) -> Result<Json<ReceivedPage<String>>, Problem> {
+    params.only(&["limit", "cursor"])?;
     let limit = params.limit(50, 200)?;
     let before = params.number_cursor()?;
     let page = state.store.received(me.id, before, limit as i64).await?;
@@ -35,6 +36,7 @@ pub(in crate::gateway) async fn secrets(
     path: PathIds,
     params: Params,
 ) -> Result<Json<Page<ReceivedSecret>>, Problem> {
+    params.only(&["limit", "cursor"])?;
     let limit = params.limit(100, 1_000)?;
     let from = usize::try_from(params.number_cursor()?.unwrap_or(0)).unwrap_or(usize::MAX);
     let found = state.store.received_secrets(me.id, path.id(0)?, from, limit + 1).await?;

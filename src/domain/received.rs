@@ -197,8 +197,8 @@ mod tests {
     #[test]
     fn a_record_that_ends_early_tells_nothing() {
         let short = Recorded { from: 0, secrets: 3, outcomes: Outcomes::Packed(vec![0]) };
-        assert_eq!(given(2, &[0..3], &[], vec![short]), None);
+        assert_eq!(given(2, &[0..2, 2..3], &[], vec![short]), None);
         let long = Recorded { from: 0, secrets: 3, outcomes: Outcomes::Alike(PairOutcome::Rejected) };
-        assert_eq!(given(2, &[0..2], &[], vec![long]), None);
+        assert_eq!(given(2, &[0..1, 1..2], &[], vec![long]), None);
     }
 }

@@ -106,6 +106,26 @@ pub fn is_among(among: Option<&[u8]>, recipient: usize) -> bool {
     among.is_none_or(|bits| bits.get(recipient / 8).is_some_and(|byte| byte >> (recipient % 8) & 1 == 1))
 }
 
+/// Whom a claim is still about when the recipients at these `places` are struck out, as it keeps them: `count` is the
+/// number of its job's recipients. It is empty if nobody is left, and `None` if it was about none of these.
+#[must_use]
+pub fn all_but(among: Option<&[u8]>, count: usize, places: &[usize]) -> Option<Vec<u8>> {
+    if !places.iter().any(|place| is_among(among, *place)) {
+        return None;
+    }
+    let mut left = vec![0_u8; count.div_ceil(8)];
+    let stays = |place: &usize| is_among(among, *place) && places.binary_search(place).is_err();
+    for place in (0..count).filter(stays) {
+        if let Some(byte) = left.get_mut(place / 8) {
+            *byte |= 1 << (place % 8);
+        }
+    }
+    if left.iter().all(|byte| *byte == 0) {
+        left.clear();
+    }
+    Some(left)
+}
+
 /// Pairs that were granted or upgraded.
 pub type PairsGiven = HashMap<(SecretId, PrincipalId), PairOutcome>;
 
@@ -200,5 +220,16 @@ mod tests {
         let bits = [0b0000_0010, 0b0000_0001];
         let among: Vec<usize> = (0..24).filter(|place| is_among(Some(&bits), *place)).collect();
         assert_eq!(among, [1, 8]);
+    }
+
+    #[test]
+    fn who_is_struck_out_of_a_claim_is_not_in_it_and_all_others_are() {
+        let left = |among: Option<&[u8]>, places: &[usize]| all_but(among, 10, places);
+        assert_eq!(left(None, &[]), None);
+        assert_eq!(left(Some(&[0b0000_0010, 0b0000_0001]), &[0, 2, 9]), None);
+        assert_eq!(left(Some(&[0b0000_0010, 0b0000_0001]), &[1, 2]), Some(vec![0, 1]));
+        assert_eq!(left(Some(&[0b0000_0010, 0]), &[1]), Some(Vec::new()));
+        assert_eq!(left(None, &[0, 8]), Some(vec![0b1111_1110, 0b0000_0010]));
+        assert_eq!(left(None, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), Some(Vec::new()));
     }
 }

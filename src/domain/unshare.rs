@@ -37,6 +37,13 @@ impl TakePlan {
         pairs_of(self.secrets.len(), self.all.len() + self.edit.len())
     }
 
+    /// Whoever is to lose all of their own access, those whom the requester does not see among them.
+    #[must_use]
+    pub fn losing_all(&self) -> Vec<PrincipalId> {
+        let hidden = self.hidden.iter().filter(|of| of.permission == Permission::View).map(|of| of.id);
+        self.all.iter().copied().chain(hidden).collect()
+    }
+
     /// Whether the same happens to all recipients, so that one statement is enough.
     #[must_use]
     pub fn is_alike(&self) -> bool {

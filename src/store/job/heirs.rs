@@ -9,13 +9,12 @@ use std::sync::Arc;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
-use crate::contract;
 use crate::db::{Conn, DbError, statement};
 use crate::domain::outcome::is_among;
 use crate::domain::undo::{Claim, Heirs, Undone, stand_in, undo};
 use crate::domain::{JobKey, Permission, PrincipalId, Recipient, SecretId, Taken};
 use crate::store::codes::id;
-use crate::store::vault::claims::NOT_UNDONE;
+use crate::store::vault::claims::{NOT_UNDONE, recipients_of};
 use crate::store::vault::take_back::{Pairs, Row, all_rows, rows};
 
 /// The most claims that are read at a time, and the most that stay in memory. A claim has a bit for each recipient of its job, so up to 1,250 bytes.
@@ -280,7 +279,7 @@ impl<'a> Claims<'a> {
         if let Some(shared) = self.shared.get(&job) {
             return Ok(Arc::clone(shared));
         }
-        let shared: Arc<[Shared]> = recipients(conn, job)?
+        let shared: Arc<[Shared]> = recipients_of(conn, job)?
             .iter()
             .enumerate()
             .filter(|(_, of)| self.ours.contains(&of.id))
@@ -294,13 +293,4 @@ impl<'a> Claims<'a> {
         self.shared.insert(job, Arc::clone(&shared));
         Ok(shared)
     }
-}
-
-/// The recipients of a job, in the order in which they are stored.
-pub(in crate::store) fn recipients(conn: &mut Conn, job: JobKey) -> Result<Vec<Recipient>, DbError> {
-    use crate::store::schema::jobs::dsl;
-    let text: Option<String> = dsl::jobs.filter(dsl::id.eq(job.get())).select(dsl::recipients).first(conn)?;
-    let corrupt = |what: String| DbError::Corrupt(format!("recipients of job {job}: {what}"));
-    let text = text.ok_or_else(|| corrupt("none".to_owned()))?;
-    contract::recipients_from_json(&text).map_err(|error| corrupt(error.to_string()))
 }

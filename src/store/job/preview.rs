@@ -7,13 +7,13 @@ use crate::db::{Conn, DbError};
 use crate::domain::{Counts, JobId, PrincipalId, Recipient, SecretId, Selection, Taken};
 use crate::store::audit::values;
 use crate::store::job::ending::Done;
-use crate::store::job::heirs;
 use crate::store::job::row;
 use crate::store::job::row::JobRow;
 use crate::store::job::taking::{PREVIEW_PAIRS, PREVIEW_TIME};
 use crate::store::job::undo::{NotUndone, UndoBy, may_order, refusal};
 use crate::store::job::{parts, selection, taking};
 use crate::store::transact::Store;
+use crate::store::vault::claims::recipients_of;
 
 /// What an undo would do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,7 +61,7 @@ impl Store {
 /// Looks at the pairs of a job, part by part, until there is no time left.
 fn look(conn: &mut Conn, parent: &JobRow, by: Option<PrincipalId>) -> Result<Option<UndoPreview>, DbError> {
     let began = Instant::now();
-    let recipients: Arc<[Recipient]> = heirs::recipients(conn, parent.key)?.into();
+    let recipients: Arc<[Recipient]> = recipients_of(conn, parent.key)?.into();
     let parts = parent.has_parts().then_some(parent.key);
     let total = parent.secrets_total.and_then(|total| usize::try_from(total).ok()).unwrap_or(0);
     let named = if parent.has_snapshot { Vec::new() } else { named(conn, parent)? };

@@ -19,6 +19,7 @@ use crate::store::job::outcomes::{Outcomes, Record};
 use crate::store::job::row::JobRow;
 use crate::store::job::taking::{PREVIEW_PAIRS, PREVIEW_TIME, TakenChunk};
 use crate::store::transact::Store;
+use crate::store::vault::claims;
 use crate::store::vault::facts;
 use crate::store::vault::facts::Asked;
 use crate::store::vault::secrets::{Shareable, shareable};
@@ -143,6 +144,7 @@ pub(in crate::store) fn take_away(
     take_away::lower_each(conn, &hidden.lowered)?;
     let revoked = take_away::revoke(conn, &losing(&plan, &plan.all))?;
     let lowered = take_away::lower(conn, &losing(&plan, &plan.edit))?;
+    claims::strike(conn, &plan.secrets, &plan.losing_all())?;
     let chunk = hidden.told(&plan, revoked.len() as u64, lowered.len() as u64);
     let total = pairs_of(secrets.len(), recipients.len());
     let outcomes = match alike(&chunk, total) {

@@ -1,17 +1,22 @@
 //! Keeps who else asked for access that was there already.
 //!
 //! A job whose pair came out unchanged gave nothing, but its requester was told that the secret is shared. A claim says
-//! so: when the access is taken back from the job that gave it, the claim keeps it. A claim is never deleted. It counts
-//! only as long as its job is not undone, and only for rows that are not younger than it.
+//! so: when the access is taken back from the job that gave it, the claim keeps it. No undo deletes a claim. It counts
+//! only as long as its job is not undone, and only for rows that are not younger than it. Whoever takes access away,
+//! whoever gave it, strikes the pairs out of all claims ([`strike`]).
+
+use std::collections::{BTreeSet, HashMap};
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use serde_json::{Value, json};
 
+use crate::contract;
 use crate::db::{Conn, DbError, statement};
 use crate::domain::hex::hex;
-use crate::domain::outcome::Claims;
-use crate::domain::{JobKey, SecretId};
+use crate::domain::outcome::{Claims, all_but};
+use crate::domain::{JobKey, PrincipalId, Recipient, SecretId};
+use crate::store::codes::id;
 
 /// A condition on a job `k`: it is not undone. Any undo of it counts from the moment it is asked for, unless it failed or
 /// was cancelled. `jobs.undone_by` names the latest, and an earlier one that was done counts all the same.
@@ -82,4 +87,105 @@ pub(in crate::store) fn write_all(
         .bind::<BigInt, _>(at)
         .execute(conn)?;
     Ok(())
+}
+
+/// The most claims that are in memory at a time. A claim has a bit for each recipient of its job, so up to 1,250 bytes.
+const PAGE: usize = 5_000;
+/// The most secrets whose claims one statement looks for.
+const SECRETS: usize = 2_000;
+/// The most jobs whose recipients are remembered, as far as they are among those who lose access.
+const JOBS: usize = 1_000;
+
+#[derive(QueryableByName)]
+struct ClaimRow {
+    #[diesel(sql_type = BigInt)]
+    secret_id: i64,
+    #[diesel(sql_type = BigInt)]
+    job: i64,
+    #[diesel(sql_type = Nullable<Binary>)]
+    among: Option<Vec<u8>>,
+}
+
+/// Strikes these pairs out of all claims: what was asked for before ends when everything is taken away. The caller holds
+/// the locks of the secrets.
+///
+/// The age of a claim alone would not do. A share reads its time when it begins, so a grant that it writes a moment later
+/// may seem to be older than a claim that was made, and taken away with its access, in between.
+pub(in crate::store) fn strike(
+    conn: &mut Conn,
+    secrets: &[SecretId],
+    recipients: &[PrincipalId],
+) -> Result<(), DbError> {
+    if recipients.is_empty() {
+        return Ok(());
+    }
+    let taken: BTreeSet<PrincipalId> = recipients.iter().copied().collect();
+    let mut places: HashMap<i64, (Vec<usize>, usize)> = HashMap::new();
+    let sql = format!(
+        "SELECT secret_id, job, among FROM claims WHERE secret_id {} AND (secret_id, job) > ($2, $3) \
+         ORDER BY secret_id, job LIMIT {PAGE}",
+        conn.is_in("$1"),
+    );
+    for part in secrets.chunks(SECRETS) {
+        let mut after = (0, 0);
+        loop {
+            let page: Vec<ClaimRow> = statement(sql.clone())
+                .bind::<Text, _>(conn.id_list(part.iter().copied()))
+                .bind::<BigInt, _>(after.0)
+                .bind::<BigInt, _>(after.1)
+                .load(conn)?;
+            let mut changed = Vec::new();
+            for ClaimRow { secret_id, job, among } in &page {
+                if !places.contains_key(job) {
+                    if places.len() >= JOBS {
+                        places.clear();
+                    }
+                    let all = recipients_of(conn, id(*job)?)?;
+                    let is_taken = |(place, of): (usize, &Recipient)| taken.contains(&of.id).then_some(place);
+                    places.insert(*job, (all.iter().enumerate().filter_map(is_taken).collect(), all.len()));
+                }
+                let Some((struck, count)) = places.get(job) else { continue };
+                if let Some(left) = all_but(among.as_deref(), *count, struck) {
+                    changed.push(json!([secret_id, job, hex(&left)]));
+                }
+            }
+            replace(conn, changed)?;
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = (last.secret_id, last.job),
+                _ => break,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Replaces whom these claims are about: the secret, the job, and the bits of its recipients. A claim without any is
+/// deleted.
+fn replace(conn: &mut Conn, changed: Vec<Value>) -> Result<(), DbError> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let columns = [("secret_id", "bigint"), ("job", "bigint"), ("among", "text")];
+    let changed = Value::from(changed).to_string();
+    let update = format!(
+        "UPDATE claims SET among = {} FROM ({}) AS c WHERE claims.secret_id = c.secret_id AND claims.job = c.job",
+        conn.bytes_of("c.among"),
+        conn.each_row("$1", &columns),
+    );
+    statement(update).bind::<Text, _>(&changed).execute(conn)?;
+    let delete = format!(
+        "DELETE FROM claims WHERE (secret_id, job) IN (SELECT c.secret_id, c.job FROM ({}) AS c WHERE c.among = '')",
+        conn.each_row("$1", &columns),
+    );
+    statement(delete).bind::<Text, _>(&changed).execute(conn)?;
+    Ok(())
+}
+
+/// The recipients of a job, in the order in which they are stored.
+pub(in crate::store) fn recipients_of(conn: &mut Conn, job: JobKey) -> Result<Vec<Recipient>, DbError> {
+    use crate::store::schema::jobs::dsl;
+    let text: Option<String> = dsl::jobs.filter(dsl::id.eq(job.get())).select(dsl::recipients).first(conn)?;
+    let corrupt = |what: String| DbError::Corrupt(format!("recipients of job {job}: {what}"));
+    let text = text.ok_or_else(|| corrupt("none".to_owned()))?;
+    contract::recipients_from_json(&text).map_err(|error| corrupt(error.to_string()))
 }

@@ -11,6 +11,7 @@ use crate::store::clock::millis_of;
 use crate::store::people::membership::visible_to;
 use crate::store::schema::jobs;
 use crate::store::transact::Store;
+use crate::store::vault::claims;
 use crate::store::vault::givers::{GRANTS, giver};
 use crate::store::vault::secret::{Edited, lock_to_edit, reach_of};
 
@@ -90,6 +91,7 @@ impl Store {
                     .get_result(conn)
                     .optional()?;
                 let Some(taken) = taken else { return Ok(Flow::Rollback(Edited::Done)) };
+                claims::strike(conn, &[id], &[principal])?;
                 let entry = Entry::GrantRevoked {
                     secret: id,
                     principal,

@@ -13,6 +13,7 @@ use batchshare::store::{MessageKind, UndoOrdered};
 use super::desk::{Desk, order, taken};
 use crate::held::Psql;
 use crate::support::{Kind, eventually};
+use crate::unshare::desk::unshare;
 use crate::world::*;
 use Permission::{Edit, View};
 
@@ -179,6 +180,44 @@ async fn what_was_taken_by_hand_a_moment_before_is_untouched() {
     hand.sql("COMMIT");
     undoing.await.expect("undone");
     assert_eq!(desk.world.job(undo).await.taken, taken(0, 0, 0, 1));
+}
+
+/// Holds the first share that comes to a grant, in the statement that inserts it, after it has read its time.
+const GATE: &str = "CREATE TABLE gate (closed boolean, held integer); INSERT INTO gate VALUES (true, 0); \
+    CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE first boolean; BEGIN \
+      SELECT closed AND held = 0 INTO first FROM gate; \
+      WHILE first AND (SELECT closed FROM gate) LOOP PERFORM pg_sleep(0.01); END LOOP; RETURN NEW; END $$; \
+    CREATE TRIGGER gate BEFORE INSERT ON grants FOR EACH ROW EXECUTE FUNCTION gate()";
+
+/// A share reads its time and comes to its pair only later. Meanwhile somebody else asks for the access that is still
+/// there, and then it is taken away. That wish has ended, although it seems to be younger than the grant of the share.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_for_and_taken_while_a_share_was_on_its_way_does_not_come_back() {
+    for by_hand in [true, false] {
+        let desk = Desk::on_postgres().await;
+        desk.one(View).await;
+        desk.world.test.sql(GATE).await;
+        let (late, share) = share_one(&desk, View);
+        let sleeps = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        eventually("the share is held", 30, async || {
+            (desk.world.test.number(sleeps).await > 0).then_some(())
+        })
+        .await;
+        desk.world.test.sql("UPDATE gate SET held = 1").await;
+        let claims = desk.one(View).await;
+        assert_eq!(desk.world.job(claims).await.counts, counts(0, 0, 1, 0));
+        if by_hand {
+            desk.take_by_hand().await;
+        } else {
+            let taking = unshare([101], vec![to(BRUNO, View), to(EVA, View)]);
+            desk.run(taking).await;
+        }
+        desk.world.test.sql("UPDATE gate SET closed = false").await;
+        share.await.expect("shared");
+        assert_eq!(desk.world.job(late).await.counts, counts(1, 0, 0, 0));
+        assert_eq!(desk.undone(late).await, taken(1, 0, 0, 0), "by hand: {by_hand}");
+        assert_eq!(desk.has().await, 0, "by hand: {by_hand}");
+    }
 }
 
 /// Shares of the same pairs come all the time while a large job is undone. Whoever loses a deadlock is tried again, so

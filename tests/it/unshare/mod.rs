@@ -3,7 +3,7 @@
 
 mod asked;
 mod beside;
-mod desk;
+pub mod desk;
 mod outcomes;
 mod program;
 mod random;

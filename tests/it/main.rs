@@ -69,4 +69,5 @@ mod together;
 mod undo;
 mod unshare;
 mod why;
+mod wishes;
 mod world;

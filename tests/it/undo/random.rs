@@ -1,7 +1,7 @@
 //! Undo commutes: shares of several people, grants taken by hand and undos in any order leave each pair with what the
 //! jobs asked for that are not undone, on real databases.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use batchshare::domain::{JobId, Permission, Recipient};
 use rand::rngs::StdRng;
@@ -9,29 +9,13 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::desk::Desk;
 use crate::on_both_stores;
+use crate::wishes::Wishes;
 use crate::world::*;
 
 const SEEDS: std::ops::Range<u64> = 0..10;
 const STEPS: usize = 24;
 const SECRETS: std::ops::RangeInclusive<i64> = 101..=105;
 const RECIPIENTS: [i64; 4] = [BRUNO, EVA, PAYMENTS, ANAS_TEAM];
-
-/// What a naive pair-by-pair model says: each pair has the highest permission that a job which is not undone asked for
-/// since the pair was last taken away by hand.
-#[derive(Default)]
-struct Model {
-    asked: BTreeMap<(i64, i64), Vec<(JobId, Permission)>>,
-    undone: BTreeSet<JobId>,
-}
-
-impl Model {
-    fn expected(&self) -> BTreeMap<(i64, i64), i16> {
-        let live = |asked: &Vec<(JobId, Permission)>| {
-            asked.iter().filter(|(job, _)| !self.undone.contains(job)).map(|(_, of)| of.code()).max()
-        };
-        self.asked.iter().filter_map(|(pair, asked)| Some((*pair, live(asked)?))).collect()
-    }
-}
 
 fn some(random: &mut StdRng, of: impl IntoIterator<Item = i64>) -> Vec<i64> {
     let all: Vec<i64> = of.into_iter().collect();
@@ -63,7 +47,7 @@ on_both_stores! {
             let random = &mut StdRng::seed_from_u64(seed);
             // Small jobs end in one transaction, and large ones have lanes.
             let desk = Desk::new(kind, if seed % 2 == 0 { 10_000 } else { 6 }).await;
-            let mut model = Model::default();
+            let mut model = Wishes::default();
             let mut jobs: Vec<JobId> = Vec::new();
             for step in 0..STEPS {
                 match random.random_range(0..10) {
@@ -77,19 +61,19 @@ on_both_stores! {
                         jobs.push(job);
                         for secret in secrets {
                             for of in &recipients {
-                                model.asked.entry((secret, of.id.get())).or_default().push((job, of.permission));
+                                model.share(job, (secret, of.id.get()), of.permission);
                             }
                         }
                     }
                     6 => {
                         let (id, who) = (random.random_range(SECRETS), RECIPIENTS[random.random_range(0..4)]);
                         desk.world.store.revoke(principal(ANA), secret(id), principal(who)).await.expect("taken");
-                        model.asked.remove(&(id, who));
+                        model.take((id, who));
                     }
                     _ if !jobs.is_empty() => {
                         let job = jobs.swap_remove(random.random_range(0..jobs.len()));
                         desk.undone(job).await;
-                        model.undone.insert(job);
+                        model.undo(job);
                     }
                     _ => {}
                 }
@@ -98,7 +82,7 @@ on_both_stores! {
             while !jobs.is_empty() {
                 let job = jobs.swap_remove(random.random_range(0..jobs.len()));
                 desk.undone(job).await;
-                model.undone.insert(job);
+                model.undo(job);
                 assert_eq!(desk.permissions().await, model.expected(), "seed {seed}, at the end");
             }
             assert_eq!(desk.grants().await, 0, "seed {seed}");

@@ -1,4 +1,5 @@
-//! The reference of the simulation: a company in memory, and what sharing does to it, written as simply as possible.
+//! The reference of the simulation: a company in memory, and what sharing and unsharing do to it, written as simply as
+//! possible. It keeps what was asked for on each pair, from which one reads what an undo may leave.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,16 +29,31 @@ pub struct Wish {
     /// The ids are in ascending order.
     pub secrets: Vec<Id>,
     pub recipients: Vec<(Id, Level)>,
+    /// Access is taken away, in place of given: everything by a level of 1, and edit by one of 2.
+    pub takes: bool,
 }
 
-/// The counts of a job: granted, upgraded, unchanged, rejected.
+/// The counts of a job: granted, upgraded, unchanged, rejected. Those of a job that takes away are revoked, lowered, kept
+/// or untouched, rejected.
 pub type Counts = [i64; 4];
+
+/// What a job has asked for on a pair, and what is left of that after others have taken access away.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The key of the job, or 0 for nobody's.
+    pub job: i64,
+    pub level: Level,
+    /// False: it may be gone. Whoever gave edit over the view of another is forgotten when the edit is taken away.
+    pub sure: bool,
+}
 
 #[derive(Clone, Debug, Default)]
 pub struct Company {
     pub principals: BTreeMap<Id, Principal>,
     pub secrets: BTreeMap<Id, Secret>,
     pub grants: BTreeMap<(Id, Id), Level>,
+    /// What was asked for on each pair since everything was last taken away from it.
+    pub asked: BTreeMap<(Id, Id), Vec<Asked>>,
 }
 
 pub const REQUESTERS: [Id; 2] = [1, 2];
@@ -63,8 +79,22 @@ impl Company {
         for id in SECRETS {
             company.secrets.insert(id, Secret { owner: 1 + id % 2, disabled: id == 112 });
         }
-        company.grants.extend([((102, 10), 2), ((104, 2), 2), ((101, 1), 2), ((103, 1), 1), ((106, 4), 1)]);
+        for (pair, level) in [((102, 10), 2), ((104, 2), 2), ((101, 1), 2), ((103, 1), 1), ((106, 4), 1)] {
+            company.give(pair, level);
+        }
         company
+    }
+
+    /// Nobody's job gives access to a pair that has none.
+    pub fn give(&mut self, pair: (Id, Id), level: Level) {
+        self.grants.insert(pair, level);
+        self.asked.insert(pair, vec![Asked { job: 0, level, sure: true }]);
+    }
+
+    /// Somebody takes a grant away by hand.
+    pub fn take(&mut self, pair: (Id, Id)) {
+        self.grants.remove(&pair);
+        self.asked.remove(&pair);
     }
 
     /// The statements that put this company into a database.
@@ -102,6 +132,11 @@ impl Company {
     }
 
     fn may_share(&self, requester: Id, secret: Id) -> bool {
+        self.may_edit(requester, secret) && self.secrets.get(&secret).is_some_and(|found| !found.disabled)
+    }
+
+    /// Whether this person may take access to a secret away.
+    pub fn may_edit(&self, requester: Id, secret: Id) -> bool {
         let Some(found) = self.secrets.get(&secret) else { return false };
         let acts_as = |id: Id| {
             id == requester
@@ -111,15 +146,55 @@ impl Company {
                     .is_some_and(|p| p.group && p.active && p.members.contains(&requester))
         };
         let by_grant = self.grants.iter().any(|((s, p), level)| *s == secret && *level == 2 && acts_as(*p));
-        !found.disabled && (found.owner == requester || by_grant)
+        found.owner == requester || by_grant
     }
 
     fn may_receive(&self, recipient: Id) -> bool {
         self.principals.get(&recipient).is_some_and(|p| p.active && (p.group || p.account))
     }
 
-    /// Shares these secrets as the request says, and returns what became of the pairs.
-    pub fn share(&mut self, wish: &Wish, secrets: &[Id]) -> Counts {
+    /// Does to these secrets what the request of this job says, and returns what became of the pairs.
+    pub fn apply(&mut self, job: i64, wish: &Wish, secrets: &[Id]) -> Counts {
+        if wish.takes { self.unshare(wish, secrets) } else { self.share(job, wish, secrets) }
+    }
+
+    fn unshare(&mut self, wish: &Wish, secrets: &[Id]) -> Counts {
+        let allowed: Vec<bool> =
+            secrets.iter().map(|secret| self.may_edit(wish.requester, *secret)).collect();
+        let mut counts = [0; 4];
+        for (secret, allowed) in secrets.iter().zip(allowed) {
+            for (recipient, level) in &wish.recipients {
+                let pair = (*secret, *recipient);
+                let owns = self.secrets.get(secret).is_some_and(|found| found.owner == *recipient);
+                let has = self.grants.get(&pair).copied().unwrap_or(0);
+                let outcome = if !allowed {
+                    3
+                } else if owns || has < *level {
+                    2
+                } else if *level == 1 {
+                    self.take(pair);
+                    0
+                } else {
+                    self.lower(pair);
+                    1
+                };
+                counts[outcome] += 1;
+            }
+        }
+        counts
+    }
+
+    fn lower(&mut self, pair: (Id, Id)) {
+        self.grants.insert(pair, 1);
+        let asked = self.asked.entry(pair).or_default();
+        let over_view = asked.iter().any(|of| of.level == 1);
+        for of in asked.iter_mut().filter(|of| of.level == 2) {
+            of.sure &= !over_view;
+            of.level = 1;
+        }
+    }
+
+    fn share(&mut self, job: i64, wish: &Wish, secrets: &[Id]) -> Counts {
         let allowed: Vec<bool> =
             secrets.iter().map(|secret| self.may_share(wish.requester, *secret)).collect();
         let mut counts = [0; 4];
@@ -139,6 +214,10 @@ impl Company {
                 };
                 if outcome < 2 {
                     self.grants.insert((*secret, *recipient), *level);
+                }
+                if outcome < 2 || outcome == 2 && before.is_some() {
+                    let asked = Asked { job, level: *level, sure: true };
+                    self.asked.entry((*secret, *recipient)).or_default().push(asked);
                 }
                 counts[outcome] += 1;
             }

@@ -3,9 +3,9 @@
 //!
 //! Every call to the database waits until the seed says that it is next (`gate.rs`), so that any two of several
 //! workers meet in every order, and a process can die between any two calls. The broker duplicates, delays, reorders,
-//! redelivers and loses messages. Rights change and grants are taken back while jobs run, and time passes when the
-//! seed says so. After every call that wrote, the database is compared with a small reference (`company.rs`). At the
-//! end nothing may be lost, doubled or stuck.
+//! redelivers and loses messages. Rights change and grants are taken back while jobs run, jobs are cancelled and undone, and
+//! access is taken away in bulk, and time passes when the seed says so. After every call that wrote, the database is
+//! compared with a small reference (`company.rs`, `undos.rs`). At the end nothing may be lost, doubled or stuck.
 //!
 //! `BATCHSHARE_SIM_SEEDS=N` runs this many seeds (200 by default). `BATCHSHARE_SIM_SEED=S` runs the seed that a
 //! failure has named. A seed gives the same run every time.
@@ -14,8 +14,10 @@
 
 mod company;
 pub(crate) mod gate;
+mod orders;
 mod site;
 mod story;
+mod undos;
 mod watch;
 
 use std::path::Path;
@@ -81,6 +83,9 @@ fn run_all(seeds: std::ops::Range<u64>) -> Vec<(u64, String)> {
             scope.spawn(|| {
                 loop {
                     let Some(seed) = seeds.lock().expect("a lock").next() else { break };
+                    if seed % 1_000 == 999 {
+                        println!("sim: {} seeds", seed + 1);
+                    }
                     if let Err(words) = run(seed, None) {
                         wrong.lock().expect("a lock").push((seed, words));
                     }
@@ -142,4 +147,19 @@ fn an_acknowledgement_over_what_is_in_work_is_caught() {
 #[test]
 fn a_batch_that_reports_a_bad_job_as_done_is_caught() {
     is_caught(Mistake::ReportsTheBadOneAsDone, 40);
+}
+
+#[test]
+fn a_cancel_that_only_marks_its_job_is_caught() {
+    is_caught(Mistake::CancelOnlyMarksTheJob, 40);
+}
+
+#[test]
+fn an_undo_without_claims_is_caught() {
+    is_caught(Mistake::ClaimsAreForgotten, 100);
+}
+
+#[test]
+fn claims_and_undos_of_jobs_that_are_undone_are_caught() {
+    is_caught(Mistake::NobodyKnowsWhatIsUndone, 60);
 }

@@ -38,6 +38,12 @@ pub enum Mistake {
     AcknowledgesOverUnfinished,
     /// If one of several messages that are handled together fails, it is reported as done with the others.
     ReportsTheBadOneAsDone,
+    /// A cancel sets the state of the job, and neither closes its lanes nor tells anybody.
+    CancelOnlyMarksTheJob,
+    /// Nobody keeps who else asked for access that was there already.
+    ClaimsAreForgotten,
+    /// A job that is undone claims what it claimed, and can be undone once more.
+    NobodyKnowsWhatIsUndone,
 }
 
 pub struct Options {
@@ -51,7 +57,7 @@ pub struct Options {
 
 /// A message that a task handles: its row, and the name under which the broker holds it.
 #[derive(Clone)]
-struct Held {
+pub(super) struct Held {
     row: i64,
     queue: Queue,
     holder: String,
@@ -85,8 +91,8 @@ impl Process {
 }
 
 /// The parts that a task works with. All of their calls go through its gate.
-struct Parts {
-    store: Store,
+pub(super) struct Parts {
+    pub(super) store: Store,
     broker: Broker,
     worker: Arc<Worker>,
 }
@@ -164,7 +170,7 @@ impl Site {
         work && !task.calls.is_multiple_of(4)
     }
 
-    fn worker_options(&self) -> WorkerOptions {
+    pub(super) fn worker_options(&self) -> WorkerOptions {
         let usual = worker_options();
         WorkerOptions {
             slice: if self.options.long_slices { usual.slice } else { Duration::ZERO },
@@ -175,7 +181,7 @@ impl Site {
     }
 
     /// Starts a task, which runs until its first gate.
-    async fn start<F: Future<Output = bool> + Send + 'static>(
+    pub(super) async fn start<F: Future<Output = bool> + Send + 'static>(
         &mut self,
         process: usize,
         what: &'static str,
@@ -233,7 +239,15 @@ impl Site {
         });
         let _ = answer.send(pass);
         self.hear(task).await?;
-        if writing { self.watch.look(&self.db).await } else { Ok(()) }
+        if !writing {
+            return Ok(());
+        }
+        match self.options.mistake {
+            Some(Mistake::ClaimsAreForgotten) => self.sql("DELETE FROM claims").await,
+            Some(Mistake::NobodyKnowsWhatIsUndone) => self.sql("UPDATE jobs SET undone_by = NULL").await,
+            _ => {}
+        }
+        self.watch.look(&self.db).await
     }
 
     async fn finish(&mut self, task: usize) -> Result<(), Wrong> {

@@ -1,7 +1,7 @@
 //! What happens in one run. The seed decides who requests what, what the world does meanwhile, and what goes wrong.
 //! Then everything calms down, and every job must come to its end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use batchshare::broker::Queue;
@@ -32,15 +32,15 @@ impl Dice {
     }
 
     /// A number from 0 to `below` - 1.
-    fn roll(&mut self, below: usize) -> usize {
+    pub(super) fn roll(&mut self, below: usize) -> usize {
         (self.next() % below as u64) as usize
     }
 
-    fn percent(&mut self, chance: usize) -> bool {
+    pub(super) fn percent(&mut self, chance: usize) -> bool {
         self.roll(100) < chance
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.roll(from.len())]
     }
 }
@@ -52,14 +52,20 @@ const STEPS: usize = 250;
 const ROUNDS: usize = 80;
 
 pub struct Story {
-    dice: Dice,
-    site: Site,
+    pub(super) dice: Dice,
+    pub(super) site: Site,
     /// The number of jobs that are still to be requested.
     jobs: usize,
+    /// The number of cancels, undos and unshares that are still to be ordered.
+    pub(super) orders: usize,
+    /// The bodies of the orders that came by message, with the ids of the undos among them.
+    pub(super) ordered: BTreeMap<String, Option<String>>,
+    /// The bodies of orders about jobs of others, and about jobs that never come.
+    pub(super) strange: BTreeSet<String>,
     /// Bodies that are not requests, and bodies whose id was used for another request.
     poison: BTreeSet<String>,
     conflicts: BTreeSet<String>,
-    asked: Vec<(JobId, Wish)>,
+    pub(super) asked: Vec<(JobId, Wish)>,
     /// In a bad time, requests and steps fail as often as they are tried in place, so that the failure is recorded.
     bad_time: bool,
 }
@@ -72,12 +78,15 @@ pub async fn run(seed: u64, path: &std::path::Path, mistake: Option<Mistake>) ->
     let retries = 1 + dice.roll(4);
     let options = Options { due_work, long_slices: dice.percent(50), retries, mistake };
     let processes = 1 + dice.roll(3);
-    let jobs = 2 + dice.roll(4);
+    let (jobs, orders) = (2 + dice.roll(4), dice.roll(7));
     let site = Site::new(path, processes, options);
     let mut story = Story {
         dice,
         site,
         jobs,
+        orders,
+        ordered: BTreeMap::new(),
+        strange: BTreeSet::new(),
         poison: BTreeSet::new(),
         conflicts: BTreeSet::new(),
         asked: Vec::new(),
@@ -115,9 +124,13 @@ impl Story {
             }
             72..79 => self.site.relay(process, self.dice.percent(30)).await,
             79..82 if self.site.options.due_work => self.site.due(process).await,
-            82..86 if self.jobs > 0 => {
+            82..86 if self.jobs > 0 && (self.orders == 0 || self.dice.percent(50)) => {
                 self.jobs -= 1;
                 self.ask(process).await
+            }
+            82..86 if self.orders > 0 => {
+                self.orders -= 1;
+                self.order(process).await
             }
             86..89 => {
                 let some: &[u64] = if self.bad_time { &[6, 40, 130, 610] } else { &[1, 6, 25, 40] };
@@ -158,7 +171,7 @@ impl Story {
         }
     }
 
-    fn wish(&mut self) -> Wish {
+    pub(super) fn wish(&mut self) -> Wish {
         let mut secrets = BTreeSet::new();
         // Some requests are large and some are small. One of their secrets may not exist.
         let requester = self.dice.pick(&REQUESTERS);
@@ -177,30 +190,34 @@ impl Story {
             requester,
             secrets: secrets.into_iter().collect(),
             recipients: recipients.into_iter().collect(),
+            takes: false,
         }
     }
 
-    /// A job is requested over HTTP or by message, or something is published that makes no job.
+    /// A job is requested over HTTP or by message.
+    pub(super) async fn request(&mut self, process: usize, wish: Wish, http: bool) -> Result<(), Wrong> {
+        if http {
+            let key = format!("job {}", self.site.watch.wishes.len());
+            self.site.watch.wishes.insert(key.clone(), wish.clone());
+            let idempotency_key = Some(key);
+            let submission = Submission { request: request(&wish), idempotency_key, traceparent: None };
+            return self.site.submit(process, submission).await;
+        }
+        let job = JobId::generate();
+        self.site.watch.wishes.insert(job.to_string(), wish.clone());
+        self.site.publish(body(job, &wish)).await;
+        self.asked.push((job, wish));
+        Ok(())
+    }
+
+    /// A job is requested, or something is published that makes no job.
     async fn ask(&mut self, process: usize) -> Result<(), Wrong> {
         let wish = self.wish();
-        let number = self.asked.len() + self.jobs;
         match self.dice.roll(10) {
-            0..4 => {
-                let key = format!("job {number}");
-                self.site.watch.wishes.insert(key.clone(), wish.clone());
-                let idempotency_key = Some(key);
-                let submission = Submission { request: request(&wish), idempotency_key, traceparent: None };
-                self.site.submit(process, submission).await
-            }
-            4..9 => {
-                let job = JobId::generate();
-                self.site.watch.wishes.insert(job.to_string(), wish.clone());
-                self.site.publish(body(job, &wish)).await;
-                self.asked.push((job, wish));
-                Ok(())
-            }
+            0..4 => self.request(process, wish, true).await,
+            4..9 => self.request(process, wish, false).await,
             _ => {
-                let text = format!("poison {number}");
+                let text = format!("poison {}", self.poison.len());
                 self.poison.insert(text.clone());
                 self.site.publish(text.into_bytes()).await;
                 Ok(())
@@ -216,15 +233,17 @@ impl Story {
             0..3 if !company.grants.is_empty() => {
                 let all: Vec<(Id, Id)> = company.grants.keys().copied().collect();
                 let (secret, principal) = self.dice.pick(&all);
-                company.grants.remove(&(secret, principal));
+                company.take((secret, principal));
                 format!("DELETE FROM grants WHERE secret_id = {secret} AND principal_id = {principal}")
             }
             3 => {
                 let secret = self.dice.pick(&[101, 102, 103, 104]);
-                company.grants.insert((secret, 5), 2);
+                if company.grants.contains_key(&(secret, 5)) {
+                    return Ok(());
+                }
+                company.give((secret, 5), 2);
                 format!(
-                    "INSERT INTO grants (secret_id, principal_id, permission, granted_at) VALUES ({secret}, 5, 2, 0) \
-                     ON CONFLICT DO UPDATE SET permission = 2"
+                    "INSERT INTO grants (secret_id, principal_id, permission, granted_at) VALUES ({secret}, 5, 2, now_us())"
                 )
             }
             4 => {
@@ -303,7 +322,7 @@ impl Story {
             }
             9 => {
                 let known = self.site.watch.job_ids();
-                let of_known = |asked: &&(JobId, Wish)| known.contains(&asked.0.to_string());
+                let of_known = |(job, wish): &&(JobId, Wish)| !wish.takes && known.contains(&job.to_string());
                 if let Some((job, wish)) = self.asked.iter().find(of_known) {
                     let mut other = wish.clone();
                     other.recipients = vec![(3, 2), (4, 2), (5, 2), (10, 1)];
@@ -321,6 +340,12 @@ impl Story {
     async fn calm_down(mut self) -> Result<(), Wrong> {
         for _ in 0..ROUNDS {
             self.site.finish_all().await?;
+            // By now there are jobs that have ended, and that can be undone.
+            if self.orders > 0 {
+                self.orders -= 1;
+                self.order(0).await?;
+                self.site.finish_all().await?;
+            }
             for process in 0..self.site.processes() {
                 self.site.relay(process, false).await?;
                 self.site.relay(process, true).await?;
@@ -336,8 +361,9 @@ impl Story {
             let left = self
                 .site
                 .number("(SELECT COUNT(*) FROM outbox) + (SELECT COUNT(*) FROM queue_messages)")
-                .await;
-            if left == 0
+                .await
+                + self.waiting_orders().await;
+            if left + self.orders as i64 == 0
                 && self.site.watch.all_ended()
                 && self.site.number("SELECT COUNT(*) FROM jobs WHERE notice_due").await == 0
             {
@@ -371,9 +397,21 @@ impl Story {
         if not_json != self.poison || conflicts != self.conflicts {
             return Err(format!("dead letters: {not_json:?} and {conflicts:?}"));
         }
+        let (unknown, exhausted) = (letters("unknown_job").await, letters("attempts_exhausted").await);
+        if unknown != self.strange {
+            return Err(format!("dead letters: {unknown:?}, and should be {:?}", self.strange));
+        }
+        // An order that waited for as long as it may, and whose last attempt has failed.
+        let died: BTreeSet<&String> =
+            exhausted.iter().filter(|body| self.ordered.contains_key(*body)).collect();
+        let lives = |(body, _): &(&String, &Option<String>)| !died.contains(body);
+        let mut undos = self.ordered.iter().filter(lives).filter_map(|(_, undo)| undo.as_ref());
+        if let Some(lost) = undos.find(|undo| !jobs.contains(undo)) {
+            return Err(format!("undo {lost} never was"));
+        }
         let exhausted = "SELECT (SELECT COUNT(*) FROM jobs WHERE reason = 'attempts_exhausted') - \
-                         (SELECT COUNT(*) FROM dead_letters WHERE reason NOT IN ('not_json', 'id_conflict'))";
-        match self.site.number(exhausted).await {
+                         (SELECT COUNT(*) FROM dead_letters WHERE reason NOT IN ('not_json', 'id_conflict', 'unknown_job'))";
+        match self.site.number(exhausted).await + died.len() as i64 {
             0 => Ok(()),
             _ => Err("a dead letter for each job whose attempts ran out, and no others".to_owned()),
         }
@@ -387,8 +425,12 @@ fn request(wish: &Wish) -> ShareRequest {
         permission: if *level == 2 { Permission::Edit } else { Permission::View },
     });
     let recipients: Vec<Recipient> = recipients.collect();
-    let secrets = wish.secrets.iter().map(|id| secret(*id)).collect();
-    ShareRequest::new(principal(wish.requester), Selection::Ids(secrets), recipients)
+    let secrets = Selection::Ids(wish.secrets.iter().map(|id| secret(*id)).collect());
+    let requester = principal(wish.requester);
+    match wish.takes {
+        true => ShareRequest::taking(requester, secrets, recipients),
+        false => ShareRequest::new(requester, secrets, recipients),
+    }
 }
 
 fn body(job: JobId, wish: &Wish) -> Vec<u8> {

@@ -64,6 +64,7 @@ mod stopping;
 mod stream;
 mod support;
 mod take;
+mod taken_back;
 mod texts;
 mod together;
 mod undo;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use batchshare::domain::Permission;
 use batchshare::domain::event::{EventKind, event_id};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
@@ -11,8 +12,11 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties};
 use serde_json::Value;
 
+use super::control::{Act, Noted};
 use super::load::Ledger;
+use super::model;
 use super::site::{PREFIX, Site};
+use crate::wishes::Pair;
 
 /// A durable queue that gets every event from the start of the run on.
 pub struct EventLog {
@@ -22,6 +26,8 @@ pub struct EventLog {
 pub struct Found {
     pub events: usize,
     pub worker_mib: u64,
+    /// How many jobs of each kind ended in each state.
+    pub kinds: Vec<String>,
 }
 
 async fn channel(site: &Site) -> lapin::Channel {
@@ -40,15 +46,10 @@ impl EventLog {
         quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
         channel.queue_declare(queue.as_str().into(), durable, quorum).await.expect("a queue");
         let exchange = format!("{PREFIX}.events");
-        let none = FieldTable::default();
+        let options = QueueBindOptions::default();
+        let (queue_name, exchange) = (queue.as_str().into(), exchange.as_str().into());
         channel
-            .queue_bind(
-                queue.as_str().into(),
-                exchange.as_str().into(),
-                "job.#".into(),
-                QueueBindOptions::default(),
-                none,
-            )
+            .queue_bind(queue_name, exchange, "#".into(), options, FieldTable::default())
             .await
             .expect("bound");
         Self { queue }
@@ -122,9 +123,10 @@ pub async fn quiet(site: &Site, ledger: &Ledger) -> Instant {
         for queue in batchshare::broker::Queue::ALL {
             waiting += broker.depth(queue).await.unwrap_or(1_000);
         }
-        let expected = (ledger.accepted.len() as i64, ledger.poison.len() as i64);
+        let orders = number(&mut conn, "SELECT count(*) FROM pending_orders");
+        let expected = (ledger.jobs().len() as i64, ledger.poison.len() as i64);
         let all_kept = hostile >= ledger.hostile.len() as i64;
-        if (jobs, dead) == expected && all_kept && outbox == 0 && waiting == 0 {
+        if (jobs, dead) == expected && all_kept && outbox + orders == 0 && waiting == 0 {
             return Instant::now();
         }
         if Instant::now() > end {
@@ -143,7 +145,8 @@ pub async fn quiet(site: &Site, ledger: &Ledger) -> Instant {
             }
             eprintln!("--- RabbitMQ: {}", site.servers.log("rabbitmq"));
             panic!(
-                "not quiet: {jobs} of {} jobs done, {dead} of {} poison, {outbox} in the outbox, {waiting} in queues\n{stuck:#?}\n{lanes:#?}",
+                "not quiet: {jobs} of {} jobs done, {dead} of {} poison, {outbox} in the outbox, {waiting} in queues, \
+                 {orders} orders\n{stuck:#?}\n{lanes:#?}",
                 expected.0, expected.1
             );
         }
@@ -169,13 +172,18 @@ pub async fn everything(site: &mut Site, ledger: &Ledger, log: EventLog) -> Foun
     for log in site.logs.iter().chain(&running) {
         assert!(!log.contains("panicked"), "{log}");
     }
-    Found { events: events.len(), worker_mib: worker_kib / 1_024 }
+    let kinds = lines(
+        conn,
+        "SELECT count(*) || ' ' || kind || ' ' || state FROM jobs GROUP BY kind, state ORDER BY kind, state",
+    );
+    Found { events: events.len(), worker_mib: worker_kib / 1_024, kinds }
 }
 
-/// Every accepted job has completed, once, and has one notice. No outage has made a job fail.
+/// Every accepted job has ended, once, and has one notice. No outage has made a job fail: only what was cancelled is not
+/// completed, and an undo that was published with its job, if it came before the job's end.
 fn jobs(conn: &mut diesel::PgConnection, ledger: &Ledger) {
     let ids: BTreeSet<String> = lines(conn, "SELECT job_id FROM jobs").into_iter().collect();
-    let accepted: BTreeSet<String> = ledger.accepted.keys().cloned().collect();
+    let accepted: BTreeSet<String> = ledger.jobs().into_iter().cloned().collect();
     assert_eq!(
         ids.difference(&accepted).collect::<Vec<_>>(),
         Vec::<&String>::new(),
@@ -185,10 +193,26 @@ fn jobs(conn: &mut diesel::PgConnection, ledger: &Ledger) {
     let wrong = lines(
         conn,
         "SELECT row_to_json(j) FROM (SELECT job_id, run, state, reason, pairs, granted + upgraded + unchanged + rejected AS done, \
-         open_lanes, last_error FROM jobs WHERE state <> 'completed' OR run <> 1 OR open_lanes <> 0 \
-         OR pairs <> granted + upgraded + unchanged + rejected) j",
+         revoked, lowered, kept, untouched, open_lanes, last_error FROM jobs WHERE run <> 1 OR open_lanes <> 0 OR rejected > 0 \
+         OR (state = 'completed' AND pairs <> granted + upgraded + unchanged + \
+           COALESCE(revoked + lowered + kept + untouched, 0))) j",
     );
     assert!(wrong.is_empty(), "{wrong:#?}");
+    let early: BTreeSet<&String> = ledger
+        .acts
+        .iter()
+        .filter(|noted| matches!(noted.act, Act::Undo { early: true, .. }))
+        .filter_map(|noted| noted.job.as_ref())
+        .collect();
+    for (id, job) in model::ended(conn) {
+        let may = match (job.state.as_str(), job.reason.as_deref()) {
+            ("completed", None) => true,
+            ("cancelled", None) => ledger.cancels.contains(&id),
+            ("failed", Some("job_not_ended")) => early.contains(&id),
+            _ => false,
+        };
+        assert!(may, "{id} ended as {}, because of {:?}", job.state, job.reason);
+    }
     let notices =
         "SELECT count(*) FROM jobs j WHERE (SELECT count(*) FROM notices n WHERE n.job = j.id) <> 1";
     assert_eq!(number(conn, notices), 0, "jobs without exactly one notice");
@@ -196,24 +220,34 @@ fn jobs(conn: &mut diesel::PgConnection, ledger: &Ledger) {
     assert_eq!(open, 0, "open lanes of ended jobs");
 }
 
-/// The grants are those of the accepted jobs, except those that were taken back, and each was granted once.
+/// The grants are those of the jobs, except those that were taken back, each with the permission that it must have. Each was
+/// granted once, and taken away once at most.
 fn grants(conn: &mut diesel::PgConnection, ledger: &Ledger) {
-    let expected: BTreeSet<(i64, i64)> =
-        ledger.accepted.values().flatten().copied().filter(|pair| !ledger.revoked.contains(pair)).collect();
-    let rows = lines(conn, "SELECT secret_id || ' ' || principal_id FROM grants");
-    let pair = |row: &String| {
-        let (secret, principal) = row.split_once(' ')?;
-        Some((secret.parse().ok()?, principal.parse().ok()?))
+    let mut expected: BTreeMap<Pair, i16> =
+        ledger.accepted.values().flatten().map(|pair| (*pair, Permission::View.code())).collect();
+    let granted_once = expected.len() as i64;
+    expected.retain(|pair, _| !ledger.revoked.contains(pair));
+    let ended = model::ended(conn);
+    expected.extend(model::expected(&ended, ledger));
+    let rows = lines(conn, "SELECT secret_id || ' ' || principal_id || ' ' || permission FROM grants");
+    let row = |row: &String| {
+        let mut parts = row.split(' ');
+        let pair = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some((pair, parts.next()?.parse().ok()?))
     };
-    let found: BTreeSet<(i64, i64)> = rows.iter().filter_map(pair).collect();
-    let few = |a: &BTreeSet<(i64, i64)>, b: &BTreeSet<(i64, i64)>| {
-        a.difference(b).take(5).copied().collect::<Vec<_>>()
+    let found: BTreeMap<Pair, i16> = rows.iter().filter_map(row).collect();
+    let few = |a: &BTreeMap<Pair, i16>, b: &BTreeMap<Pair, i16>| {
+        let differs = |(pair, permission): &(&Pair, &i16)| b.get(pair) != Some(permission);
+        a.iter().filter(differs).take(5).map(|(pair, of)| (*pair, *of)).collect::<Vec<_>>()
     };
     assert_eq!(few(&expected, &found), [], "grants that are lost");
     assert_eq!(few(&found, &expected), [], "grants that came back, or that nobody asked for");
-    let granted = number(conn, "SELECT sum(granted) FROM jobs");
-    let pairs = (expected.len() + ledger.revoked.len()) as i64;
-    assert_eq!(granted, pairs, "each pair is granted by one job");
+    let ids: Vec<String> = ledger.accepted.keys().map(|id| format!("'{id}'")).collect();
+    let of_those = format!("SELECT sum(granted) FROM jobs WHERE job_id IN ({})", ids.join(", "));
+    assert_eq!(number(conn, &of_those), granted_once, "each pair is granted by one job");
+    let left = "SELECT (SELECT sum(granted) FROM jobs) - (SELECT COALESCE(sum(revoked), 0) FROM jobs) \
+                - (SELECT count(*) FROM audit WHERE action = 'grant_revoked')";
+    assert_eq!(number(conn, left), found.len() as i64, "what was granted and was not taken is there");
 }
 
 /// Each poison message is kept, and nothing else is: no outage has used up attempts or deliveries. The messages of the
@@ -239,17 +273,26 @@ fn dead_letters(conn: &mut diesel::PgConnection, ledger: &Ledger) {
 /// The end of every job was told by an event. However often it was sent, it had the same id and the same content.
 fn told(events: &[Value], ledger: &Ledger) {
     let mut ends: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let is_terminal =
+        |of: &str| [".completed.v1", ".failed.v1", ".cancelled.v1"].iter().any(|end| of.ends_with(end));
     for event in events {
-        if event["type"] == "batchshare.job.completed.v1" {
+        if event["type"].as_str().is_some_and(is_terminal) {
             let id = event["data"]["job_id"].as_str().expect("a job id");
-            let told = format!("{} {}", event["id"], event["data"]);
+            let told = format!("{} {} {}", event["id"], event["type"], event["data"]);
             ends.entry(id).or_default().insert(told);
         }
     }
-    for job in ledger.accepted.keys() {
+    let acts: BTreeMap<&String, &Act> =
+        ledger.acts.iter().filter_map(|Noted { job, act }| Some((job.as_ref()?, act))).collect();
+    for job in ledger.jobs() {
         let told = ends.get(job.as_str()).unwrap_or_else(|| panic!("nobody was told of the end of {job}"));
         assert_eq!(told.len(), 1, "one terminal event: {told:#?}");
         let id = event_id(job.parse().expect("an id"), 1, EventKind::Completed, "");
-        assert!(told.iter().all(|text| text.contains(&id.to_string())), "{told:#?}");
+        let of = match acts.get(job) {
+            None | Some(Act::Share(..) | Act::Hand(..)) => "batchshare.job.",
+            Some(Act::Undo { .. }) => "batchshare.undo.",
+            Some(Act::Unshare(..)) => "batchshare.unshare.",
+        };
+        assert!(told.iter().all(|text| text.contains(&id.to_string()) && text.contains(of)), "{told:#?}");
     }
 }

@@ -1,4 +1,7 @@
 //! Requests jobs all the time, over HTTP and by message, and notes what must become of them.
+//!
+//! There are three parts of the load, each with secrets of its own. Four askers share, and each pair is granted once. One
+//! takes grants back by hand, and what was taken back stays away. Four others share, cancel, undo and unshare (`control.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,19 +10,25 @@ use std::time::Duration;
 
 use batchshare::broker::topology::KEY_REQUESTED;
 use batchshare::broker::{Broker, Exchange, Outgoing};
+use batchshare::contract::REQUEST_TYPE;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::site::{ANA, FIRST_SECRET, RECIPIENTS, SECRETS, TO_TAKE_BACK};
+use super::control::{Act, Noted};
+use super::site::{ANA, FIRST_SECRET, RECIPIENTS, REGIONS, SECRETS, TO_TAKE_BACK};
 use crate::process::try_http;
 
 /// What was requested and what was answered.
 #[derive(Default)]
 pub struct Ledger {
-    /// The jobs that were accepted, with their pairs.
+    /// The jobs of those who only share that were accepted, with their pairs.
     pub accepted: BTreeMap<String, Vec<(i64, i64)>>,
+    /// What was done to the regions, in an order in which it may be read (see `control.rs`).
+    pub acts: Vec<Noted>,
+    /// The ids of the jobs that somebody has tried to cancel.
+    pub cancels: BTreeSet<String>,
     /// The marks of the poison messages that the broker has confirmed.
     pub poison: BTreeSet<String>,
     /// The marks of the hostile publisher's messages that the broker has confirmed.
@@ -28,6 +37,23 @@ pub struct Ledger {
     pub revoked: BTreeSet<(i64, i64)>,
     pub sent_again: u32,
     pub refused: u32,
+}
+
+impl Ledger {
+    /// The ids of all jobs that were accepted.
+    pub fn jobs(&self) -> BTreeSet<&String> {
+        self.accepted.keys().chain(self.acts.iter().filter_map(|noted| noted.job.as_ref())).collect()
+    }
+
+    /// How many jobs undo, unshare, or were to be cancelled.
+    pub fn controlled(&self) -> usize {
+        let control = |noted: &&Noted| match (&noted.act, &noted.job) {
+            (Act::Undo { .. } | Act::Unshare(..), _) => true,
+            (_, Some(job)) => self.cancels.contains(job),
+            (_, None) => false,
+        };
+        self.acts.iter().filter(control).count()
+    }
 }
 
 /// Requests jobs until it is told to stop, and then waits until each request was answered.
@@ -42,8 +68,8 @@ pub struct Load {
 const ENOUGH: usize = 60;
 
 #[derive(Clone)]
-struct Asker {
-    ledger: Arc<Mutex<Ledger>>,
+pub(super) struct Asker {
+    pub(super) ledger: Arc<Mutex<Ledger>>,
     addresses: Arc<Mutex<Vec<String>>>,
     broker: Broker,
     stop: tokio::sync::watch::Receiver<bool>,
@@ -63,19 +89,25 @@ impl Load {
             let rng = StdRng::seed_from_u64(seed * 31 + lane);
             tasks.spawn(asker.clone().ask(rng, lane));
         }
+        for region in 0..REGIONS {
+            let rng = StdRng::seed_from_u64(seed * 131 + region);
+            tasks.spawn(asker.clone().control(rng, region));
+        }
         tasks.spawn(asker.take_back());
         Self { ledger, stop, tasks, busy }
     }
 
     /// The run says here from time to time how many jobs have ended.
     pub fn ended(&self, jobs: usize) {
-        let asked = self.ledger.lock().expect("the ledger").accepted.len();
+        let asked = self.ledger.lock().expect("the ledger").jobs().len();
         self.busy.store(asked.saturating_sub(jobs) > ENOUGH, Ordering::Relaxed);
     }
 
     pub async fn finish(mut self) -> Ledger {
         self.stop.send_replace(true);
-        while self.tasks.join_next().await.is_some() {}
+        while let Some(done) = self.tasks.join_next().await {
+            done.expect("what was asked for was answered");
+        }
         std::mem::take(&mut *self.ledger.lock().expect("the ledger"))
     }
 }
@@ -96,12 +128,20 @@ fn request(rng: &mut StdRng, lane: u64) -> (Vec<i64>, Vec<i64>) {
 }
 
 impl Asker {
+    /// Whether to go on asking. It waits while enough jobs are under way.
+    pub(super) async fn goes_on(&self) -> bool {
+        while !self.is_stopped() && self.busy.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        !self.is_stopped()
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
     async fn ask(self, mut rng: StdRng, lane: u64) {
-        while !*self.stop.borrow() {
-            if self.busy.load(Ordering::Relaxed) {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                continue;
-            }
+        while self.goes_on().await {
             let (secrets, recipients) = request(&mut rng, lane);
             let pairs = secrets.iter().flat_map(|s| recipients.iter().map(move |r| (*s, *r))).collect();
             let data = json!({
@@ -110,15 +150,16 @@ impl Asker {
             });
             if lane.is_multiple_of(2) {
                 let key = uuid::Uuid::now_v7().to_string();
-                let id = self.post(&data, &key, &mut rng).await;
+                let id = self.post("/api/v1/share-jobs", &data, &key, &mut rng).await;
                 self.ledger.lock().expect("the ledger").accepted.insert(id, pairs);
             } else {
                 let id = uuid::Uuid::now_v7().to_string();
                 // The job is noted before it is sent, since a message whose confirm was lost may have arrived.
                 self.ledger.lock().expect("the ledger").accepted.insert(id.clone(), pairs);
-                self.publish(&id, data, &mut rng).await;
+                self.publish(&id, REQUEST_TYPE, data, &mut rng).await;
             }
-            let pause = Duration::from_millis(rng.random_range(20..200));
+            // Most of the time is left to those who cancel, undo and unshare.
+            let pause = Duration::from_millis(rng.random_range(100..600));
             tokio::time::sleep(pause).await;
         }
     }
@@ -135,18 +176,23 @@ impl Asker {
                 "secrets": {"ids": [secret]}, "recipients": [{"kind": "user", "id": 2}],
             });
             self.ledger.lock().expect("the ledger").accepted.insert(id.clone(), vec![(secret, 2)]);
-            self.publish(&id, data.clone(), &mut rng).await;
+            self.publish(&id, REQUEST_TYPE, data.clone(), &mut rng).await;
             let path = format!("/api/v1/share-jobs/{id}");
             self.answered("GET", &path, |status, job| status == 200 && !job["finished_at"].is_null()).await;
             self.answered("DELETE", &format!("/api/v1/secrets/{secret}/grants/2"), |status, _| status == 204)
                 .await;
             self.ledger.lock().expect("the ledger").revoked.insert((secret, 2));
-            self.publish(&id, data, &mut rng).await;
+            self.publish(&id, REQUEST_TYPE, data, &mut rng).await;
         }
     }
 
-    /// Repeats a request until its answer is the one that is wanted.
-    async fn answered(&self, method: &'static str, path: &str, wanted: impl Fn(u16, &Value) -> bool) {
+    /// Repeats a request until its answer is the one that is wanted, and returns that.
+    pub(super) async fn answered(
+        &self,
+        method: &'static str,
+        path: &str,
+        wanted: impl Fn(u16, &Value) -> bool,
+    ) -> Value {
         loop {
             let address = self.addresses.lock().expect("addresses")[0].clone();
             let path = path.to_owned();
@@ -156,22 +202,22 @@ impl Asker {
             if let Ok(Some((status, body))) = answer
                 && wanted(status, &body)
             {
-                return;
+                return body;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// Repeats a request, always with the same key, until it is answered with 202.
-    async fn post(&self, data: &Value, key: &str, rng: &mut StdRng) -> String {
+    /// Repeats a request, always with the same key, until it is answered with 202. Returns the id of its job.
+    pub(super) async fn post(&self, path: &str, data: &Value, key: &str, rng: &mut StdRng) -> String {
         loop {
             let address = {
                 let addresses = self.addresses.lock().expect("addresses");
                 addresses[rng.random_range(0..addresses.len())].clone()
             };
-            let (data, key) = (data.clone(), key.to_owned());
+            let (path, data, key) = (path.to_owned(), data.clone(), key.to_owned());
             let answer = tokio::task::spawn_blocking(move || {
-                try_http("POST", &address, "/api/v1/share-jobs", "ana", Some(&data), Some(&key))
+                try_http("POST", &address, &path, "ana", Some(&data), Some(&key))
             })
             .await
             .expect("a request");
@@ -185,11 +231,9 @@ impl Asker {
     }
 
     /// Publishes a message once or several times, and some poison with it.
-    async fn publish(&self, id: &str, mut data: Value, rng: &mut StdRng) {
+    pub(super) async fn publish(&self, id: &str, of: &str, mut data: Value, rng: &mut StdRng) {
         data["requested_by"] = ANA.into();
-        let event = json!({
-            "specversion": "1.0", "id": id, "source": "/chaos", "type": "batchshare.job.requested.v1", "data": data,
-        });
+        let event = json!({"specversion": "1.0", "id": id, "source": "/chaos", "type": of, "data": data});
         let times = rng.random_range(1..=3);
         for _ in 0..times {
             self.confirmed(event.to_string().into_bytes()).await;

@@ -20,6 +20,11 @@ pub const SECRETS: i64 = 400;
 /// The secrets after those, which are shared once and then taken back.
 pub const TO_TAKE_BACK: i64 = 2_000;
 pub const PREFIX: &str = "chaos";
+/// The secrets after those are in regions of so many, each of which belongs to one who shares, cancels, undoes and
+/// unshares.
+pub const REGIONS: u64 = 4;
+pub const REGION_SECRETS: i64 = 40;
+pub const FIRST_OF_REGIONS: i64 = FIRST_SECRET + SECRETS + TO_TAKE_BACK;
 const LANE_LEASE: Duration = Duration::from_secs(8);
 
 pub struct Site {
@@ -248,7 +253,8 @@ fn company() -> String {
         let line = json!({"type": "user", "id": id, "username": name, "name": name, "email": ""});
         lines.push_str(&format!("{line}\n"));
     }
-    for id in FIRST_SECRET..FIRST_SECRET + SECRETS + TO_TAKE_BACK {
+    let end = FIRST_OF_REGIONS + i64::try_from(REGIONS).expect("small") * REGION_SECRETS;
+    for id in FIRST_SECRET..end {
         let line = json!({"type": "secret", "id": id, "owner": ANA, "name": format!("API {id}"),
                           "url": "https://a.example", "client_id": "ci"});
         lines.push_str(&format!("{line}\n"));

@@ -80,8 +80,6 @@ async fn faults_of_all_kinds_lose_nothing_and_double_nothing() {
     // In a run of a few minutes or more there is a fault every four seconds, and everything is quiet within 15
     // seconds. A short run is not held to that: it may have drawn the slow faults, on a machine that has more to do.
     let (a_fault_in_s, limit) = if seconds < 300 { (10, 30) } else { (4, 15) };
-    let enough = seconds < 300 || ledger.controlled() * 3 >= ledger.jobs().len();
-    assert!(enough, "a third of the jobs cancel, undo or unshare: {} do", ledger.controlled());
     assert!(u64::from(survived) >= seconds / a_fault_in_s, "only {survived} faults in {seconds} s");
     assert!(quiet_after < Duration::from_secs(limit), "quiet only after {quiet_after:?}");
 }

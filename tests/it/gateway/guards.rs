@@ -225,7 +225,8 @@ async fn a_parameter_that_a_resource_does_not_have_is_refused_by_name() {
     let body = json!({"secrets": {"ids": [101]}, "recipients": [{"kind": "user", "id": 2}]});
     let job = app.request("POST", "/share-jobs").json(body).send().await;
     let job = job.ok(202)["job_id"].as_str().expect("an id").to_owned();
-    let of_job = ["recipients", "secrets", "rejections"].map(|list| format!("/share-jobs/{job}/{list}"));
+    let of_job = ["recipients", "secrets", "rejections", "access-left"]
+        .map(|list| format!("/share-jobs/{job}/{list}"));
     let lists = [
         "/secrets",
         "/secrets/ids",
@@ -234,7 +235,8 @@ async fn a_parameter_that_a_resource_does_not_have_is_refused_by_name() {
         "/secrets/101/access",
         "/secrets/101/people",
     ];
-    let further = ["/recipients", "/share-jobs", "/notices", "/demo/people"];
+    let further =
+        ["/recipients", "/share-jobs", "/notices", "/demo/people", "/received", "/received/1/secrets"];
     for path in lists.into_iter().chain(further).chain(of_job.iter().map(String::as_str)) {
         assert_eq!(app.get("ana", &format!("{path}?serach=x")).await.problem(400), "serach", "{path}");
     }

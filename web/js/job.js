@@ -2,7 +2,7 @@
 import { html, oneAtATime, useEffect, useRef, useState, useStore } from "./lib.js";
 import { get } from "./api.js";
 import { Cancel, Rest, Undo } from "./control.js";
-import { number, t, time } from "./i18n.js";
+import { number, shown, t, time } from "./i18n.js";
 import { Progress, State } from "./jobs.js";
 import { AccessLeft } from "./left.js";
 import { useListing } from "./listing.js";
@@ -55,6 +55,7 @@ function JobDetail({ job, kind }) {
       <span class="quiet">${t("jobs.when")}: ${time(job.requested_at)}</span>
       ${over && html`<span class="quiet">${t("jobs.ended")}: ${time(job.finished_at)}</span>`}
     </p>
+    ${job.note && html`<blockquote>${shown(job.note)}</blockquote>`}
     ${job.parent && html`<p><a href=${`#/jobs/${job.parent}`}>${t(of(job, "job.parent"))}</a></p>`}
     ${undo && html`<p class="undone">${t(undoneText(undo))} <a href=${`#/jobs/${undo.job_id}`}>${t("job.undone.see")}</a></p>`}
     ${job.ended_by === "operator" && html`<p>${t("job.endedByOperator")}</p>`}

@@ -20,6 +20,7 @@ pub mod share;
 pub mod text;
 pub mod title;
 pub mod undo;
+pub mod undo_outcome;
 pub mod unshare;
 
 pub use audit::{Actor, AuditAction};

@@ -14,6 +14,7 @@ pub mod outcome;
 pub mod permission;
 pub mod plan;
 pub mod received;
+pub mod report;
 pub mod rest;
 pub mod secret;
 pub mod share;

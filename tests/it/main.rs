@@ -28,6 +28,7 @@ mod documents;
 mod due;
 mod embedded;
 mod environment;
+mod export;
 mod faults;
 mod faulty;
 mod fixtures;

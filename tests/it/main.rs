@@ -18,6 +18,7 @@ mod broker_rabbitmq;
 mod cancel;
 mod chaos;
 mod cli;
+mod cli_jobs;
 mod clock;
 mod constraints;
 mod contract;

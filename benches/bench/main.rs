@@ -17,6 +17,7 @@ mod beside;
 mod client;
 mod compare;
 mod embedded;
+mod export;
 mod figures;
 mod footprint;
 mod growth;
@@ -73,7 +74,7 @@ impl Args {
 }
 
 /// All cases, in the order in which they run.
-const CASES: [&str; 17] = [
+const CASES: [&str; 18] = [
     "large",
     "repeat",
     "undo",
@@ -86,6 +87,7 @@ const CASES: [&str; 17] = [
     "post",
     "footprint",
     "embedded",
+    "export",
     "scale",
     "fairness",
     "growth",
@@ -122,6 +124,7 @@ impl Bench {
             "post" => post::post(self).await,
             "footprint" => footprint::footprint(self).await,
             "embedded" => embedded::embedded(self),
+            "export" => export::export(self),
             "scale" => scale::scale(self).await,
             "fairness" => loaded::fairness(self).await,
             "growth" => growth::growth(self).await,

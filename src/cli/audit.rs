@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::cli::recipients;
 use crate::cli::recipients::Names;
-use crate::cli::{Code, Failure, open, out, safe};
+use crate::cli::{Code, Failure, examples, open, out, safe};
 use crate::config::Settings;
 use crate::contract::rfc3339;
 use crate::domain::{Actor, JobId, PrincipalId, PrincipalKind, SecretId};
@@ -18,6 +18,7 @@ use crate::store::{AuditCursor, AuditFilter, AuditItem, Known, Since, Store};
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// What was done and by whom, newest first; jobs are in it, too
+    #[command(before_help = examples::AUDIT_LIST)]
     List(List),
 }
 

@@ -15,6 +15,7 @@ Exit codes:
   4  the job failed or was cancelled (share, jobs watch, jobs undo)
   5  not found: a job, a dead letter, a name, or nothing that matches
   6  a server could not be reached within 10 seconds
+130  Ctrl-C was pressed while the command waited; a job that was asked for goes on
 
 Settings: config/default.toml lists every key. A file given with --config lies over the defaults,
 the environment over both: BATCHSHARE__DATABASE__URL=postgres://… sets database.url.";
@@ -29,6 +30,8 @@ pub enum Code {
     JobFailed = 4,
     NotFound = 5,
     Unreachable = 6,
+    /// What shells have for a program that Ctrl-C has ended.
+    Interrupted = 130,
 }
 
 impl From<Code> for ExitCode {

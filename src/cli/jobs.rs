@@ -1,8 +1,10 @@
-//! `batchshare jobs list|show|watch|cancel|undo|rest`: shows jobs to an operator, ends and undoes them, and shares what
-//! they left.
+//! `batchshare jobs list|show|watch|export|cancel|undo|rest`: shows jobs to an operator, ends and undoes them, and
+//! shares what they left.
 
 use crate::cli::cancel;
 use crate::cli::cancel::job_id;
+use crate::cli::examples;
+use crate::cli::export;
 use crate::cli::failure::EXIT_CODES;
 use crate::cli::recipients;
 use crate::cli::recipients::Names;
@@ -15,16 +17,25 @@ use crate::store::{Known, Store};
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Jobs, newest first
+    #[command(before_help = examples::JOBS_LIST)]
     List(List),
     /// One job, with what was not shared and why
+    #[command(before_help = examples::JOBS_SHOW)]
     Show(Show),
     /// Wait for a job's end and print its notice
+    #[command(before_help = examples::JOBS_WATCH)]
     Watch(Watch),
+    /// Write what became of each pair of a job, and what it has now, as CSV or JSON Lines
+    #[command(before_help = examples::JOBS_EXPORT)]
+    Export(export::Args),
     /// End a job that runs or waits; what it has done so far stays
+    #[command(before_help = examples::JOBS_CANCEL)]
     Cancel(cancel::Args),
     /// Take back what a share gave and nobody else has asked for since
+    #[command(before_help = examples::JOBS_UNDO)]
     Undo(undo::Args),
     /// Share what a share rejected or never came to
+    #[command(before_help = examples::JOBS_REST)]
     Rest(rest::Args),
 }
 
@@ -82,6 +93,7 @@ pub(super) async fn run(command: Command, settings: &Settings) -> Result<Code, F
         Command::List(args) => list(&store, &args).await,
         Command::Show(args) => show(&store, &args).await,
         Command::Watch(args) => watch::until_ended(&store, args.id, args.json).await,
+        Command::Export(args) => export::run(&store, &args).await,
         Command::Cancel(args) => cancel::run(&store, &args).await,
         Command::Undo(args) => undo::run(&store, &args, settings).await,
         Command::Rest(args) => rest::run(&store, args, settings).await,

@@ -5,8 +5,10 @@ use crate::cli::recipients;
 use crate::cli::recipients::{Names, Typed};
 use crate::domain::text;
 use crate::domain::text::TextError;
-use crate::domain::{AllFilter, Permission, PrincipalId, PrincipalKind, Recipient, SecretId, Selection};
-use crate::store::Store;
+use crate::domain::{
+    AllFilter, Permission, PrincipalId, PrincipalKind, Recipient, RejectReason, SecretId, Selection,
+};
+use crate::store::{SecretFilter, Store};
 
 /// A secret's id, as it is typed.
 pub(super) fn secret_id(text: &str) -> Result<SecretId, String> {
@@ -26,6 +28,35 @@ pub(super) fn tag(text: &str) -> Result<String, TextError> {
 /// A note for the recipients, in the form in which it is kept.
 pub(super) fn note(text: &str) -> Result<String, TextError> {
     text::note(text)
+}
+
+/// How many secrets are looked at at once.
+const PART: usize = 100_000;
+
+/// Leaves the secrets that are disabled out of "all secrets that match", as the page does: a job would only reject them.
+/// Returns how many there are. Secrets that are named are not left out, since somebody means them.
+pub(super) async fn leave_out_disabled(
+    store: &Store,
+    requester: PrincipalId,
+    selection: &mut Selection,
+) -> Result<u64, Failure> {
+    let Selection::All(filter) = selection else { return Ok(0) };
+    let wanted = SecretFilter {
+        search: filter.search.clone().unwrap_or_default(),
+        tag: filter.tag.clone().unwrap_or_default(),
+        shared: filter.shared,
+        ..SecretFilter::default()
+    };
+    let mut after = None;
+    loop {
+        let mut part = store.selectable_secrets(requester, wanted.clone(), after, PART).await?;
+        let disabled = part.by_ref().filter(|secret| secret.reason == Some(RejectReason::Disabled));
+        filter.except.extend(disabled.map(|secret| secret.id));
+        after = part.more_after;
+        if after.is_none() {
+            return Ok(filter.except.len() as u64);
+        }
+    }
 }
 
 /// What was typed.

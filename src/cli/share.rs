@@ -3,9 +3,9 @@
 use clap::ArgGroup;
 
 use crate::cli::failure::EXIT_CODES;
-use crate::cli::pick::{Asked, Picked, note, pick, search, secret_id, tag};
+use crate::cli::pick::{Asked, Picked, leave_out_disabled, note, pick, search, secret_id, tag};
 use crate::cli::recipients::Typed;
-use crate::cli::{Code, Failure, open, watch};
+use crate::cli::{Code, Failure, open, out, watch};
 use crate::config::Settings;
 use crate::domain::{Permission, SecretId, ShareRequest};
 use crate::store::{Store, Submission, Submitted};
@@ -23,13 +23,13 @@ pub(super) struct Args {
     /// Secrets by id
     #[arg(long, num_args = 1.., value_name = "ID", value_parser = secret_id, conflicts_with_all = ["tag", "search", "all"])]
     secret: Vec<SecretId>,
-    /// All secrets that USER may share and that have this tag
+    /// All secrets that USER may share and that have this tag, without those that are disabled
     #[arg(long, value_parser = tag)]
     tag: Option<String>,
     /// All secrets that USER may share with each of these words in name, identifier or URL
     #[arg(long, value_name = "TEXT", value_parser = search)]
     search: Option<String>,
-    /// All secrets that USER may share
+    /// All secrets that USER may share, without those that are disabled
     #[arg(long)]
     all: bool,
     /// With whom: username, e-mail address or name; with :edit after it, they may edit too
@@ -92,6 +92,11 @@ async fn request(store: &Store, args: &Args) -> Result<ShareRequest, Failure> {
         personal_groups: &args.personal_group,
         default: if args.edit { Permission::Edit } else { Permission::View },
     };
-    let Picked { requester, selection, recipients } = pick(store, asked).await?;
+    let Picked { requester, mut selection, recipients } = pick(store, asked).await?;
+    let disabled = leave_out_disabled(store, requester, &mut selection).await?;
+    if disabled > 0 {
+        let left_out = if disabled == 1 { "is left out: it is" } else { "are left out: they are" };
+        out::message(&format!("{} {left_out} disabled", out::counted(disabled, "secret")));
+    }
     Ok(ShareRequest::new(requester, selection, recipients).with_note(args.note.clone()))
 }

@@ -5,6 +5,7 @@
 //! extensions, an unknown member is read over; in each other document it is an error, as is a member that comes
 //! twice. Errors name the field and never repeat a value, which may be a secret.
 
+mod export;
 mod http;
 mod import;
 mod job;
@@ -15,6 +16,7 @@ mod share;
 mod time;
 mod title;
 
+pub use export::{ExportFormat, ExportText};
 pub use http::answer;
 pub use http::person::decode_username;
 pub use http::query::{Query, write_cursor, write_pair_cursor, write_secret_cursor};

@@ -14,12 +14,14 @@ pub mod outcome;
 pub mod permission;
 pub mod plan;
 pub mod received;
+pub mod report;
 pub mod rest;
 pub mod secret;
 pub mod share;
 pub mod text;
 pub mod title;
 pub mod undo;
+pub mod undo_outcome;
 pub mod unshare;
 
 pub use audit::{Actor, AuditAction};

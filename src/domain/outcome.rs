@@ -95,8 +95,13 @@ pub fn packed_codes(codes: impl IntoIterator<Item = u8>) -> Vec<u8> {
 /// The outcome of pair `n` in bytes that [`packed`] made. `None` if they end before it.
 #[must_use]
 pub fn unpacked(bytes: &[u8], n: usize) -> Option<PairOutcome> {
-    let byte = bytes.get(n / 4)?;
-    PairOutcome::from_code(byte >> (2 * (n % 4)) & 3)
+    PairOutcome::from_code(unpacked_code(bytes, n)?)
+}
+
+/// The number of the outcome of pair `n` in bytes that [`packed`] or [`packed_codes`] made. `None` if they end before it.
+#[must_use]
+pub fn unpacked_code(bytes: &[u8], n: usize) -> Option<u8> {
+    bytes.get(n / 4).map(|byte| byte >> (2 * (n % 4)) & 3)
 }
 
 /// Whether a claim is about the recipient at this place of its job's recipients. `among` is as a claim keeps it: one
@@ -201,7 +206,7 @@ mod tests {
             prop_assert_eq!(bytes.len(), outcomes.len().div_ceil(4));
             let again: Vec<_> = (0..outcomes.len()).filter_map(|n| unpacked(&bytes, n)).collect();
             prop_assert_eq!(again, outcomes);
-            prop_assert_eq!(unpacked(&bytes, bytes.len() * 4), None);
+            prop_assert_eq!(unpacked_code(&bytes, bytes.len() * 4), None);
         }
     }
 

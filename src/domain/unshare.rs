@@ -3,7 +3,7 @@
 //! Access may be taken from secrets that are disabled, and from people and groups that are not active: whatever is
 //! given may be taken away.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::domain::event::{Rejection, Subject};
 use crate::domain::ids::{PrincipalId, SecretId};
@@ -77,6 +77,14 @@ pub enum TakeOutcome {
 }
 
 impl TakeOutcome {
+    const ALL: [Self; 4] = [Self::Revoked, Self::Lowered, Self::Untouched, Self::Rejected];
+
+    /// The outcome that has this number. `None` if there is none.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
     /// The number that a stored outcome has. It fits two bits.
     #[must_use]
     pub fn code(self) -> u8 {
@@ -108,11 +116,16 @@ pub fn outcomes<'a>(
     recipients: &'a [Recipient],
     changed: &'a Changed,
 ) -> impl Iterator<Item = TakeOutcome> + 'a {
-    let known = |id: &PrincipalId| plan.all.binary_search(id).is_ok() || plan.edit.binary_search(id).is_ok();
-    let known: Vec<bool> = recipients.iter().map(|of| known(&of.id)).collect();
+    let loses = |id: &PrincipalId| plan.all.binary_search(id).is_ok() || plan.edit.binary_search(id).is_ok();
+    // A principal may be asked for as one of two kinds. Only one of the two pairs is its own.
+    let refused: BTreeSet<Subject> = plan.rejections.iter().map(|line| line.subject).collect();
+    let is_refused = |of: &Recipient| refused.contains(&Subject::Recipient(of.kind, of.id));
+    let state = |of: &Recipient| (!is_refused(of)).then(|| loses(&of.id));
+    let states: Vec<Option<bool>> = recipients.iter().map(state).collect();
     secrets.iter().flat_map(move |secret| {
         let may = plan.secrets.binary_search(secret).is_ok();
-        let of = |(recipient, known): (&Recipient, &bool)| {
+        let of = |(recipient, known): (&Recipient, &Option<bool>)| {
+            let Some(known) = known else { return TakeOutcome::Rejected };
             let pair = (*secret, recipient.id);
             if changed.revoked.contains(&pair) {
                 TakeOutcome::Revoked
@@ -124,7 +137,7 @@ pub fn outcomes<'a>(
                 TakeOutcome::Rejected
             }
         };
-        recipients.iter().zip(&known).map(of).collect::<Vec<_>>()
+        recipients.iter().zip(&states).map(of).collect::<Vec<_>>()
     })
 }
 

@@ -178,6 +178,12 @@ impl Problem {
             .retry_after(30)
     }
 
+    pub(crate) fn too_many_exports(limit: usize) -> Self {
+        let detail = format!("you read {limit} exports, which is the most at a time");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_exports", "Too many exports", detail)
+            .retry_after(30)
+    }
+
     pub(crate) fn too_much_an_hour(what: &str, limit: u64, seconds: u32) -> Self {
         let detail = format!("one person may ask for {limit} {what} in an hour; wait, or ask for less");
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too_much_an_hour", "Too much in this hour", detail)

@@ -60,6 +60,7 @@ fn router(state: GatewayState) -> Router {
         .route("/share-jobs/{id}", get(api::share_jobs::show))
         .route("/share-jobs/{id}/access-left", get(api::remaining::list))
         .route("/share-jobs/{id}/cancel", post(api::share_jobs::cancel))
+        .route("/share-jobs/{id}/export", get(api::export::export))
         .route("/share-jobs/{id}/recipients", get(api::about::recipients))
         .route("/share-jobs/{id}/secrets", get(api::about::secrets))
         .route("/share-jobs/{id}/rejections", get(api::rejections::list))

@@ -36,6 +36,7 @@ pub use job::asked::{Allowance, Asked};
 pub use job::begin::{BeginOptions, Begun};
 pub use job::cancel::Cancelled;
 pub use job::due::{DueOptions, DueWork};
+pub use job::export::Export;
 pub use job::failures::Recorded;
 pub use job::lane_work::{LaneFound, LaneOptions, LaneWork};
 pub use job::lanes::ChunkDone;

@@ -40,12 +40,12 @@ impl Ran {
 }
 
 impl Folder {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("temporary folder") }
     }
 
     /// With a database, a key beside it and a few people.
-    fn with_people() -> Self {
+    pub fn with_people() -> Self {
         let folder = Self::new();
         folder.run(&["migrate"]).done();
         folder.write("people.jsonl", &people());
@@ -53,15 +53,15 @@ impl Folder {
         folder
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path().join(name), text).expect("write");
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_batchshare"));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BATCHSHARE")) {
@@ -74,7 +74,7 @@ impl Folder {
         self.command(arguments).output().expect("it runs").into()
     }
 
-    fn run_with(&self, arguments: &[&str], name: &str, value: &str) -> Ran {
+    pub fn run_with(&self, arguments: &[&str], name: &str, value: &str) -> Ran {
         self.command(arguments).env(name, value).output().expect("it runs").into()
     }
 }

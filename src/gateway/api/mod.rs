@@ -4,6 +4,7 @@ pub(super) mod about;
 pub(super) mod access;
 mod array;
 pub(super) mod demo;
+pub(super) mod export;
 pub(super) mod grants;
 mod input;
 mod listing;

@@ -31,6 +31,10 @@ pub(in crate::gateway) const SMALL_BODY: usize = 64 * 1024;
 const BODIES: usize = 16 * 1024 * 1024;
 const PARTS: usize = 4;
 
+/// How many exports one person may read at a time. An export holds a connection to the database only while it reads a
+/// part, and has a turn of the person's for that.
+const EXPORTS: usize = 2;
+
 /// From so many remembered people on, those who have nothing in hand are forgotten.
 const FORGET_AT: usize = 256;
 
@@ -50,6 +54,7 @@ pub(in crate::gateway) struct Turn {
     reads: Arc<Semaphore>,
     changes: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
 }
 
 fn kib(bytes: usize) -> usize {
@@ -83,6 +88,7 @@ impl Turns {
             reads: Arc::new(Semaphore::new(self.reads)),
             changes: Arc::new(Semaphore::new(self.changes)),
             bodies: Arc::new(Semaphore::new(self.person_bodies)),
+            exports: Arc::new(Semaphore::new(EXPORTS)),
         });
         people.insert(person, Arc::downgrade(&turn));
         turn
@@ -186,6 +192,39 @@ where
         parts.extensions.insert(Arc::clone(&turn));
         let held = wait_until_the_end(caller(parts), turn, |turn| &turn.changes).await?;
         Ok(Self(me, held))
+    }
+}
+
+/// The person who exports something, and a place among the exports of this person.
+pub(crate) struct Exporting(pub(crate) Person, pub(crate) ExportTurn);
+
+/// A place among the exports of a person. It is given back when this is dropped.
+pub(crate) struct ExportTurn {
+    _permit: OwnedSemaphorePermit,
+    turn: Arc<Turn>,
+}
+
+impl ExportTurn {
+    /// Waits for the person's turn to read a part, for as long as others of the person's requests take.
+    pub(crate) async fn reading(&self) -> Held {
+        let permit = Arc::clone(&self.turn.reads).acquire_owned().await;
+        Held { _permit: permit.ok(), turn: Arc::clone(&self.turn), caller: None }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Exporting
+where
+    SignIns: FromRef<S>,
+    Arc<Turns>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Me(me) = Me::from_request_parts(parts, state).await?;
+        let turn = Arc::<Turns>::from_ref(state).of(me.id);
+        let permit = Arc::clone(&turn.exports).try_acquire_owned();
+        let permit = permit.map_err(|_| Problem::too_many_exports(EXPORTS))?;
+        Ok(Self(me, ExportTurn { _permit: permit, turn }))
     }
 }
 

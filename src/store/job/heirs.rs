@@ -12,6 +12,8 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use crate::db::{Conn, DbError, statement};
 use crate::domain::outcome::is_among;
 use crate::domain::undo::{Claim, Heirs, Undone, stand_in, undo};
+use crate::domain::undo_outcome::UndoOutcome;
+use crate::domain::unshare::Pair;
 use crate::domain::{JobKey, Permission, PrincipalId, Recipient, SecretId, Taken};
 use crate::store::codes::id;
 use crate::store::vault::claims::{NOT_UNDONE, recipients_of};
@@ -62,6 +64,8 @@ pub(in crate::store) struct HandOver {
     pub(in crate::store) heirs: Vec<(SecretId, JobKey)>,
     /// What becomes of all these rows.
     pub(in crate::store) done: Taken,
+    /// The same, pair by pair.
+    pub(in crate::store) told: Vec<(Pair, UndoOutcome)>,
     /// What would become of them if there were no claims.
     pub(in crate::store) without: Taken,
 }
@@ -152,6 +156,9 @@ struct Changed {
 
 impl HandOver {
     fn count(&mut self, changed: &Changed) {
+        let told =
+            if matches!(changed.with, Undone::Kept(_)) { UndoOutcome::Kept } else { UndoOutcome::Lowered };
+        self.told.push(((changed.before.secret, changed.before.principal), told));
         count(&mut self.done, changed.with);
         count(&mut self.without, changed.without);
     }

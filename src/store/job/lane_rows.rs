@@ -146,7 +146,7 @@ pub(in crate::store) fn add(
         .bind::<BigInt, _>(stored(taken.kept))
         .bind::<BigInt, _>(stored(taken.untouched))
         .bind::<BigInt, _>(progress_at)
-        .bind::<BigInt, _>(stored(counts.done()))
+        .bind::<BigInt, _>(stored(counts.done() + taken.done()))
         .bind::<BigInt, _>(stand.job.get())
         .bind::<Integer, _>(stand.lane)
         .execute(conn)?;

@@ -62,8 +62,9 @@ pub struct LaneWork {
     /// Whether most pairs of the lane so far had been granted before. The next chunk guesses that this goes on, and
     /// takes the way that is faster then.
     pub(in crate::store) repeats: bool,
-    /// Whether some pairs of the chunk before had been granted before. The next chunk then holds its secrets before it
-    /// applies anything.
+    /// Of a share, whether some pairs of the chunk before had been granted before. The next chunk then holds its secrets
+    /// before it applies anything. Of an undo, whether the pairs of the chunk before came out differently. The next
+    /// chunk then tells them apart from the beginning.
     pub(in crate::store) confirms: bool,
 }
 
@@ -146,7 +147,9 @@ impl Store {
 /// job that takes it back.
 const FIND_LANE: &str = "SELECT l.turn, l.position, l.end_position, l.open, l.attempts, l.progress_at, \
     COALESCE(l.not_before, 0) > now_ms() AS early, \
-    l.unchanged > l.granted + l.upgraded + l.rejected AS repeats, l.unchanged > 0 AS confirms, \
+    l.unchanged > l.granted + l.upgraded + l.rejected AS repeats, \
+    (l.unchanged + l.lowered + l.kept + l.untouched > 0 \
+     OR COALESCE(j.kind = 'undo' AND p.granted < p.pairs, false)) AS confirms, \
     COALESCE(j.recipients, p.recipients) AS recipients, p.id AS parent, \
     CASE WHEN j.kind = 'share' AND j.parent IS NOT NULL THEN j.id \
          WHEN p.kind = 'share' AND p.parent IS NOT NULL THEN p.id END AS parts \

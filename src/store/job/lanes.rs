@@ -23,7 +23,7 @@ use crate::store::job::row;
 use crate::store::job::row::JobRow;
 use crate::store::job::selection;
 use crate::store::job::snapshot;
-use crate::store::job::taking::TakenChunk;
+use crate::store::job::taking::{TakenChunk, ToTakeBack, TookBack};
 use crate::store::job::{ending, lane_rows, rejections, taking, unshare};
 use crate::store::schema::jobs as jobs_table;
 use crate::store::transact::{LOCKS_OF_WORK, Store};
@@ -73,15 +73,16 @@ impl Store {
             let run = move |tx: &mut Tx<'_>| run_chunk(tx, tried, last, &options);
             match self.transact_soon(LOCKS_OF_WORK, run).await? {
                 Some(done) => return Ok(done),
-                // Somebody takes access to secrets of this chunk away, and it is waited for before the chunk begins.
+                // Somebody takes access to secrets of this chunk away, and it is waited for before the chunk begins. Or
+                // the pairs of an undo have to be told apart.
                 None => work.confirms = true,
             }
         }
     }
 }
 
-/// Works on one chunk. `None`: somebody takes access to some of its secrets away at the moment. Nothing was done then,
-/// and the caller comes again and waits (see [`LaneWork::confirms`]).
+/// Works on one chunk. `None`: nothing was done, and the caller comes again in the other way (see
+/// [`LaneWork::confirms`]).
 fn run_chunk(
     tx: &mut Tx<'_>,
     mut work: LaneWork,
@@ -112,7 +113,7 @@ fn run_chunk(
     };
     let (done, lines, confirms) = match worked {
         Worked::Done { done, lines, confirms } => (done, lines, confirms),
-        Worked::Busy => return Ok(Flow::Rollback(None)),
+        Worked::Again => return Ok(Flow::Rollback(None)),
         Worked::RequesterNotValid => return Ok(Flow::Rollback(Some(ChunkDone::RequesterNotValid))),
     };
     let rejected = Rejected { job: work.job.key, lane: work.lane, lines: &lines };
@@ -145,10 +146,11 @@ fn run_chunk(
 
 /// What became of the pairs of a chunk.
 enum Worked {
-    /// They are done. `lines` says what was rejected and why, and `confirms` whether any pair was there already.
+    /// They are done. `lines` says what was rejected and why. `confirms` is for the next chunk.
     Done { done: Done, lines: Vec<Rejection>, confirms: bool },
-    /// Somebody takes access to some of the secrets away at the moment (see [`LaneWork::confirms`]).
-    Busy,
+    /// The chunk has to be done in the other way (see [`LaneWork::confirms`]): somebody takes access to some of the
+    /// secrets away at the moment, or the pairs of an undo have to be told apart.
+    Again,
     /// The requester may not act any more.
     RequesterNotValid,
 }
@@ -170,14 +172,14 @@ fn share(
     let part = Chunk { job: work.job.key, plan: &chunk, recipients, among, from, whole: false };
     let counts: Counts = match apply::apply(tx, &[part], work.guess())? {
         Applied::Done(counts) => counts.into_iter().sum(),
-        Applied::Busy(_) => return Ok(Worked::Busy),
+        Applied::Busy(_) => return Ok(Worked::Again),
     };
     let confirms = chunk.confirmed(&counts) > 0;
     let done = Done { counts, ..Done::default() };
     Ok(Worked::Done { done, lines: chunk.rejections, confirms })
 }
 
-/// Takes access away on a chunk.
+/// Takes access away on a chunk, which begins at the position `from`.
 fn take(
     conn: &mut Conn,
     work: &LaneWork,
@@ -185,15 +187,29 @@ fn take(
     from: usize,
     secrets: &[SecretId],
 ) -> Result<Worked, DbError> {
-    let taken = if work.job.kind == JobKind::Unshare {
-        unshare::take_away(conn, &work.job, from, secrets, recipients)?
+    let (chunk, differ) = if work.job.kind == JobKind::Unshare {
+        let chunk = unshare::take_away(conn, &work.job, from, secrets, recipients)?;
+        let Some(chunk) = chunk else { return Ok(Worked::RequesterNotValid) };
+        (chunk, false)
     } else {
         let corrupt = || DbError::Corrupt(format!("parent of job {}", work.job.job_id));
-        taking::take_back(conn, &work.job, work.parent.ok_or_else(corrupt)?, secrets, recipients)?
+        let of = ToTakeBack {
+            undo: &work.job,
+            parent: work.parent.ok_or_else(corrupt)?,
+            from,
+            secrets,
+            recipients,
+            telling: work.confirms,
+        };
+        match taking::take_back(conn, &of)? {
+            TookBack::Done { chunk, differ } => (chunk, differ),
+            TookBack::NotTold => return Ok(Worked::Again),
+            TookBack::RequesterNotValid => return Ok(Worked::RequesterNotValid),
+        }
     };
-    let Some(TakenChunk { taken, rejections: lines }) = taken else { return Ok(Worked::RequesterNotValid) };
+    let TakenChunk { taken, rejections: lines } = chunk;
     let counts = Counts { rejected: lines.iter().map(|line| line.pairs).sum(), ..Counts::default() };
-    Ok(Worked::Done { done: Done { counts, taken, ..Done::default() }, lines, confirms: false })
+    Ok(Worked::Done { done: Done { counts, taken, ..Done::default() }, lines, confirms: differ })
 }
 
 /// Moves a lane on and gives it a new lease, only if it is still at the turn and position that were read. The

@@ -13,6 +13,7 @@ pub(super) mod death;
 pub(super) mod decide;
 pub(super) mod due;
 pub(super) mod ending;
+pub(super) mod export;
 pub(super) mod failures;
 pub(super) mod heirs;
 pub(super) mod insert;

@@ -3,13 +3,15 @@
 //! A chunk writes one row at most, and none if all its pairs were granted. A job without lanes is one chunk, and writes
 //! none either if all its pairs came out alike, since its counts say it.
 
+use std::ops::Range;
+
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use serde_json::{Value, json};
 
 use crate::db::{Conn, DbError, statement};
 use crate::domain::hex::hex;
-use crate::domain::outcome::unpacked;
+use crate::domain::outcome::unpacked_code;
 use crate::domain::{JobId, JobKey, JobKind, PairOutcome};
 use crate::store::job::parts;
 use crate::store::job::row;
@@ -91,106 +93,161 @@ pub(in crate::store) fn read(
     from: usize,
     to: usize,
 ) -> Result<Option<Vec<Option<PairOutcome>>>, DbError> {
-    let count = |total: Option<i32>| total.and_then(|total| usize::try_from(total).ok()).unwrap_or(0);
-    let (secrets, recipients) = (count(job.secrets_total), count(job.recipients_total));
-    let to = to.min(secrets);
-    let Some(reached) = reached(conn, job, secrets)?.filter(|_| job.kind == JobKind::Share) else {
+    let reached = reached(conn, job)?;
+    if job.kind != JobKind::Share || !reached.parts.iter().all(|part| part.recorded) {
         return Ok(None);
-    };
-    let records = records(conn, job.key, from, to)?;
-    let without_record = if reached.lanes {
-        Some(PairOutcome::Granted)
-    } else {
-        // A job without lanes has one record if its pairs differ. If it has none, an older program has begun it.
-        let alike = job.counts.only();
-        if alike.is_none() && records.is_empty() && job.counts.done() > 0 {
-            return Ok(None);
-        }
-        alike
-    };
-    let corrupt =
-        |record: &Row| DbError::Corrupt(format!("job_outcomes of job {} at {}", job.job_id, record.0));
-    let parts = if job.has_parts() { parts::read(conn, job.key, recipients, from, to)? } else { Vec::new() };
-    let everybody: Vec<usize> = (0..recipients).collect();
-    let mut outcomes = vec![None; to.saturating_sub(from) * recipients];
-    let (mut records, mut parts) = (records.into_iter().peekable(), parts.iter().peekable());
-    // There are no recipients where there are no outcomes, either.
-    for (position, of_secret) in (from..to).zip(outcomes.chunks_mut(recipients.max(1))) {
-        if !reached.has(position) {
-            continue;
-        }
-        while records.next_if(|record| record.1 <= position).is_some() {}
-        while parts.next_if(|part| part.to <= position).is_some() {}
-        let places = parts.peek().map_or(&everybody, |part| &part.places);
-        let record = records.peek().filter(|record| record.0 <= position);
-        // No record has secrets of two parts.
-        for (nth, place) in places.iter().enumerate() {
-            let outcome = match record {
-                None => without_record,
-                Some(record @ (_, _, Some(code), _)) => {
-                    let outcome = u8::try_from(*code).ok().and_then(PairOutcome::from_code);
-                    Some(outcome.ok_or_else(|| corrupt(record))?)
-                }
-                Some(record @ (first, _, None, pairs)) => {
-                    let pair = (position - first) * places.len() + nth;
-                    let bytes = pairs.as_deref().unwrap_or_default();
-                    Some(unpacked(bytes, pair).ok_or_else(|| corrupt(record))?)
-                }
-            };
-            if let Some(of_pair) = of_secret.get_mut(*place) {
-                *of_pair = outcome;
-            }
-        }
+    }
+    let mut outcomes = Vec::new();
+    let parts = job.has_parts().then_some(job.key);
+    for stored in stored(conn, job, parts, &reached, from, to)? {
+        outcomes.push(match stored {
+            Stored::NotReached | Stored::NotAsked => None,
+            Stored::NotRecorded => return Ok(None),
+            Stored::Code(code) => Some(PairOutcome::from_code(code).ok_or_else(|| corrupt(job, from))?),
+        });
     }
     Ok(Some(outcomes))
 }
 
-/// The positions that a job has come to.
-struct Reached {
-    /// Whether the job has lanes.
-    lanes: bool,
-    parts: Vec<std::ops::Range<usize>>,
+/// What is stored about the outcome of one pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Stored {
+    /// The job is not about the pair.
+    NotAsked,
+    /// The job has not come to the pair.
+    NotReached,
+    /// An older program did the pair, and recorded nothing.
+    NotRecorded,
+    /// The number of the outcome. What it means depends on the kind of the job.
+    Code(u8),
+}
+
+/// What is stored about the pairs of a job's secrets from the position `from` up to `to`, in their order. `parts` is the
+/// job in whose parts the pairs are, if they are no rectangle: this one or, of an undo, the one that it takes back.
+pub(in crate::store) fn stored(
+    conn: &mut Conn,
+    job: &JobRow,
+    parts: Option<JobKey>,
+    reached: &Reached,
+    from: usize,
+    to: usize,
+) -> Result<Vec<Stored>, DbError> {
+    let (to, recipients) = (to.min(places(job.secrets_total)), places(job.recipients_total));
+    let mut found = vec![Stored::NotAsked; to.saturating_sub(from) * recipients];
+    let mut records = records(conn, job.key, from, to)?.into_iter().peekable();
+    let parts = parts.map_or(Ok(Vec::new()), |parts| parts::read(conn, parts, recipients, from, to))?;
+    let mut parts = parts.iter().peekable();
+    let everybody: Vec<usize> = (0..recipients).collect();
+    // There are no recipients where there are no pairs, either.
+    for (position, of_secret) in (from..to).zip(found.chunks_mut(recipients.max(1))) {
+        while parts.next_if(|part| part.to <= position).is_some() {}
+        let asked = parts.peek().map_or(&everybody, |part| &part.places);
+        while records.next_if(|record| record.1 <= position).is_some() {}
+        let record = records.peek().filter(|record| record.0 <= position);
+        let part = reached.part(position).filter(|part| part.done.contains(&position));
+        // No record has secrets of two parts.
+        for (nth, place) in asked.iter().enumerate() {
+            let of_pair = match (part, record) {
+                (None, _) => Stored::NotReached,
+                (Some(part), None) => {
+                    let without = reached.without_record.filter(|_| part.recorded);
+                    without.map_or(Stored::NotRecorded, Stored::Code)
+                }
+                (Some(_), Some((_, _, Some(code), _))) => {
+                    Stored::Code(u8::try_from(*code).map_err(|_| corrupt(job, position))?)
+                }
+                (Some(_), Some((first, _, None, pairs))) => {
+                    let pair = (position - first) * asked.len() + nth;
+                    let bytes = pairs.as_deref().unwrap_or_default();
+                    Stored::Code(unpacked_code(bytes, pair).ok_or_else(|| corrupt(job, position))?)
+                }
+            };
+            if let Some(place) = of_secret.get_mut(*place) {
+                *place = of_pair;
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn places(total: Option<i32>) -> usize {
+    total.and_then(|total| usize::try_from(total).ok()).unwrap_or(0)
+}
+
+fn corrupt(job: &JobRow, position: usize) -> DbError {
+    DbError::Corrupt(format!("job_outcomes of job {} at {position}", job.job_id))
+}
+
+/// How far a job has come.
+pub(in crate::store) struct Reached {
+    /// The number of the outcome of a pair without a record, in a part that is recorded. `None` if nobody knows: an
+    /// older program has begun this job, which has no lanes.
+    without_record: Option<u8>,
+    /// They follow one another, from the first position of the job to its last.
+    parts: Vec<ReachedPart>,
+}
+
+/// The positions of one lane or, if the job has no lanes, all of its positions.
+pub(in crate::store) struct ReachedPart {
+    pub(in crate::store) lane: i32,
+    /// The positions that the job has come to.
+    done: Range<usize>,
+    /// Where the next part begins.
+    pub(in crate::store) end: usize,
+    /// Whether all outcomes are recorded. It is false if an older program has worked on it.
+    recorded: bool,
 }
 
 impl Reached {
-    fn has(&self, position: usize) -> bool {
-        self.parts.iter().any(|part| part.contains(&position))
+    /// The part with this position.
+    pub(in crate::store) fn part(&self, position: usize) -> Option<&ReachedPart> {
+        self.parts.iter().find(|part| position < part.end)
     }
 }
 
-/// The positions of a job's secrets that were worked on. `None` if an older program did some of them and recorded
-/// nothing.
-fn reached(conn: &mut Conn, job: &JobRow, secrets: usize) -> Result<Option<Reached>, DbError> {
-    type Lane = (i32, i32, i64, i64, i64, i64, i64);
+/// Finds out which positions of a job's secrets were worked on.
+pub(in crate::store) fn reached(conn: &mut Conn, job: &JobRow) -> Result<Reached, DbError> {
+    type Four = (i64, i64, i64, i64);
+    type Lane = (i32, i32, i32, i64, Four, Four);
     let rows: Vec<Lane> = lanes::table
         .filter(lanes::job.eq(job.key.get()))
         .order(lanes::lane)
         .select((
+            lanes::lane,
             lanes::position,
             lanes::end_position,
             lanes::recorded,
-            lanes::granted,
-            lanes::upgraded,
-            lanes::unchanged,
-            lanes::rejected,
+            (lanes::granted, lanes::upgraded, lanes::unchanged, lanes::rejected),
+            (lanes::revoked, lanes::lowered, lanes::kept, lanes::untouched),
         ))
         .load(conn)?;
     if rows.is_empty() {
-        let all = 0..if job.counts.done() > 0 { secrets } else { 0 };
-        return Ok(Some(Reached { lanes: false, parts: vec![all] }));
+        let end = places(job.secrets_total);
+        let done = 0..if job.counts.done() > 0 { end } else { 0 };
+        // A job without lanes is a share. It has one record if its pairs differ.
+        let without_record = job.counts.only().map(PairOutcome::code);
+        return Ok(Reached {
+            without_record,
+            parts: vec![ReachedPart { lane: 0, done, end, recorded: true }],
+        });
     }
-    let place = |position: i32| usize::try_from(position).unwrap_or(0);
     // A lane begins where the one before it ends.
     let mut begin = 0;
     let mut parts = Vec::with_capacity(rows.len());
-    for (position, end, recorded, granted, upgraded, unchanged, rejected) in rows {
-        if recorded < granted + upgraded + unchanged + rejected {
-            return Ok(None);
-        }
-        parts.push(begin..place(position));
-        begin = place(end);
+    for (lane, position, end, recorded, given, taken) in rows {
+        let sum = |four: Four| four.0 + four.1 + four.2 + four.3;
+        let (done, end) = (begin..places(Some(position)), places(Some(end)));
+        begin = end;
+        let recorded = match job.kind {
+            JobKind::Share => recorded >= sum(given),
+            JobKind::Undo => recorded >= sum(given) + sum(taken),
+            // There is no program that works on it and records nothing.
+            JobKind::Unshare => true,
+        };
+        parts.push(ReachedPart { lane, done, end, recorded });
     }
-    Ok(Some(Reached { lanes: true, parts }))
+    // A chunk without a record did to all of its pairs what the job is for: granting, or taking everything.
+    Ok(Reached { without_record: Some(0), parts })
 }
 
 /// The number of each lane of a job and the position at which it ends, in their order.

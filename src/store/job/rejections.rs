@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, SmallInt, Text};
+use diesel::sql_types::{BigInt, Integer, SmallInt, Text};
 use serde_json::{Value, json};
 
 use crate::db::{Conn, DbError, statement};
@@ -154,6 +154,59 @@ pub(in crate::store) fn total(conn: &mut Conn, job: JobKey) -> Result<i64, DbErr
     let sql = "SELECT COUNT(*) AS lines FROM \
                (SELECT DISTINCT side, kind, subject FROM job_rejections WHERE job = $1) AS r";
     Ok(statement(sql).bind::<BigInt, _>(job.get()).get_result::<Total>(conn)?.lines)
+}
+
+#[derive(QueryableByName)]
+struct Reason {
+    #[diesel(sql_type = SmallInt)]
+    kind: i16,
+    #[diesel(sql_type = BigInt)]
+    subject: i64,
+    #[diesel(sql_type = Text)]
+    reason: String,
+}
+
+impl Reason {
+    fn reason(&self) -> Result<RejectReason, DbError> {
+        RejectReason::from_name(&self.reason)
+            .ok_or_else(|| DbError::Corrupt("a line of job_rejections".to_owned()))
+    }
+}
+
+/// Why those of these secrets were rejected that a job rejected with all of its recipients.
+pub(in crate::store) fn of_secrets(
+    conn: &mut Conn,
+    job: JobKey,
+    secrets: &[SecretId],
+) -> Result<HashMap<SecretId, RejectReason>, DbError> {
+    let sql = format!(
+        "SELECT kind, subject, reason FROM job_rejections \
+         WHERE job = $1 AND side = {SECRET} AND kind = 0 AND subject {}",
+        conn.is_in("$2"),
+    );
+    let list = conn.id_list(secrets.iter().copied());
+    let rows: Vec<Reason> = statement(sql).bind::<BigInt, _>(job.get()).bind::<Text, _>(list).load(conn)?;
+    rows.iter().map(|row| Ok((id(row.subject)?, row.reason()?))).collect()
+}
+
+/// Why recipients were rejected in this lane of a job, each with all secrets that were not rejected themselves. In an
+/// unshare it is why some pairs of the recipient were.
+pub(in crate::store) fn of_recipients(
+    conn: &mut Conn,
+    job: JobKey,
+    lane: i32,
+) -> Result<HashMap<(PrincipalKind, PrincipalId), RejectReason>, DbError> {
+    let sql = format!(
+        "SELECT kind, subject, reason FROM job_rejections WHERE job = $1 AND side = {RECIPIENT} AND lane = $2"
+    );
+    let rows: Vec<Reason> =
+        statement(sql).bind::<BigInt, _>(job.get()).bind::<Integer, _>(lane).load(conn)?;
+    let line = |row: &Reason| {
+        let corrupt = || DbError::Corrupt("a line of job_rejections".to_owned());
+        let kind = PrincipalKind::from_code(row.kind).ok_or_else(corrupt)?;
+        Ok(((kind, id(row.subject)?), row.reason()?))
+    };
+    rows.iter().map(line).collect()
 }
 
 impl Store {

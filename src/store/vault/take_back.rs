@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use crate::db::{Conn, DbError, statement};
 use crate::domain::undo::{Given, Giver};
+use crate::domain::undo_outcome::UndoOutcome;
+use crate::domain::unshare::Pair;
 use crate::domain::{JobKey, Permission, PrincipalId, Recipient, SecretId, Taken};
 use crate::store::clock::micros;
 use crate::store::codes::id;
@@ -88,18 +90,32 @@ const OURS_GOES: &str = "permission = CASE WHEN edit_job = $5 THEN 1 ELSE permis
     edit_job = CASE WHEN edit_job = $5 THEN NULL ELSE edit_job END";
 
 #[derive(QueryableByName)]
+struct Revoked {
+    #[diesel(sql_type = BigInt)]
+    secret_id: i64,
+    #[diesel(sql_type = BigInt)]
+    principal_id: i64,
+}
+
+#[derive(QueryableByName)]
 struct Changed {
     #[diesel(sql_type = SmallInt)]
     permission: i16,
+    #[diesel(sql_type = BigInt)]
+    secret_id: i64,
+    #[diesel(sql_type = BigInt)]
+    principal_id: i64,
 }
 
 /// Takes back what the job gave on these pairs, except for those in `kept`, of which its heirs were named before. No other
 /// pair has a claim by others that counts, or its row was written ([`hand_over`]). Returns what was done; the pairs that
-/// are missing in it were untouched.
+/// are missing in it were untouched. `told` gets what became of each pair to which something was done, if it is wanted:
+/// if all pairs come out alike, nobody needs to know, and not to ask is faster.
 pub(in crate::store) fn take(
     conn: &mut Conn,
     pairs: &Pairs<'_>,
     kept: &[(SecretId, PrincipalId)],
+    mut told: Option<&mut Vec<(Pair, UndoOutcome)>>,
 ) -> Result<Taken, DbError> {
     let mut kept_of: HashMap<SecretId, usize> = HashMap::new();
     for (secret, _) in kept {
@@ -125,26 +141,53 @@ pub(in crate::store) fn take(
     }
     // SQLite takes no value that the statement does not name.
     let list = (!spared.is_empty()).then(|| Value::from(spared).to_string());
-    let sql = format!("DELETE FROM grants WHERE {ours} AND {ONLY_OURS}");
-    let delete = about!(sql, pairs, conn);
-    let revoked = match &list {
-        Some(list) => delete.bind::<Text, _>(list).execute(conn)?,
-        None => delete.execute(conn)?,
+    let revoked = match &mut told {
+        None => {
+            let delete = about!(format!("DELETE FROM grants WHERE {ours} AND {ONLY_OURS}"), pairs, conn);
+            match &list {
+                Some(list) => delete.bind::<Text, _>(list).execute(conn)?,
+                None => delete.execute(conn)?,
+            }
+        }
+        Some(told) => {
+            let sql =
+                format!("DELETE FROM grants WHERE {ours} AND {ONLY_OURS} RETURNING secret_id, principal_id");
+            let delete = about!(sql, pairs, conn);
+            let revoked: Vec<Revoked> = match &list {
+                Some(list) => delete.bind::<Text, _>(list).load(conn)?,
+                None => delete.load(conn)?,
+            };
+            for row in &revoked {
+                told.push(((id(row.secret_id)?, id(row.principal_id)?), UndoOutcome::Revoked));
+            }
+            revoked.len()
+        }
     };
     let mut taken = Taken { revoked: revoked as u64, ..Taken::default() };
     if revoked < all {
         // A row that became one of edit while the statement above waited for it is found here.
         let sql = format!(
-            "UPDATE grants SET {OURS_GOES} WHERE {ours} AND (({OVER_ANOTHER}) OR ({BELOW_ANOTHER})) RETURNING permission"
+            "UPDATE grants SET {OURS_GOES} WHERE {ours} AND (({OVER_ANOTHER}) OR ({BELOW_ANOTHER})) \
+             RETURNING permission, secret_id, principal_id"
         );
         let update = about!(sql, pairs, conn);
         let changed: Vec<Changed> = match &list {
             Some(list) => update.bind::<Text, _>(list).load(conn)?,
             None => update.load(conn)?,
         };
-        // Below the edit of another, the permission stays one of edit.
-        taken.lowered = changed.iter().filter(|row| row.permission == Permission::View.code()).count() as u64;
-        taken.kept = changed.len() as u64 - taken.lowered;
+        for row in &changed {
+            // Below the edit of another, the permission stays one of edit.
+            let outcome = if row.permission == Permission::View.code() {
+                taken.lowered += 1;
+                UndoOutcome::Lowered
+            } else {
+                taken.kept += 1;
+                UndoOutcome::Kept
+            };
+            if let Some(told) = &mut told {
+                told.push(((id(row.secret_id)?, id(row.principal_id)?), outcome));
+            }
+        }
     }
     Ok(taken)
 }

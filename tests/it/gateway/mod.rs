@@ -5,6 +5,7 @@ mod access;
 pub mod app;
 mod audit;
 mod editing;
+mod export;
 mod guards;
 mod identity;
 mod outages;

@@ -88,6 +88,11 @@ impl Turns {
         turn
     }
 
+    /// Waits for a person's turn to read, for a change that has to read much before.
+    pub(in crate::gateway) async fn to_read(&self, person: PrincipalId) -> Result<Held, Problem> {
+        wait(self.of(person), |turn| &turn.reads).await
+    }
+
     /// Waits until a large body of so many bytes may be read.
     pub(in crate::gateway) async fn to_read_a_body(
         &self,
@@ -152,7 +157,8 @@ fn caller(parts: &Parts) -> Option<Caller> {
     parts.extensions.get::<Caller>().cloned()
 }
 
-/// The person who asks for something that costs more than reading one row, and their turn to do so.
+/// The person who asks for something that costs more than reading one row, and their turn to do so. It comes before the
+/// body is read, if there is one.
 pub(crate) struct Reading(pub(crate) Person, pub(crate) Held);
 
 /// The person who changes something, and their turn to do so. The turn comes before the body is read.
@@ -168,6 +174,7 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Me(me) = Me::from_request_parts(parts, state).await?;
         let turn = Arc::<Turns>::from_ref(state).of(me.id);
+        parts.extensions.insert(Arc::clone(&turn));
         let held = wait_until_the_end(caller(parts), turn, |turn| &turn.reads).await?;
         Ok(Self(me, held))
     }

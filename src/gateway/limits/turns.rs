@@ -88,11 +88,6 @@ impl Turns {
         turn
     }
 
-    /// Waits for a person's turn to read, for a change that has to read much before.
-    pub(in crate::gateway) async fn to_read(&self, person: PrincipalId) -> Result<Held, Problem> {
-        wait(self.of(person), |turn| &turn.reads).await
-    }
-
     /// Waits until a large body of so many bytes may be read.
     pub(in crate::gateway) async fn to_read_a_body(
         &self,

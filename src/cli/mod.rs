@@ -7,6 +7,7 @@ mod backup;
 mod cancel;
 mod dead;
 mod failure;
+mod foresee;
 mod import;
 mod jobs;
 mod keygen;

@@ -25,6 +25,7 @@ mod large;
 mod loaded;
 mod machine;
 mod post;
+mod preview;
 mod program;
 mod raw;
 mod report;
@@ -73,7 +74,7 @@ impl Args {
 }
 
 /// All cases, in the order in which they run.
-const CASES: [&str; 17] = [
+const CASES: [&str; 18] = [
     "large",
     "repeat",
     "undo",
@@ -84,6 +85,7 @@ const CASES: [&str; 17] = [
     "loaded",
     "statements",
     "post",
+    "preview",
     "footprint",
     "embedded",
     "scale",
@@ -120,6 +122,7 @@ impl Bench {
             "loaded" => loaded::loaded(self).await,
             "statements" => statements::statements(self).await,
             "post" => post::post(self).await,
+            "preview" => preview::preview(self).await,
             "footprint" => footprint::footprint(self).await,
             "embedded" => embedded::embedded(self),
             "scale" => scale::scale(self).await,

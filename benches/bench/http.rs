@@ -61,6 +61,13 @@ impl Http {
         job["done_pairs"].as_i64().expect("a number")
     }
 
+    /// Asks what a share would do.
+    pub fn preview(&self, body: &str) -> Value {
+        let (status, answer) = self.send("POST", "/api/v1/share-jobs/preview", body.to_owned());
+        assert_eq!(status, 200, "{answer}");
+        serde_json::from_str(&answer).expect("JSON")
+    }
+
     pub fn job(&self, id: &str) -> Value {
         let (status, answer) = self.send("GET", &format!("/api/v1/share-jobs/{id}"), String::new());
         assert_eq!(status, 200, "{answer}");

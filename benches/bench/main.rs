@@ -26,6 +26,7 @@ mod large;
 mod loaded;
 mod machine;
 mod post;
+mod preview;
 mod program;
 mod raw;
 mod report;
@@ -74,7 +75,7 @@ impl Args {
 }
 
 /// All cases, in the order in which they run.
-const CASES: [&str; 18] = [
+const CASES: [&str; 19] = [
     "large",
     "repeat",
     "undo",
@@ -85,6 +86,7 @@ const CASES: [&str; 18] = [
     "loaded",
     "statements",
     "post",
+    "preview",
     "footprint",
     "embedded",
     "export",
@@ -122,6 +124,7 @@ impl Bench {
             "loaded" => loaded::loaded(self).await,
             "statements" => statements::statements(self).await,
             "post" => post::post(self).await,
+            "preview" => preview::preview(self).await,
             "footprint" => footprint::footprint(self).await,
             "embedded" => embedded::embedded(self),
             "export" => export::export(self),

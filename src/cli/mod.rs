@@ -10,6 +10,7 @@ mod dead;
 mod examples;
 mod export;
 mod failure;
+mod foresee;
 mod import;
 mod interrupt;
 mod jobs;

@@ -11,8 +11,8 @@ use crate::domain::{
 };
 use crate::store::{Known, Store};
 
-/// How many rejections the notice names.
-const REJECTIONS_IN_WORDS: i64 = 20;
+/// How many rejections are named in words.
+pub(super) const REJECTIONS_IN_WORDS: usize = 20;
 /// How many a job as JSON has, unless more are asked for.
 pub(super) const REJECTIONS_IN_JSON: i64 = 100;
 
@@ -32,7 +32,7 @@ pub(super) struct NamedRejection {
 }
 
 impl NamedRejection {
-    fn new(rejection: &Rejection, known: Option<Known>) -> Self {
+    pub(super) fn new(rejection: &Rejection, known: Option<Known>) -> Self {
         let RejectionBody { id, kind, reason, recipient_kind } = rejection.into();
         let (name, username, email) =
             known.map_or((None, None, None), |known| (Some(known.name), known.username, known.email));
@@ -91,7 +91,7 @@ pub(super) async fn notice(store: &Store, job: &JobSnapshot) -> Result<(), Failu
     for line in counts(job) {
         out::line(line)?;
     }
-    let rejections = named(store, job, REJECTIONS_IN_WORDS).await?;
+    let rejections = named(store, job, REJECTIONS_IN_WORDS as i64).await?;
     for (rejection, name) in &rejections {
         out::line(format!("    {}", rejected(rejection, name.as_ref())))?;
     }
@@ -111,7 +111,14 @@ async fn named(
     job: &JobSnapshot,
     limit: i64,
 ) -> Result<Vec<(Rejection, Option<Known>)>, Failure> {
-    let rejections = store.rejections(job.job_id, 0, limit).await?;
+    with_names(store, store.rejections(job.job_id, 0, limit).await?).await
+}
+
+/// The rejections with the names of what they are about, as an operator may see them.
+pub(super) async fn with_names(
+    store: &Store,
+    rejections: Vec<Rejection>,
+) -> Result<Vec<(Rejection, Option<Known>)>, Failure> {
     let secrets = rejections.iter().filter_map(|rejection| match rejection.subject {
         Subject::Secret(id) => Some(id),
         Subject::Recipient(..) => None,
@@ -223,7 +230,8 @@ fn counts(job: &JobSnapshot) -> Vec<String> {
     undo.then(|| taken_back(job)).into_iter().chain(shown).collect()
 }
 
-fn rejected(rejection: &Rejection, name: Option<&Known>) -> String {
+/// What was rejected and why, in words.
+pub(super) fn rejected(rejection: &Rejection, name: Option<&Known>) -> String {
     let (what, id) = match rejection.subject {
         Subject::Secret(id) => ("secret", id.get()),
         Subject::Recipient(kind, id) => (noun(kind), id.get()),

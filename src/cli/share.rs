@@ -5,10 +5,11 @@ use clap::ArgGroup;
 use crate::cli::failure::EXIT_CODES;
 use crate::cli::pick::{Asked, Picked, leave_out_disabled, note, pick, search, secret_id, tag};
 use crate::cli::recipients::Typed;
-use crate::cli::{Code, Failure, open, out, watch};
+use crate::cli::{Code, Failure, foresee, open, out, watch};
 use crate::config::Settings;
+use crate::domain::share::OverLimit;
 use crate::domain::{Permission, SecretId, ShareRequest};
-use crate::store::{Store, Submission, Submitted};
+use crate::store::{PREVIEW_TIME, ShareForeseen, Store, Submission, Submitted};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -47,10 +48,13 @@ pub(super) struct Args {
     /// A line for the recipients, who read it beside what they received
     #[arg(long, value_name = "TEXT", value_parser = note)]
     note: Option<String>,
-    /// Print the job's id and do not wait for its end
+    /// Only print what would be shared, and what would not and why
     #[arg(long)]
+    dry_run: bool,
+    /// Print the job's id and do not wait for its end
+    #[arg(long, conflicts_with = "dry_run")]
     no_wait: bool,
-    /// Print the job as JSON
+    /// Print the job, or with --dry-run what it would do, as JSON
     #[arg(long)]
     json: bool,
 }
@@ -58,14 +62,15 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
     let store = open::store(settings).await?;
     let request = request(&store, &args).await?;
+    if args.dry_run {
+        return dry_run(&store, request, &args, settings).await;
+    }
     let submission = Submission { request, idempotency_key: None, traceparent: None };
     let submitted = store.submit(submission, settings.limits(), settings.limits.unfinished_jobs).await?;
     let job = match submitted {
         Submitted::Accepted(job) | Submitted::Repeated(job) => job,
-        Submitted::NothingMatches => {
-            return Err(Failure::not_found(format!("{} may share no secret that matches", args.requester)));
-        }
-        Submitted::OverLimit(over) => return Err(Failure::usage(format!("{over}; share in several jobs"))),
+        Submitted::NothingMatches => return Err(nothing_matches(&args)),
+        Submitted::OverLimit(over) => return Err(over_limit(&over)),
         Submitted::TooManyUnfinished { limit } => {
             return Err(Failure::failed(format!(
                 "{} has {limit} unfinished jobs already; wait for some to end (`batchshare jobs list`)",
@@ -79,6 +84,30 @@ pub(super) async fn run(args: Args, settings: &Settings) -> Result<Code, Failure
     };
     let told = format!("job {}", job.job_id);
     watch::or_leave(&store, &job, &told, args.no_wait, args.json).await
+}
+
+async fn dry_run(
+    store: &Store,
+    request: ShareRequest,
+    args: &Args,
+    settings: &Settings,
+) -> Result<Code, Failure> {
+    match store.foresee_share(request, settings.limits(), PREVIEW_TIME).await? {
+        ShareForeseen::Preview(preview) => foresee::tell(store, &preview, args.json).await,
+        ShareForeseen::NothingMatches => Err(nothing_matches(args)),
+        ShareForeseen::OverLimit(over) => Err(over_limit(&over)),
+        ShareForeseen::RequesterNotValid => {
+            Err(Failure::failed(format!("{} is not active or has no account", args.requester)))
+        }
+    }
+}
+
+fn nothing_matches(args: &Args) -> Failure {
+    Failure::not_found(format!("{} may share no secret that matches", args.requester))
+}
+
+fn over_limit(over: &OverLimit) -> Failure {
+    Failure::usage(format!("{over}; share in several jobs"))
 }
 
 async fn request(store: &Store, args: &Args) -> Result<ShareRequest, Failure> {

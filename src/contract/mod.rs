@@ -38,7 +38,8 @@ pub use message::request::{
 pub use message::step::{Step, decode_step, encode_step};
 pub use message::trace::{is_traceparent, new_traceparent};
 pub use share::{
-    decode_rest_data, decode_share_data, decode_unshare_data, recipients_from_json, selection_from_json,
+    ShareAsked, decode_rest_data, decode_share_data, decode_unshare_data, recipients_from_json,
+    selection_from_json,
 };
 pub use time::rfc3339;
 pub use title::{FirstRecipientBody, FirstSecretBody, TITLE_CHARS, first_recipients, first_secrets};

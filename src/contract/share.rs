@@ -6,29 +6,45 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use crate::contract::json::invalid::{Invalid, Problem, UNKNOWN, Unread};
-use crate::contract::json::kinds::{Ids, Items, Line, List, MUST_BE_A_TEXT, Text, filled, line};
+use crate::contract::json::kinds::{Count, Ids, Items, Line, List, MUST_BE_A_TEXT, Text, filled, line};
 use crate::contract::json::object::Object;
 use crate::contract::json::read::{document, member, value};
 use crate::contract::json::value::{Checked, Kind};
 use crate::contract::secret::Note;
 use crate::domain::permission::{Permission, PrincipalKind, RejectReason};
-use crate::domain::{AllFilter, JobKind, PrincipalId, Recipient, SecretId, Selection, ShareRequest, text};
+use crate::domain::{
+    AllFilter, Counts, JobKind, PrincipalId, Recipient, SecretId, Selection, ShareRequest, text,
+};
 
-/// Reads the body of HTTP's POST: the `data` of a request without `requested_by`, which the session tells.
+/// A share as HTTP's POST asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareAsked {
+    pub request: ShareRequest,
+    /// The counts of a preview. If they are given, the share is accepted only if it would come out like this now. They are
+    /// a condition of this one POST, and no part of the job.
+    pub expect: Option<Counts>,
+}
+
+/// Reads the body of HTTP's POST: the `data` of a request without `requested_by`, which the session tells, and with what
+/// is expected of it.
 ///
 /// # Errors
 /// Where the body is not JSON, or which of its fields is wrong.
-pub fn decode_share_data(body: &[u8], requested_by: PrincipalId) -> Result<ShareRequest, Unread> {
-    let share: ShareBody = document(body, "")?;
-    Ok(share.asked("", JobKind::Share, requested_by)?)
+pub fn decode_share_data(body: &[u8], requested_by: PrincipalId) -> Result<ShareAsked, Unread> {
+    let mut share: ShareBody = document(body, "")?;
+    let expect = share.expect.take().map(|counts| counts.0.0.into());
+    Ok(ShareAsked { request: share.asked("", JobKind::Share, requested_by)?, expect })
 }
 
-/// Reads the body of an unshare over HTTP, which has the form of a share's without a note.
+/// Reads the body of an unshare over HTTP, which has the form of a share's without a note and an expectation.
 ///
 /// # Errors
 /// As [`decode_share_data`].
 pub fn decode_unshare_data(body: &[u8], requested_by: PrincipalId) -> Result<ShareRequest, Unread> {
     let unshare: ShareBody = document(body, "")?;
+    if unshare.expect.is_some() {
+        return Err(Invalid::new("expect", UNKNOWN).into());
+    }
     Ok(unshare.asked("", JobKind::Unshare, requested_by)?)
 }
 
@@ -68,7 +84,7 @@ impl Kind<'_> for RejectReason {
 pub(super) fn request_data(kind: JobKind, data: &[u8]) -> Result<ShareRequest, Unread> {
     const ROOT: &str = "data";
     let RequestData { requested_by, secrets, recipients, note } = document(data, ROOT)?;
-    Ok(ShareBody { secrets, recipients, note }.asked(ROOT, kind, requested_by.0)?)
+    Ok(ShareBody { secrets, recipients, note, expect: None }.asked(ROOT, kind, requested_by.0)?)
 }
 
 #[derive(Deserialize)]
@@ -78,6 +94,30 @@ struct ShareBody {
     recipients: List<Object<RecipientBody>>,
     /// Of a share only.
     note: Option<Text<Note>>,
+    /// Of a share over HTTP only.
+    expect: Option<Object<ExpectBody>>,
+}
+
+/// What a preview counted, in pairs. All four are named, so that nothing is expected by mistake.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectBody {
+    granted: Checked<Count>,
+    upgraded: Checked<Count>,
+    unchanged: Checked<Count>,
+    rejected: Checked<Count>,
+}
+
+impl From<ExpectBody> for Counts {
+    fn from(body: ExpectBody) -> Self {
+        let ExpectBody { granted, upgraded, unchanged, rejected } = body;
+        Self {
+            granted: granted.0.0,
+            upgraded: upgraded.0.0,
+            unchanged: unchanged.0.0,
+            rejected: rejected.0.0,
+        }
+    }
 }
 
 #[derive(Deserialize)]

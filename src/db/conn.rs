@@ -83,6 +83,18 @@ impl Conn {
         }
     }
 
+    /// Begins a transaction that only reads and sees everything as it was at its first statement, in one round trip. Its
+    /// statements may run as long as `statements` says.
+    pub(super) fn begin_snapshot(&mut self, statements: Duration) -> Result<(), DbError> {
+        if !self.has_server() {
+            return Ok(self.batch_execute("BEGIN DEFERRED")?);
+        }
+        let ms = statements.as_millis().max(1);
+        let sql =
+            format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {ms}");
+        Ok(self.batch_execute(&sql)?)
+    }
+
     /// Asks the server whether it is still there, in the shortest round trip.
     pub(super) fn test(&mut self) -> Result<(), DbError> {
         if self.has_server() {

@@ -99,6 +99,11 @@ pub(super) enum Way {
     Transaction {
         locks: Option<Duration>,
     },
+    /// A transaction that only reads and sees everything as it was at one moment. None of its statements may run longer
+    /// than `each`.
+    Snapshot {
+        each: Duration,
+    },
     /// Work without a transaction of ours, on a connection that may write.
     OnWriter,
 }
@@ -218,7 +223,10 @@ impl Inner {
     }
 
     pub(super) fn pool(&self, way: Way) -> &Pool {
-        self.readers.as_ref().filter(|_| matches!(way, Way::Read)).unwrap_or(&self.writers)
+        self.readers
+            .as_ref()
+            .filter(|_| matches!(way, Way::Read | Way::Snapshot { .. }))
+            .unwrap_or(&self.writers)
     }
 
     /// A connection that works, in a transaction if one is wanted. If an idle connection turns out to be dead,
@@ -317,12 +325,14 @@ impl Kept {
     fn prepare(&mut self, way: Way, options: &DbOptions) -> Result<(), DbError> {
         self.limit.set(match way {
             Way::Read => options.read_timeout,
+            Way::Snapshot { each } => each,
             Way::Transaction { .. } | Way::OnWriter => options.statement_timeout,
         });
         match way {
             Way::Transaction { locks } => {
                 self.conn.begin(options.statement_timeout, locks, options.lock_timeout)
             }
+            Way::Snapshot { each } => self.conn.begin_snapshot(each),
             Way::Read | Way::OnWriter => {
                 match self.idle_since.is_some_and(|since| since.elapsed() > TEST_AFTER) {
                     true => self.conn.test(),

@@ -151,6 +151,30 @@ impl Db {
         self.on_connection(Way::Read, work).await
     }
 
+    /// Runs `work` in a transaction that only reads. All its statements see what was committed when the first of them
+    /// began, and nothing later. None of them may run longer than `each`.
+    ///
+    /// # Errors
+    /// What `work` returned, or why the transaction could not begin.
+    pub async fn read_snapshot<T: Send + 'static>(
+        &self,
+        each: Duration,
+        work: impl FnOnce(&mut Conn) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        if let Some(hook) = &self.hook {
+            hook.before_call(false).await?;
+        }
+        self.on_connection(Way::Snapshot { each }, |conn| {
+            let value = work(conn);
+            let ended = Self::rolled_back(conn);
+            match value {
+                Ok(value) => ended.map(|()| value),
+                Err(error) => Err(ended.err().unwrap_or(error)),
+            }
+        })
+        .await
+    }
+
     /// Runs `work` on a writing connection without a transaction of ours, for migrations.
     pub(super) async fn read_on_writer<T: Send + 'static>(
         &self,

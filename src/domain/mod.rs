@@ -3,6 +3,7 @@
 pub mod access;
 pub mod audit;
 pub mod event;
+pub mod foresight;
 pub mod groups;
 pub mod hex;
 pub mod ids;

@@ -22,6 +22,17 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Holds the size of a request's message against the limit: a worker does not read messages that are larger.
+    ///
+    /// # Errors
+    /// That it is over the limit.
+    pub fn check_message(&self, bytes: usize) -> Result<(), OverLimit> {
+        let (count, limit) = (bytes as u64, self.message_bytes as u64);
+        if count > limit { Err(OverLimit { what: "bytes", count, limit }) } else { Ok(()) }
+    }
+}
+
 /// A limit that a job is over. `Display` says which, and by how much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{count} {what} are more than the {limit} that one job may have")]

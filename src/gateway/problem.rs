@@ -19,12 +19,13 @@ pub(crate) struct Problem {
     title: &'static str,
     detail: String,
     field: Option<String>,
+    preview: Option<Box<answer::SharePreview>>,
     retry_after_s: Option<u32>,
 }
 
 impl Problem {
     fn new(status: StatusCode, name: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, name, title, detail: detail.into(), field: None, retry_after_s: None }
+        Self { status, name, title, detail: detail.into(), field: None, preview: None, retry_after_s: None }
     }
 
     /// Says that the problem is about this field.
@@ -135,6 +136,21 @@ impl Problem {
     /// The state of a job does not allow what is asked for about it. `name` says why.
     pub(crate) fn conflict(name: &'static str, title: &'static str, detail: String) -> Self {
         Self::new(StatusCode::CONFLICT, name, title, detail)
+    }
+
+    /// A share would do something else than was expected. It was not accepted.
+    pub(crate) fn not_as_expected(preview: answer::SharePreview) -> Self {
+        let detail =
+            "the share would not do what expect says; it was not accepted, and preview says what it would do";
+        let problem = Self::new(StatusCode::CONFLICT, "not_as_expected", "Not as expected", detail);
+        Self { preview: Some(Box::new(preview)), ..problem.of_field("expect") }
+    }
+
+    /// There was no time to find out whether a share would do what was expected. It was not accepted.
+    pub(crate) fn not_checked() -> Self {
+        let detail = "there was no time to find out whether the share would do what expect says; it was not accepted, try \
+                      again, or without expect";
+        Self::new(StatusCode::CONFLICT, "not_checked", "Not checked", detail).of_field("expect")
     }
 
     /// The database is being brought up to date, and this cannot be done before it is.
@@ -272,6 +288,7 @@ impl IntoResponse for Problem {
         let document = answer::Problem {
             detail: self.detail,
             field: self.field,
+            preview: self.preview,
             status: self.status.as_u16(),
             title: self.title,
             kind: format!("urn:batchshare:problem:{}", self.name),

@@ -57,6 +57,7 @@ fn router(state: GatewayState) -> Router {
         .route("/received/{id}/seen", post(api::received::see))
         .route("/recipients", get(api::recipients::search))
         .route("/share-jobs", get(api::share_jobs::list).post(api::share_jobs::submit))
+        .route("/share-jobs/preview", post(api::share_preview::preview))
         .route("/share-jobs/{id}", get(api::share_jobs::show))
         .route("/share-jobs/{id}/access-left", get(api::remaining::list))
         .route("/share-jobs/{id}/cancel", post(api::share_jobs::cancel))

@@ -352,6 +352,7 @@ fn share_waits_for_the_notice_and_its_exit_code_tells_how_it_ended() {
     let share = |more: &[&str]| up.folder.run(&[&["share", "--as", "ana"], more].concat());
 
     // 325 secrets have the tag, 300 of them are ana's.
+    crate::preview::program::foresees(&up);
     let done = share(&["--tag", "prod", "--user", "bruno", "--group", "Pagamentos:edit"]).done();
     assert!(done.contains(" of Ana Souza (ana) is completed\n") && done.contains(" 600 shared\n"), "{done}");
 

@@ -51,6 +51,7 @@ mod outages;
 mod page;
 mod panics;
 mod policies;
+mod preview;
 mod process;
 mod production;
 mod properties;

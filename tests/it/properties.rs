@@ -57,7 +57,7 @@ pub struct Scenario {
     chunk_pairs: u64,
 }
 
-const REQUESTER: i64 = 1;
+pub const REQUESTER: i64 = 1;
 
 fn kind_of(id: i64) -> PrincipalKind {
     match id {
@@ -125,20 +125,30 @@ impl Scenario {
     }
 
     pub fn asked_by(&self, requester: i64) -> JobRequested {
+        self.asked_in(requester, 0)
+    }
+
+    /// What the requester of this company asks for if all ids are by so much higher.
+    pub fn asked_in(&self, requester: i64, shift: i64) -> JobRequested {
         let selection = match &self.ids {
-            Some(ids) => Selection::Ids(ids.iter().map(|id| secret(*id)).collect()),
+            Some(ids) => Selection::Ids(ids.iter().map(|id| secret(shift + *id)).collect()),
             None => Selection::All(AllFilter::default()),
         };
-        share_as(requester, selection, self.recipients.clone())
+        let mut recipients = self.recipients.clone();
+        recipients.iter_mut().for_each(|of| of.id = principal(shift + of.id.get()));
+        share_as(shift + requester, selection, recipients)
     }
 
     /// Puts the company into a database, in place of the one that was there.
     pub async fn write(&self, world: &World) {
+        world.test.sql(&(EMPTY.to_owned() + &self.sql(0))).await;
+    }
+
+    /// The rows of the company, with ids that are by so much higher.
+    pub fn sql(&self, shift: i64) -> String {
         let mut sql = String::new();
-        for table in ["principals", "members", "secrets", "grants"] {
-            sql.push_str(&format!("DELETE FROM {table};"));
-        }
         for (id, Person { active, account }) in &self.people {
+            let id = id + shift;
             sql.push_str(&format!(
                 "INSERT INTO principals (id, kind, name, active, username, email, has_account, visible_to_members, search_text) \
                  VALUES ({id}, 1, 'u', {active}, 'u{id}', '', {account}, false, '');"
@@ -146,31 +156,38 @@ impl Scenario {
         }
         for (id, group) in &self.groups {
             let kind = kind_of(*id).code();
-            let owner = group.owner.map_or("NULL".to_owned(), |owner| owner.to_string());
+            let id = id + shift;
+            let owner = group.owner.map_or("NULL".to_owned(), |owner| (shift + owner).to_string());
             let Group { active, visible, .. } = group;
             sql.push_str(&format!(
                 "INSERT INTO principals (id, kind, name, active, has_account, owner_id, visible_to_members, search_text) \
                  VALUES ({id}, {kind}, 'g', {active}, false, {owner}, {visible}, '');"
             ));
-            for member in &group.members {
+            for member in group.members.iter().map(|member| shift + member) {
                 sql.push_str(&format!("INSERT INTO members (group_id, user_id) VALUES ({id}, {member});"));
             }
         }
         for (id, Secret { owner, disabled }) in &self.secrets {
+            let (id, owner) = (id + shift, owner + shift);
             sql.push_str(&format!(
                 "INSERT INTO secrets (id, owner_id, name, url, client_id, method, notes, disabled, search_text, updated_at) \
                  VALUES ({id}, {owner}, 's', 'u', 'c', 'GET', '', {disabled}, '', 0);"
             ));
         }
         for ((secret, holder), (permission, _)) in &self.grants {
+            let (secret, holder) = (secret + shift, holder + shift);
             let code = permission.code();
             sql.push_str(&format!(
                 "INSERT INTO grants (secret_id, principal_id, permission, granted_at) VALUES ({secret}, {holder}, {code}, 0);"
             ));
         }
-        world.test.sql(&sql).await;
+        sql
     }
 }
+
+/// Takes all companies out of a database.
+pub const EMPTY: &str =
+    "DELETE FROM principals; DELETE FROM members; DELETE FROM secrets; DELETE FROM grants;";
 
 /// What a job did, in words that two jobs can be compared by.
 #[derive(Debug, Default, PartialEq)]
@@ -245,6 +262,22 @@ mod model {
                 *kept = of.permission.max(*kept);
             }
             (secrets, recipients)
+        }
+
+        /// The people who would have access: those who are named, those who are members of groups that are, and all of
+        /// them.
+        pub fn people(&self) -> (usize, usize, usize) {
+            let acts = |id: &i64| self.people[id].active && self.people[id].account;
+            let (secrets, recipients) = self.pairs();
+            let any = secrets.iter().any(|id| self.secret_reason(*id).is_none());
+            let reached =
+                |(kind, id): &(PrincipalKind, i64)| any && self.recipient_reason(*kind, *id).is_none();
+            let ids = recipients.into_keys().filter(reached).map(|(_, id)| id);
+            let (direct, groups): (BTreeSet<i64>, BTreeSet<i64>) =
+                ids.partition(|id| self.people.contains_key(id));
+            let members = groups.iter().flat_map(|id| &self.groups[id].members).copied().filter(acts);
+            let through: BTreeSet<i64> = members.collect();
+            (direct.len(), through.len(), direct.union(&through).count())
         }
 
         pub(super) fn outcome(&self) -> Outcome {

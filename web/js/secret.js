@@ -1,5 +1,5 @@
 // One secret: what it is, its value behind a button, changing it, and who has access.
-import { html, oneAtATime, useEffect, useLayoutEffect, useRef, useState, useStore } from "./lib.js";
+import { html, oneAtATime, useEffect, useLayoutEffect, useMemo, useRef, useState, useStore } from "./lib.js";
 import { get, send } from "./api.js";
 import { problemText, shown, t, time } from "./i18n.js";
 import { Access } from "./access.js";
@@ -72,13 +72,13 @@ export function Secret({ id }) {
 /** Shares this one secret, whatever is selected elsewhere. */
 function Share({ secret }) {
   const [open, setOpen] = useState(false);
-  const secrets = new Map([[secret.id, secret.name]]);
+  const secrets = useMemo(() => new Map([[secret.id, secret.name]]), [secret.id, secret.name]);
   const send = (recipients) => {
     setOpen(false);
     submit({ secrets, recipients });
   };
   return html`<button type="button" class="primary" onClick=${() => setOpen(true)}><${Icon} name="share" />${t("share")}</button>
-    ${open && html`<${ShareWindow} secrets=${1} chosen=${[]} onClose=${() => setOpen(false)} onSend=${send} />`}`;
+    ${open && html`<${ShareWindow} secrets=${secrets} chosen=${[]} onClose=${() => setOpen(false)} onSend=${send} />`}`;
 }
 
 /** Whoever may only view asks about themselves. */

@@ -1,9 +1,9 @@
 // From the selection to the share that is sent: the bar, the question, the share window.
-import { html, useEffect, useRef, useState, useStore } from "./lib.js";
-import { get } from "./api.js";
+import { html, oneAtATime, useEffect, useRef, useState, useStore } from "./lib.js";
+import { get, send as ask } from "./api.js";
 import { Finder, more, sameAs } from "./finder.js";
 import { shown, t } from "./i18n.js";
-import { clearSelection, reopened, say, selecting, selection, submit, unselect } from "./state.js";
+import { asked, clearSelection, reopened, say, selecting, selection, submit, unselect } from "./state.js";
 import { Confirm, Dialog, Icon, IconButton, Trouble } from "./ui.js";
 import { UnshareWindow } from "./unshare.js";
 import { whoOf } from "./words.js";
@@ -48,7 +48,7 @@ export function SelectionBar() {
       ${t("share.confirm", { n: selected.size })}
     <//>`}
     ${step === "share" &&
-    html`<${ShareWindow} key="share" secrets=${selected.size} chosen=${again?.recipients ?? []} onClose=${close} onSend=${send} />`}
+    html`<${ShareWindow} key="share" secrets=${selected} chosen=${again?.recipients ?? []} onClose=${close} onSend=${send} />`}
     ${step === "unshare" &&
     html`<${UnshareWindow} key="unshare" secrets=${selected} chosen=${again?.recipients ?? []} onClose=${close} onSend=${(recipients) => send(recipients, "unshare")} />`}`;
 }
@@ -96,8 +96,49 @@ function Review({ onClose }) {
   <//>`;
 }
 
-export function ShareWindow({ secrets, chosen: before, onClose, onSend }) {
+/** What is asked while somebody chooses would be of no use before they pause. */
+const PAUSE_MS = 400;
+
+/**
+ * What the share would do, once the server has counted all of it. Until then, and whenever it cannot, this is null:
+ * nothing waits for it, and nobody is told of a trouble with it.
+ */
+function useLookAhead(secrets, recipients) {
+  const [foreseen, setForeseen] = useState(null);
+  const run = useRef(null);
+  run.current ??= oneAtATime();
+  const who = recipients.map(({ kind, id, permission }) => `${kind} ${id} ${permission}`).join();
+  useEffect(() => {
+    let wanted = recipients.length > 0;
+    setForeseen(null);
+    const look = async () => {
+      if (!wanted) return;
+      const preview = await ask("POST", "/share-jobs/preview", asked({ secrets, recipients })).catch(() => null);
+      if (wanted && preview?.exact) setForeseen(preview);
+    };
+    const pause = setTimeout(() => run.current(look), PAUSE_MS);
+    return () => {
+      wanted = false;
+      clearTimeout(pause);
+    };
+  }, [secrets, who]);
+  return foreseen;
+}
+
+const COUNTS = ["granted", "upgraded", "unchanged", "rejected"];
+
+/** A preview in a line, like "3.600 acessos: 3.480 novos, 120 já existentes; 41 pessoas". */
+function foreseenText(preview) {
+  const counts = COUNTS.filter((name) => preview[name] > 0).map((name) => t(`share.foreseen.${name}`, { n: preview[name] }));
+  const people = t("share.foreseen.people", { n: preview.people.distinct });
+  return t("share.foreseen", { n: preview.pairs, counts: counts.join(", "), people });
+}
+
+/** Recipients for these secrets, a map by id. */
+export function ShareWindow({ secrets: selected, chosen: before, onClose, onSend }) {
+  const secrets = selected.size;
   const [chosen, setChosen] = useState(before);
+  const foreseen = useLookAhead(selected, chosen);
   const [search, setSearch] = useState("");
   const [refused, setRefused] = useState(null); // why nothing is sent or chosen, in words
   const box = useRef();
@@ -136,6 +177,7 @@ export function ShareWindow({ secrets, chosen: before, onClose, onSend }) {
     actions=${html`
       <span class="pairs">
         ${chosen.length > 0 && t("share.pairs", { secrets, recipients: chosen.length, n: secrets * chosen.length })}
+        <small aria-live="polite">${foreseen && foreseenText(foreseen)}</small>
       </span>
       <span class="spring"></span>
       <button type="button" onClick=${onClose}>${t("app.cancel")}</button>

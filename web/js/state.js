@@ -177,6 +177,12 @@ export async function dismissAll() {
   }
 }
 
+/** A share or an unshare as the API takes it. */
+export const asked = ({ secrets, recipients }) => ({
+  secrets: { ids: [...secrets.keys()] },
+  recipients: recipients.map(({ kind, id, permission }) => ({ kind, id, permission })),
+});
+
 /**
  * Sends a share, or an unshare where its `kind` says so. The person is free at once: what comes of it is told among the
  * notices. `share` has `secrets` (the selection) and `recipients`; sent again, its key makes a repeat harmless.
@@ -186,12 +192,8 @@ export async function submit(share) {
   const others = (all) => all.filter((one) => one.key !== sent.key);
   sending.set((all) => [sent, ...others(all)]);
   try {
-    const body = {
-      secrets: { ids: [...sent.secrets.keys()] },
-      recipients: sent.recipients.map(({ kind, id, permission }) => ({ kind, id, permission })),
-    };
     const path = sent.kind === "unshare" ? "/unshare-jobs" : "/share-jobs";
-    const job = await send("POST", path, body, { "Idempotency-Key": sent.key });
+    const job = await send("POST", path, asked(sent), { "Idempotency-Key": sent.key });
     sending.set(others);
     jobMoved(job);
   } catch (problem) {

@@ -9,3 +9,9 @@ CREATE TABLE job_parts (
     among BYTEA,
     PRIMARY KEY (job, position)
 );
+
+-- The code that this release adds (see 2026-11-27-000200_codes).
+ALTER TABLE audit DROP CONSTRAINT audit_action_is_known,
+    ADD CONSTRAINT audit_action_is_known CHECK (action IN (
+        'job_cancelled', 'job_undone', 'rest_shared', 'grant_revoked', 'secret_read', 'secret_changed', 'secret_disabled',
+        'secret_enabled', 'sign_in_refused', 'dead_letter_replayed', 'dead_letter_discarded', 'import_done')) NOT VALID;

@@ -8,7 +8,7 @@ use serde::de::SeqAccess;
 use crate::contract::json::invalid::Problem;
 use crate::contract::json::value::{Checked, Kind};
 use crate::domain::text::TextError;
-use crate::domain::{JobId, PrincipalId, SecretId};
+use crate::domain::{JobId, MAX_ID, PrincipalId, SecretId};
 
 pub(in crate::contract) const MUST_BE_A_TEXT: &str = "must be a text";
 
@@ -92,6 +92,18 @@ impl Kind<'_> for i32 {
     }
 }
 
+/// How many of something there are: from 0 to the largest number that every reader of JSON holds exactly.
+pub(in crate::contract) struct Count(pub(in crate::contract) u64);
+
+impl Kind<'_> for Count {
+    const MUST: &'static str = "must be an integer from 0 to 9007199254740991";
+
+    fn integer(number: i64) -> Result<Self, Problem> {
+        let count = u64::try_from(number).ok().filter(|_| number <= MAX_ID);
+        count.map(Self).ok_or_else(|| Self::MUST.into())
+    }
+}
+
 /// Of [`MAX_ID`](crate::domain::MAX_ID); a test holds the two together.
 const MUST_BE_AN_ID: &str = "must be an integer from 1 to 9007199254740991";
 
@@ -166,10 +178,10 @@ impl<'de, T: Deserialize<'de>> Kind<'de> for Items<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::MAX_ID;
 
     #[test]
     fn the_text_about_ids_names_the_largest_id() {
         assert_eq!(MUST_BE_AN_ID, format!("must be an integer from 1 to {MAX_ID}"));
+        assert_eq!(Count::MUST, format!("must be an integer from 0 to {MAX_ID}"));
     }
 }

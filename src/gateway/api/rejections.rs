@@ -35,11 +35,14 @@ pub(in crate::gateway) async fn list(
 
 /// The rejections with those names that the reader may know. The ids came from the request, and the requester may
 /// have guessed them.
-async fn named(
+pub(super) async fn named(
     state: &GatewayState,
     reader: PrincipalId,
     rejections: &[Rejection],
 ) -> Result<Vec<answer::Rejection>, Problem> {
+    if rejections.is_empty() {
+        return Ok(Vec::new());
+    }
     let (mut secrets, mut principals) = (Vec::new(), Vec::new());
     for rejection in rejections {
         match rejection.subject {

@@ -7,12 +7,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::contract;
-use crate::contract::JobBody;
 use crate::contract::answer::Page;
-use crate::domain::share::OverLimit;
+use crate::contract::{JobBody, ShareAsked};
 use crate::domain::{EndedBy, PrincipalId, Selection, ShareRequest};
 use crate::gateway::api::input::{JsonBody, Params, PathIds};
+use crate::gateway::api::limited::{limited, secrets_field};
 use crate::gateway::api::listing::numbered;
+use crate::gateway::api::share_preview::as_expected;
 use crate::gateway::auth::Me;
 use crate::gateway::limits::growth::Hourly;
 use crate::gateway::limits::turns::{Changing, Held, Reading};
@@ -21,16 +22,20 @@ use crate::gateway::state::GatewayState;
 use crate::store::{Cancelled, LEDGER_NOT_READY, Submission, Submitted};
 
 /// `POST /share-jobs`: accepts a job. The answer comes at once, whatever the job's size. Whoever repeats the request
-/// with the same `Idempotency-Key` is answered with the job as it is now.
+/// with the same `Idempotency-Key` is answered with the job as it is now. If something is expected of the job, it is
+/// accepted only if it would do that now.
 pub(in crate::gateway) async fn submit(
     State(state): State<GatewayState>,
     Changing(me, turn): Changing,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
-    let request = contract::decode_share_data(&body, me.id)?;
+    let ShareAsked { request, expect } = contract::decode_share_data(&body, me.id)?;
     // The body is dropped before the database is asked: many waiting bodies together would take much memory.
     drop(body);
+    if let Some(expect) = expect {
+        as_expected(&state, &turn, &request, expect, idempotency_key(&headers)?).await?;
+    }
     ask(&state, &turn, &headers, request).await
 }
 
@@ -78,19 +83,6 @@ pub(super) fn over_allowance(state: &GatewayState, me: PrincipalId, what: &'stat
     let Hourly { pairs, bytes } = state.growth.limits();
     let limit = if what == "pairs" { pairs } else { bytes };
     Problem::too_much_an_hour(what, limit, state.growth.wait(me))
-}
-
-/// The field of a request that says which secrets it is about.
-pub(super) fn secrets_field(request: &ShareRequest) -> &'static str {
-    match request.selection {
-        Selection::Ids(_) => "secrets.ids",
-        Selection::All(_) => "secrets.all",
-    }
-}
-
-/// The field that is to be shortened.
-pub(super) fn limited(over: &OverLimit, secrets_field: &'static str) -> &'static str {
-    if over.what == "recipients" { "recipients" } else { secrets_field }
 }
 
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -158,7 +158,8 @@ fn caller(parts: &Parts) -> Option<Caller> {
     parts.extensions.get::<Caller>().cloned()
 }
 
-/// The person who asks for something that costs more than reading one row, and their turn to do so.
+/// The person who asks for something that costs more than reading one row, and their turn to do so. It comes before the
+/// body is read, if there is one.
 pub(crate) struct Reading(pub(crate) Person, pub(crate) Held);
 
 /// The person who changes something, and their turn to do so. The turn comes before the body is read.
@@ -174,6 +175,7 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Me(me) = Me::from_request_parts(parts, state).await?;
         let turn = Arc::<Turns>::from_ref(state).of(me.id);
+        parts.extensions.insert(Arc::clone(&turn));
         let held = wait_until_the_end(caller(parts), turn, |turn| &turn.reads).await?;
         Ok(Self(me, held))
     }

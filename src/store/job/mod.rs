@@ -35,6 +35,7 @@ pub(super) mod request;
 pub(super) mod rest;
 pub(super) mod row;
 pub(super) mod selection;
+pub(super) mod share_preview;
 pub(super) mod snapshot;
 pub(super) mod start;
 pub(super) mod submit;

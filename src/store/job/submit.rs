@@ -124,10 +124,8 @@ impl Store {
                 selection::write_snapshot(tx.conn, key, &ids)?;
             }
             let bytes = tx.request(key, job_id, &request, &trace)?;
-            if bytes > limits.message_bytes {
-                // A worker does not read messages that are larger than this.
-                let (count, limit) = (bytes as u64, limits.message_bytes as u64);
-                return Ok(nothing(Submitted::OverLimit(OverLimit { what: "bytes", count, limit })));
+            if let Err(over) = limits.check_message(bytes) {
+                return Ok(nothing(Submitted::OverLimit(over)));
             }
             let row = row::lock(tx.conn, key)?;
             if row.pairs.unwrap_or(0) > allowance.pairs {

@@ -24,8 +24,8 @@ use crate::store::vault::facts::Asked;
 use crate::store::vault::take_back::{self, Pairs};
 use crate::store::vault::{facts, givers};
 
-/// How long a preview of such a job looks at its pairs.
-pub(in crate::store) const PREVIEW_TIME: Duration = Duration::from_secs(2);
+/// How long a preview looks at the pairs of a job.
+pub const PREVIEW_TIME: Duration = Duration::from_secs(2);
 /// The most pairs that one step of a preview looks at, so that a step takes a small part of the time.
 pub(in crate::store) const PREVIEW_PAIRS: usize = 10_000;
 

@@ -4,3 +4,4 @@ pub(super) mod directory;
 pub(super) mod import;
 pub(super) mod membership;
 pub(super) mod names;
+pub(super) mod reached;

@@ -6,6 +6,7 @@ pub(super) mod client_secret;
 pub(super) mod confirm;
 pub(super) mod facts;
 pub(super) mod filter;
+pub(super) mod foresee;
 pub(super) mod givers;
 pub(super) mod grants;
 pub(super) mod holders;

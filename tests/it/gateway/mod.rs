@@ -15,5 +15,6 @@ mod requests;
 mod rest;
 mod secrets;
 mod share_jobs;
+mod share_preview;
 mod undo;
 mod unshare_jobs;

@@ -73,6 +73,7 @@ on_both_stores! {
         let app = App::start(kind, people()).await;
         let to = json!([{"kind": "user", "id": 2}]);
         let with = |recipients: Value| json!({"secrets": {"ids": [101]}, "recipients": recipients});
+        let expecting = |expect: Value| json!({"secrets": {"ids": [101]}, "recipients": to, "expect": expect});
         for (body, field) in [
             (json!({}), "secrets"),
             (json!({"recipients": to}), "secrets"),
@@ -104,13 +105,23 @@ on_both_stores! {
             (with(json!([{"kind": "user"}])), "recipients[0].id"),
             (with(json!([{"kind": "user", "id": -1}])), "recipients[0].id"),
             (with(json!([{"kind": "user", "id": 2, "permission": "own"}])), "recipients[0].permission"),
+            (expecting(json!(7)), "expect"),
+            (expecting(json!({"granted": 1, "upgraded": 0, "unchanged": 0})), "expect.rejected"),
+            (expecting(json!({"granted": -1, "upgraded": 0, "unchanged": 0, "rejected": 0})), "expect.granted"),
+            (expecting(json!({"granted": 1.5, "upgraded": 0, "unchanged": 0, "rejected": 0})), "expect.granted"),
+            (expecting(json!({"granted": null, "upgraded": 0, "unchanged": 0, "rejected": 0})), "expect.granted"),
+            (expecting(json!({"granted": 0, "upgraded": 0, "unchanged": 0, "rejected": 0, "pairs": 0})), "expect.pairs"),
         ] {
             let text = body.to_string();
-            let answer = app.post("ana", "/share-jobs", body).await;
+            let answer = app.post("ana", "/share-jobs", body.clone()).await;
             assert_eq!(answer.problem(400), field, "{text}");
             assert!(!answer.text.contains("robot") && !answer.text.contains("own\""));
+            assert_eq!(app.post("ana", "/share-jobs/preview", body).await.body, answer.body, "{text}");
         }
         app.post("ana", "/share-jobs", json!([])).await.problem(400);
+        app.post("ana", "/share-jobs/preview", json!([])).await.problem(400);
+        // An unshare expects nothing.
+        assert_eq!(app.post("ana", "/unshare-jobs", expecting(json!({"granted": 0, "upgraded": 0, "unchanged": 0, "rejected": 0}))).await.problem(400), "expect");
         assert_eq!(app.test.number("SELECT count(*) FROM jobs").await, 0);
     }
 
@@ -218,7 +229,15 @@ on_both_stores! {
         }).await;
         let to = |count: i64| (1..=count).map(|id| json!({"kind": "user", "id": id})).collect::<Vec<_>>();
         let post = async |secrets: Value, recipients: i64| {
-            app.post("ana", "/share-jobs", json!({"secrets": secrets, "recipients": to(recipients)})).await
+            let body = json!({"secrets": secrets, "recipients": to(recipients)});
+            let answer = app.post("ana", "/share-jobs", body.clone()).await;
+            let preview = app.post("ana", "/share-jobs/preview", body).await;
+            if answer.status == 202 {
+                preview.ok(200);
+            } else {
+                assert_eq!(preview.body, answer.body);
+            }
+            answer
         };
         assert_eq!(post(json!({"ids": [1, 2, 3]}), 1).await.problem(422), "secrets.ids");
         assert_eq!(post(json!({"ids": [1]}), 3).await.problem(422), "recipients");

@@ -1,8 +1,11 @@
 //! The user's guide, step by step, in the page.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use super::desk::{Desk, EN, PT, SEARCH, Words};
+use super::element::Element;
 
 /// Steps 1 to 12 as the guide has them, with everything selected.
 fn the_walk(desk: &Desk, words: &Words) {
@@ -37,6 +40,7 @@ fn the_walk(desk: &Desk, words: &Words) {
     assert!(view.is_checked() && !view.is_enabled());
     assert!(!bruno.by_role("checkbox", words.can_edit).is_checked());
     share.by_role("group", "Pagamentos").by_role("checkbox", words.can_edit).click();
+    foreseen(&share, words);
     // 11: sent, and the person is free: the window is gone and the selection is empty.
     desk.send(&share, words);
     assert!(browser.maybe_by_role("button", words.share).is_none(), "the selection is empty");
@@ -53,6 +57,30 @@ fn the_walk(desk: &Desk, words: &Words) {
         grants["items"].as_array()?.iter().find(|grant| grant["name"] == name)?["permission"].as_str()
     };
     assert_eq!((of("Bruno Martins"), of("Pagamentos")), (Some("view"), Some("edit")));
+}
+
+/// The window says what the share would do, before it is sent. On a busy machine there may be no time to count; then the
+/// window says nothing, and counts again when something changes.
+fn foreseen(share: &Element, words: &Words) {
+    let (begin, ends) = match words.yes {
+        "Sim" => ("2.400 acessos: 2.400 novos; ", ["1 pessoa", " pessoas"]),
+        _ => ("2,400 accesses: 2,400 new; ", ["1 person", " people"]),
+    };
+    for _ in 0..12 {
+        let asked = Instant::now();
+        while asked.elapsed() < Duration::from_secs(5) {
+            let text = share.text();
+            if let Some(line) = text.lines().find(|line| line.starts_with(begin)) {
+                assert!(ends.iter().any(|end| line.ends_with(end)), "{line}");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let edit = || share.by_role("group", "Bruno Martins (bruno)").by_role("checkbox", words.can_edit);
+        edit().click();
+        edit().click();
+    }
+    panic!("the window does not say what the share would do: {}", share.text());
 }
 
 #[test]

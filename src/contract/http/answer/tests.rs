@@ -185,6 +185,7 @@ fn the_members_of_every_answer_stand_in_the_order_of_the_alphabet() {
     stands_in_the_order_of_the_alphabet(&grant());
     stands_in_the_order_of_the_alphabet(&recipient());
     stands_in_the_order_of_the_alphabet(&rejection());
+    stands_in_the_order_of_the_alphabet(&share_preview());
     stands_in_the_order_of_the_alphabet(&Health {
         broker: "ok",
         database: "ok",
@@ -196,10 +197,27 @@ fn the_members_of_every_answer_stand_in_the_order_of_the_alphabet() {
     stands_in_the_order_of_the_alphabet(&Problem {
         detail: "d".to_owned(),
         field: Some("f".to_owned()),
+        preview: Some(Box::new(share_preview())),
         status: 400,
         title: "t",
         kind: "urn:x".to_owned(),
     });
+}
+
+fn share_preview() -> SharePreview {
+    SharePreview {
+        exact: true,
+        granted: 1,
+        pairs: Some(4),
+        people: Some(People { direct: 1, distinct: 2, through_groups: 2 }),
+        recipients: 2,
+        rejected: 3,
+        rejections: vec![rejection()],
+        rejections_total: 1,
+        secrets: Some(2),
+        unchanged: 0,
+        upgraded: 0,
+    }
 }
 
 #[test]

@@ -51,6 +51,9 @@ export class Problem extends Error {
   }
 }
 
+/** Where the browser itself gets something of the API. */
+export const addressOf = (path) => BASE + path;
+
 async function ask(path, options) {
   let answer;
   let body = null;

@@ -1,6 +1,6 @@
 // Stopping a job that runs, and undoing one that has ended: each asks first, and says what will and what will not be.
 import { html, useEffect, useRef, useState, uuid } from "./lib.js";
-import { get, send } from "./api.js";
+import { addressOf, get, send } from "./api.js";
 import { t } from "./i18n.js";
 import { jobMoved, say } from "./state.js";
 import { Dialog, Trouble } from "./ui.js";
@@ -130,3 +130,11 @@ export function Rest({ job }) {
       <p>${t("control.rest.kept")}</p>
     <//>`}`;
 }
+
+/** The report of a job as files, which the browser saves. */
+export const Export = ({ job }) =>
+  ["csv", "jsonl"].map(
+    (format) => html`<a key=${format} class="button" download href=${addressOf(`/share-jobs/${job.job_id}/export?format=${format}`)}>
+      ${t("control.export", { format: format === "csv" ? "CSV" : "JSON" })}
+    </a>`,
+  );

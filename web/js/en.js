@@ -133,6 +133,7 @@ export default {
   "control.rest.title": "Share the rest?",
   "control.rest.left": { one: "{n} access was not granted or not tried. It is asked for again, with the same permission.", other: "{n} accesses were not granted or not tried. They are asked for again, with the same permissions." },
   "control.rest.kept": "What was taken away since does not come back.",
+  "control.export": "Export {format}",
   "control.counting": "Counting…",
   "will.nothing": "Nothing would be taken away now.",
   "will.revoked": { one: "{n} access will be removed.", other: "{n} accesses will be removed." },

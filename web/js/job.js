@@ -1,7 +1,7 @@
 // The record of one share, undo or unshare: what it is about, what became of it, and what can be done about it.
 import { html, oneAtATime, useEffect, useRef, useState, useStore } from "./lib.js";
 import { get } from "./api.js";
-import { Cancel, Rest, Undo } from "./control.js";
+import { Cancel, Export, Rest, Undo } from "./control.js";
 import { number, shown, t, time } from "./i18n.js";
 import { Progress, State } from "./jobs.js";
 import { AccessLeft } from "./left.js";
@@ -69,6 +69,7 @@ function JobDetail({ job, kind }) {
       ${!over && html`<${Cancel} job=${job} />`}
       ${isUndoable(job) && mayUndo(job, undo) && html`<${Undo} job=${job} />`}
       ${leftOf(job) > 0 && html`<${Rest} job=${job} />`}
+      ${over && html`<${Export} job=${job} />`}
     </div>
     <h2>${t(of(job, "job.rejections"))}</h2>
     <${Rejections} job=${job} />

@@ -133,6 +133,7 @@ export default {
   "control.rest.title": "Compartilhar o restante?",
   "control.rest.left": { one: "{n} acesso não foi concedido ou não foi tentado. Ele é pedido de novo, com a mesma permissão.", other: "{n} acessos não foram concedidos ou não foram tentados. Eles são pedidos de novo, com as mesmas permissões." },
   "control.rest.kept": "O que foi retirado depois não volta.",
+  "control.export": "Exportar {format}",
   "control.counting": "Contando…",
   "will.nothing": "Nada seria retirado agora.",
   "will.revoked": { one: "{n} acesso será removido.", other: "{n} acessos serão removidos." },

@@ -149,6 +149,12 @@ fn partial_is_not_success_and_says_who_and_why() {
     browser.see("O que não foi compartilhado");
     browser.see("API 1006");
     browser.see("Concluído parcialmente");
+    // The report can be saved, by the address that the page has for it.
+    for (name, begins) in [("Exportar CSV", "secret_id,"), ("Exportar JSON", "{")] {
+        let href = browser.by_role("link", name).property("href");
+        let saved = browser.script("return fetch(arguments[0]).then((answer) => answer.text())", &[href]);
+        assert!(saved.as_str().is_some_and(|text| text.starts_with(begins)), "{name}: {saved}");
+    }
     // What was left out is shared once it can be, and nothing else.
     for id in [1_005, 1_006] {
         desk.api("PATCH", "ana", &format!("/secrets/{id}"), Some(&json!({"disabled": false})));

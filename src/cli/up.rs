@@ -83,7 +83,7 @@ mod tests {
             text.lines().filter_map(|line| line.split_once("-d '")?.1.strip_suffix('\'')).collect();
         assert_eq!(bodies.len(), 2);
         for body in bodies {
-            decode_share_data(body.as_bytes(), ana).expect("a request").request;
+            decode_share_data(body.as_bytes(), ana).expect("a request");
         }
     }
 }

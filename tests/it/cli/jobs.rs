@@ -97,7 +97,8 @@ fn undo_says_what_it_would_do_and_then_takes_it_back() {
     let first = share(&["--user", "bruno", "--note", "Chaves novas, até sexta"]);
     let again = share(&["--user", "bruno"]);
     assert!(run(&["jobs", "show", &first]).done().contains("  note: Chaves novas, até sexta\n"));
-    run(&["share", "--as", "ana", "--all", "--user", "bruno", "--note", " x"]).refused(2);
+    run(&["share", "--as", "ana", "--all", "--user", "bruno", "--note", " x"])
+        .misused("must not begin or end with white space");
 
     assert!(run(&["jobs", "undo", &first, "--dry-run"]).done().contains(" 300 would be kept"));
     let preview = json(run(&["jobs", "undo", &first, "--dry-run", "--json"]));
@@ -143,7 +144,7 @@ fn the_rest_of_a_job_is_shared_once_what_kept_it_back_is_mended() {
 
     let none = run(&["jobs", "rest", &job, "--reason", "disabled"]);
     assert!(none.refused(1).contains("the job left nothing that could be shared now"), "{}", none.stderr);
-    run(&["jobs", "rest", &job, "--reason", "tired"]).refused(2);
+    run(&["jobs", "rest", &job, "--reason", "tired"]).misused("is none of not_found,");
     let still = run(&["jobs", "rest", &job, "--json"]);
     assert_eq!(still.code, Some(4), "{}", still.stderr);
     assert_eq!(json(&still.stdout)["parent"], job.as_str());

@@ -34,6 +34,13 @@ impl Ran {
         self.stderr.trim_end()
     }
 
+    /// The arguments were wrong, and the message has this.
+    #[track_caller]
+    pub fn misused(&self, text: &str) {
+        assert_eq!((self.code, &self.stdout[..]), (Some(2), ""), "{}", self.stderr);
+        assert!(self.stderr.contains(text), "{}", self.stderr);
+    }
+
     #[track_caller]
     pub fn done(self) -> String {
         assert_eq!(self.code, Some(0), "{}", self.stderr);

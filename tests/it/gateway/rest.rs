@@ -6,19 +6,20 @@ use super::app::App;
 use crate::fixtures::Fixture;
 use crate::on_both_stores;
 
-/// A job of ana's that was cancelled before it did anything: two secrets for two people. Another has done all.
+/// A job of ana's that was cancelled before it did anything: two secrets for two people. Another has done all. The database
+/// gives them their ids, 1 and 2, as newer jobs have to have greater ones.
 async fn cancelled(app: &App) {
-    let job = |id: i64, n: i64, state: &str, granted: i64| {
+    let job = |n: i64, state: &str, granted: i64| {
         format!(
-            "INSERT INTO jobs (id, job_id, run, state, requested_by, selection, recipients, digest, traceparent, \
+            "INSERT INTO jobs (job_id, run, state, requested_by, selection, recipients, digest, traceparent, \
              secrets_total, recipients_total, pairs, has_snapshot, open_lanes, granted, upgraded, unchanged, rejected, \
              rejections_total, attempts, failures, requested_at, started_at, finished_at, notice_due, ledger) \
-             VALUES ({id}, '0199c3a0-0000-7000-8000-00000000000{n}', 1, '{state}', 1, '{{\"ids\":[101,102]}}', \
+             VALUES ('0199c3a0-0000-7000-8000-00000000000{n}', 1, '{state}', 1, '{{\"ids\":[101,102]}}', \
              '[{{\"kind\":\"user\",\"id\":2,\"permission\":\"view\"}},{{\"kind\":\"user\",\"id\":3,\"permission\":\"edit\"}}]', \
              'digest {n}', '', 2, 2, 4, false, 0, {granted}, 0, 0, 0, 0, 0, 0, 1, 1, 1, false, true);"
         )
     };
-    app.test.sql(&(job(1001, 1, "cancelled", 0) + &job(1002, 2, "completed", 4))).await;
+    app.test.sql(&(job(1, "cancelled", 0) + &job(2, "completed", 4))).await;
 }
 
 const JOB: &str = "/share-jobs/0199c3a0-0000-7000-8000-000000000001";
@@ -87,11 +88,11 @@ on_both_stores! {
         let none = app.post("ana", &format!("{DONE}/rest"), json!({})).await;
         assert_eq!((none.status, &none.body["type"]), (409, &problem("nothing_left")));
         for (change, name) in [
-            ("UPDATE jobs SET state = 'running', finished_at = NULL WHERE id = 1001", "job_not_ended"),
-            ("UPDATE jobs SET state = 'completed_with_rejections', finished_at = 1, granted = 1, rejected = 3, ledger = false WHERE id = 1001", "not_recorded"),
-            ("UPDATE jobs SET kind = 'unshare' WHERE id = 1001", "not_a_share"),
-            ("UPDATE jobs SET kind = 'share', undone_by = '0199c3a0-0000-7000-8000-000000000002' WHERE id = 1001; \
-              UPDATE jobs SET kind = 'undo', parent = '0199c3a0-0000-7000-8000-000000000001' WHERE id = 1002", "already_undone"),
+            ("UPDATE jobs SET state = 'running', finished_at = NULL WHERE id = 1", "job_not_ended"),
+            ("UPDATE jobs SET state = 'completed_with_rejections', finished_at = 1, granted = 1, rejected = 3, ledger = false WHERE id = 1", "not_recorded"),
+            ("UPDATE jobs SET kind = 'unshare' WHERE id = 1", "not_a_share"),
+            ("UPDATE jobs SET kind = 'share', undone_by = '0199c3a0-0000-7000-8000-000000000002' WHERE id = 1; \
+              UPDATE jobs SET kind = 'undo', parent = '0199c3a0-0000-7000-8000-000000000001' WHERE id = 2", "already_undone"),
         ] {
             app.test.sql(change).await;
             let answer = app.post("ana", &format!("{JOB}/rest"), json!({})).await;

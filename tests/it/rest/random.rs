@@ -197,7 +197,7 @@ on_both_stores! {
             let changed = after.iter().filter(|(pair, of)| before.get(*pair) != Some(*of)).count() as u64;
             assert_eq!(rest.counts.granted + rest.counts.upgraded, changed, "{what}");
 
-            if rest.counts.shared() > 0 && seed % 2 == 0 {
+            if rest.counts.shared() > 0 && random.random_bool(0.4) {
                 // Its undo takes its own pairs back, and then they are left again.
                 undo(&world, &rest).await;
                 assert_eq!(world.permissions().await, before, "{what}");
@@ -223,7 +223,7 @@ on_both_stores! {
             rests += 1;
         }
         println!("{rests} rests, {sets} no rectangles, {narrowed} narrowed, {undone} undone");
-        assert!(rests > 12 && sets > 3 && narrowed > 3 && undone > 3, "the seeds reach every case");
+        assert!(rests > 12 && sets > 3 && narrowed > 3 && undone > 1, "the seeds reach every case");
         assert_eq!(world.test.number("SELECT COUNT(*) FROM dead_letters").await, 0);
     }
 }

@@ -104,7 +104,7 @@ impl Kind<'_> for Count {
     }
 }
 
-/// Of [`MAX_ID`](crate::domain::MAX_ID); a test holds the two together.
+/// Of [`crate::domain::MAX_ID`]; a test holds the two together.
 const MUST_BE_AN_ID: &str = "must be an integer from 1 to 9007199254740991";
 
 impl Kind<'_> for PrincipalId {

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 
 use crate::contract::answer::{Page, Received, ReceivedPage, ReceivedSecret};
 use crate::contract::write_cursor;
-use crate::gateway::api::input::{Params, PathIds};
+use crate::gateway::api::input::{JsonBody, Params, PathIds};
 use crate::gateway::api::listing::numbered;
 use crate::gateway::limits::turns::{Changing, Reading};
 use crate::gateway::problem::Problem;
@@ -55,6 +55,7 @@ pub(in crate::gateway) async fn see(
     State(state): State<GatewayState>,
     Changing(me, _turn): Changing,
     path: PathIds,
+    JsonBody(_): JsonBody,
 ) -> Result<StatusCode, Problem> {
     if state.store.see_received(me.id, path.id(0)?).await? {
         Ok(StatusCode::NO_CONTENT)

@@ -137,6 +137,7 @@ pub(in crate::gateway) async fn cancel(
     State(state): State<GatewayState>,
     Changing(me, _turn): Changing,
     path: PathIds,
+    JsonBody(_): JsonBody,
 ) -> Result<Json<JobBody>, Problem> {
     match state.store.cancel(path.parsed(0)?, EndedBy::Person(me.id)).await {
         Ok(Cancelled::Done(job) | Cancelled::Already(job)) => {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::contract::{JobBody, answer};
 use crate::gateway::answers;
-use crate::gateway::api::input::PathIds;
+use crate::gateway::api::input::{JsonBody, PathIds};
 use crate::gateway::api::share_jobs::{idempotency_key, traceparent};
 use crate::gateway::limits::turns::{Changing, Reading};
 use crate::gateway::problem::Problem;
@@ -23,6 +23,7 @@ pub(in crate::gateway) async fn submit(
     Changing(me, _turn): Changing,
     headers: HeaderMap,
     path: PathIds,
+    JsonBody(_): JsonBody,
 ) -> Result<Response, Problem> {
     let order = UndoOrder {
         parent: path.parsed(0)?,

@@ -246,3 +246,48 @@ async fn a_parameter_that_a_resource_does_not_have_is_refused_by_name() {
     // One that is empty counts as absent, whatever it is called.
     app.get("ana", "/secrets?serach=&limit=1").await.ok(200);
 }
+
+/// A body that comes after its head. A gateway that answered before would close the connection, and a client that has just
+/// chosen it for its next request would get no answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_not_needed_is_read_and_its_connection_goes_on() {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    let app = app().await;
+    let job = "0199c3a0-0000-7000-8000-000000000001";
+    let routes = ["cancel", "undo", "rest"].map(|name| format!("share-jobs/{job}/{name}"));
+    let others = ["received/1/seen", "notices/1/dismiss", "notices/dismiss?until=1"].map(str::to_owned);
+    let address = app.address.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        let stream = std::net::TcpStream::connect(&address).expect("a connection");
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).expect("a timeout");
+        let (mut reader, mut stream) = (BufReader::new(stream.try_clone().expect("a reader")), stream);
+        // All on one connection.
+        for route in routes.iter().chain(&others) {
+            let head = format!(
+                "POST /api/v1/{route} HTTP/1.1\r\nHost: {address}\r\nX-Batchshare-User: ana\r\n\
+                 Content-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).expect("a head");
+            // Whoever answers without the body does so now.
+            stream.set_read_timeout(Some(std::time::Duration::from_millis(300))).expect("a timeout");
+            assert!(reader.fill_buf().is_err(), "{route} is answered before its body came");
+            stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).expect("a timeout");
+            stream.write_all(b"{}").expect("a body");
+            let (mut line, mut length) = (String::new(), 0);
+            loop {
+                line.clear();
+                reader.read_line(&mut line).expect("a line");
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().expect("a length");
+                }
+                if line == "\r\n" {
+                    break;
+                }
+                assert_ne!(line, "", "{route} ended the connection");
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).expect("the answer");
+        }
+    });
+    asked.await.expect("no panic");
+}

@@ -13,14 +13,14 @@ const ELSEWHERE: &str = "
         .then(done);
 ";
 
-/// Holds the answer to the next request whose method and path have this text until `release()`; `released`
+/// Holds the answer to the next request whose method and path have this text, but for previews, until `release()`; `released`
 /// says that the page has it.
 const HOLD: &str = "
     const [held_text] = arguments;
     const truly = window.fetch;
     window.fetch = (path, options) => {
         const answer = truly(path, options);
-        if (!`${options?.method ?? 'GET'} ${path}`.includes(held_text)) return answer;
+        if (path.endsWith('/preview') || !`${options?.method ?? 'GET'} ${path}`.includes(held_text)) return answer;
         window.fetch = truly;
         const held = new Promise((go) => { window.release = go; });
         const late = held.then(() => answer);

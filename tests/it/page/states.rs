@@ -18,7 +18,7 @@ const FAILING: &str =
 const ANSWER: &str = "
     const [status] = arguments;
     window.truly ??= window.fetch;
-    window.fetch = (path, options) => options?.method !== 'POST'
+    window.fetch = (path, options) => options?.method !== 'POST' || path.endsWith('/preview')
         ? window.truly(path, options)
         : status === 0 ? new Promise(() => {}) : Promise.resolve(new Response('<h1>No</h1>', { status }));
 ";

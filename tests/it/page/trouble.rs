@@ -21,7 +21,7 @@ fn jobs(desk: &Desk) -> Option<usize> {
 const CUT: &str = "
     const truly = window.fetch;
     window.fetch = async (path, options) => {
-        if (options?.method !== 'POST') return truly(path, options);
+        if (options?.method !== 'POST' || path.endsWith('/preview')) return truly(path, options);
         window.fetch = truly;
         return new Response((await (await truly(path, options)).text()).slice(0, 20), { status: 202 });
     };
@@ -33,7 +33,7 @@ const REFUSE: &str = "
     const [status, type] = arguments;
     window.truly ??= window.fetch;
     window.fetch = async (path, options) => {
-        if (options?.method !== 'POST') return window.truly(path, options);
+        if (options?.method !== 'POST' || path.endsWith('/preview')) return window.truly(path, options);
         return new Response(type ? JSON.stringify({ type }) : '<h1>No</h1>', { status });
     };
 ";

@@ -115,7 +115,10 @@ impl Others {
         self.over.store(true, Ordering::Relaxed);
         let [(here, count), (control, _)] =
             [self.here, self.control].map(|thread| p99(thread.join().expect("they were answered")));
-        let allowed = allowed(control, Duration::from_secs(3));
+        // Fewer than a hundred requests do not tell how long 99 of a hundred take: two slow ones are not two in a
+        // hundred. Then only the time counts that nobody may wait for, however busy the machine is.
+        let at_most = Duration::from_secs(3);
+        let allowed = if count < 100 { at_most } else { allowed(control, at_most) };
         assert!(here < allowed, "p99 of {count} requests was {here:?}, and without an attack {control:?}");
     }
 }

@@ -60,8 +60,8 @@ impl Conn {
 
     /// Begins a write transaction on SQLite and waits for other processes that write. We look for the end of their
     /// transaction ourselves, because SQLite looks ten times a second only: a process that writes one transaction
-    /// after the other leaves gaps of about a millisecond, so that a command beside a large job would hardly ever find
-    /// one and give up.
+    /// after the other leaves only short gaps, so that a command beside a large job would hardly ever find one and give
+    /// up.
     ///
     /// # Errors
     /// "database is locked" where others wrote for all of this time.
@@ -113,6 +113,6 @@ impl Conn {
     }
 }
 
-/// How long to sleep before looking again whether another process still writes. It is shorter than the gap between two
-/// transactions of a worker in a debug build.
+/// How long to sleep before looking again whether another process still writes. Beside two lanes with transactions of
+/// 40 ms each, a turn came after 190 ms on average (`whoever_writes_beside_a_large_job_gets_a_turn`).
 const LOOK_AGAIN: Duration = Duration::from_micros(500);

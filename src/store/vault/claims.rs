@@ -2,8 +2,8 @@
 //!
 //! A job whose pair came out unchanged gave nothing, but its requester was told that the secret is shared. A claim says
 //! so: when the access is taken back from the job that gave it, the claim keeps it. No undo deletes a claim. It counts
-//! only as long as its job is not undone, and only for rows that are not younger than it. Whoever takes access away,
-//! whoever gave it, strikes the pairs out of all claims ([`strike`]).
+//! only as long as its job is not undone, and only for rows that are not younger than it. A DELETE by hand
+//! and an unshare strike the pairs that they take out of all claims ([`strike`]).
 
 use std::collections::{BTreeSet, HashMap};
 

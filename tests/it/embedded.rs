@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use batchshare::db::{Clock, Db, Target};
@@ -258,18 +260,19 @@ async fn whoever_writes_beside_a_large_job_gets_a_turn() {
         Db::new(target, crate::support::settings(url).db_options(), Clock::default())
     };
     let (worker, command) = (open(), open());
-    let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (ended, chunks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     // Two lanes, so that one begins when the other has ended.
     let works = [(); 2].map(|()| {
-        let (worker, ended) = (worker.clone(), std::sync::Arc::clone(&ended));
+        let (worker, ended, chunks) = (worker.clone(), Arc::clone(&ended), Arc::clone(&chunks));
         tokio::spawn(async move {
-            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+            while !ended.load(Ordering::Relaxed) {
                 let chunk = worker.write(|conn| {
                     conn.batch_execute("UPDATE principals SET active = active WHERE id = -1")?;
                     std::thread::sleep(Duration::from_millis(40));
                     Ok(())
                 });
                 chunk.await.expect("a chunk");
+                chunks.fetch_add(1, Ordering::Relaxed);
             }
         })
     });
@@ -278,10 +281,13 @@ async fn whoever_writes_beside_a_large_job_gets_a_turn() {
             conn.batch_execute("UPDATE principals SET active = active WHERE id = -2").map_err(Into::into)
         });
         written.await.unwrap_or_else(|error| panic!("turn {turn}: {error}"));
-        // The lanes take their turns again.
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        let before = chunks.load(Ordering::Relaxed);
+        crate::support::eventually("the lanes take their turns again", 30, async || {
+            (chunks.load(Ordering::Relaxed) > before).then_some(())
+        })
+        .await;
     }
-    ended.store(true, std::sync::atomic::Ordering::Relaxed);
+    ended.store(true, Ordering::Relaxed);
     for lane in works {
         lane.await.expect("no panic");
     }

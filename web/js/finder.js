@@ -3,7 +3,7 @@ import { html, oneAtATime, useEffect, useRef, useState } from "./lib.js";
 import { get } from "./api.js";
 import { shown, t } from "./i18n.js";
 import { me, say } from "./state.js";
-import { Icon, Trouble } from "./ui.js";
+import { Icon, IconButton, Trouble } from "./ui.js";
 import { whoOf } from "./words.js";
 
 export const sameAs = (one) => (other) => one.kind === other.kind && one.id === other.id;
@@ -105,3 +105,55 @@ function Result({ item, taken, add }) {
   </li>`;
 }
 
+/**
+ * Whom a window has chosen, at first those in `before`. `go` does `act` with them, or says why not yet. `finder` has the
+ * properties of the window's `Finder`.
+ */
+export function useChosen(before, act) {
+  const [chosen, setChosen] = useState(before);
+  const [search, setSearch] = useState("");
+  const [refused, setRefused] = useState(null); // why nothing is done or chosen, in words
+  const box = useRef();
+  const onType = (text) => {
+    setSearch(text);
+    setRefused(null);
+  };
+  const onAdd = (found) => {
+    onType("");
+    setChosen((old) => [...old, { ...found, permission: "view" }]);
+    say(t("share.added", { name: whoOf(found) }));
+  };
+  const onRefuse = (why) => {
+    setRefused(why);
+    say(why);
+    box.current.focus();
+  };
+  const remove = (gone) => {
+    setChosen((old) => old.filter((one) => !sameAs(gone)(one)));
+    say(t("share.removed", { name: whoOf(gone) }));
+    box.current.focus();
+  };
+  const permit = (who, edit) =>
+    setChosen((old) => old.map((one) => (sameAs(who)(one) ? { ...one, permission: edit ? "edit" : "view" } : one)));
+  const go = () => {
+    // Somebody who was typed and not chosen must not be left out without a word.
+    if (search.trim() !== "") onRefuse(t("share.unchosen"));
+    else if (chosen.length === 0) onRefuse(t("share.chosen.none"));
+    else act(chosen);
+  };
+  return { chosen, permit, remove, go, finder: { box, search, onType, chosen, onAdd, refused, onRefuse } };
+}
+
+/** Those who are chosen, each with what `boxes` makes of them. */
+export const ChosenLines = ({ chosen, remove, boxes }) => html`<h3>${t("share.chosen")}</h3>
+  ${chosen.length === 0 && html`<p class="quiet">${t("share.chosen.yet")}</p>`}
+  <div class="lines chosen">
+    ${chosen.map(
+      (one) => html`<div key=${`${one.kind} ${one.id}`} class="line" role="group" aria-label=${whoOf(one)}>
+        <${Icon} name=${one.kind} />
+        <span class="line-name">${shown(one.name)}<small>${more(one)}</small></span>
+        ${boxes(one)}
+        <${IconButton} icon="trash" label=${t("share.remove", { name: whoOf(one) })} onClick=${() => remove(one)} />
+      </div>`,
+    )}
+  </div>`;

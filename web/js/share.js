@@ -1,12 +1,11 @@
 // From the selection to the share that is sent: the bar, the question, the share window.
 import { html, oneAtATime, useEffect, useRef, useState, useStore } from "./lib.js";
 import { get, send as ask } from "./api.js";
-import { Finder, more, sameAs } from "./finder.js";
+import { ChosenLines, Finder, useChosen } from "./finder.js";
 import { shown, t } from "./i18n.js";
-import { asked, clearSelection, reopened, say, selecting, selection, submit, unselect } from "./state.js";
+import { asked, clearSelection, reopened, selecting, selection, submit, unselect } from "./state.js";
 import { Confirm, Dialog, Icon, IconButton, Trouble } from "./ui.js";
 import { UnshareWindow } from "./unshare.js";
-import { whoOf } from "./words.js";
 
 /** Shown only with a selection. Its place at the bottom is always kept free, so nothing jumps. */
 export function SelectionBar() {
@@ -137,43 +136,18 @@ function foreseenText(preview) {
 /** Recipients for these secrets, a map by id. */
 export function ShareWindow({ secrets: selected, chosen: before, onClose, onSend }) {
   const secrets = selected.size;
-  const [chosen, setChosen] = useState(before);
+  const { chosen, permit, remove, go, finder } = useChosen(before, onSend);
   const foreseen = useLookAhead(selected, chosen);
-  const [search, setSearch] = useState("");
-  const [refused, setRefused] = useState(null); // why nothing is sent or chosen, in words
-  const box = useRef();
-  const type = (text) => {
-    setSearch(text);
-    setRefused(null);
-  };
-  const add = (found) => {
-    type("");
-    setChosen((old) => [...old, { ...found, permission: "view" }]);
-    say(t("share.added", { name: whoOf(found) }));
-  };
-  const remove = (gone) => {
-    setChosen((old) => old.filter((one) => !sameAs(gone)(one)));
-    say(t("share.removed", { name: whoOf(gone) }));
-    box.current.focus();
-  };
-  const permit = (who, edit) =>
-    setChosen((old) => old.map((one) => (sameAs(who)(one) ? { ...one, permission: edit ? "edit" : "view" } : one)));
-  const refuse = (why) => {
-    setRefused(why);
-    say(why);
-    box.current.focus();
-  };
-  const send = () => {
-    // Somebody who was typed and not chosen must not be left out without a word.
-    if (search.trim() !== "") refuse(t("share.unchosen"));
-    else if (chosen.length === 0) refuse(t("share.chosen.none"));
-    else onSend(chosen);
-  };
+  const boxes = (one) => html`<label class="box"><input type="checkbox" checked disabled />${t("permission.view")}</label>
+    <label class="box">
+      <input type="checkbox" checked=${one.permission === "edit"} onChange=${(event) => permit(one, event.target.checked)} />
+      ${t("permission.edit")}
+    </label>`;
   return html`<${Dialog}
     title=${t("share.title", { n: secrets })}
     className="share-window"
     onClose=${onClose}
-    onSubmit=${send}
+    onSubmit=${go}
     actions=${html`
       <span class="pairs">
         ${chosen.length > 0 && t("share.pairs", { secrets, recipients: chosen.length, n: secrets * chosen.length })}
@@ -184,22 +158,7 @@ export function ShareWindow({ secrets: selected, chosen: before, onClose, onSend
       <button type="submit" class="primary">${t("share")}</button>
     `}
   >
-    <${Finder} box=${box} search=${search} onType=${type} chosen=${chosen} onAdd=${add} refused=${refused} onRefuse=${refuse} />
-    <h3>${t("share.chosen")}</h3>
-    ${chosen.length === 0 && html`<p class="quiet">${t("share.chosen.yet")}</p>`}
-    <div class="lines chosen">
-      ${chosen.map((one) => html`<${Chosen} key=${`${one.kind} ${one.id}`} one=${one} permit=${permit} remove=${remove} />`)}
-    </div>
+    <${Finder} ...${finder} />
+    <${ChosenLines} chosen=${chosen} remove=${remove} boxes=${boxes} />
   <//>`;
 }
-
-const Chosen = ({ one, permit, remove }) => html`<div class="line" role="group" aria-label=${whoOf(one)}>
-  <${Icon} name=${one.kind} />
-  <span class="line-name">${shown(one.name)}<small>${more(one)}</small></span>
-  <label class="box"><input type="checkbox" checked disabled />${t("permission.view")}</label>
-  <label class="box">
-    <input type="checkbox" checked=${one.permission === "edit"} onChange=${(event) => permit(one, event.target.checked)} />
-    ${t("permission.edit")}
-  </label>
-  <${IconButton} icon="trash" label=${t("share.remove", { name: whoOf(one) })} onClick=${() => remove(one)} />
-</div>`;

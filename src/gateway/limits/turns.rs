@@ -165,6 +165,18 @@ pub(crate) struct Reading(pub(crate) Person, pub(crate) Held);
 /// The person who changes something, and their turn to do so. The turn comes before the body is read.
 pub(crate) struct Changing(pub(crate) Person, pub(crate) Held);
 
+/// The person who sent the request, and what this person has in hand. A body of the request is read with that, too.
+async fn of_person<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<(Person, Arc<Turn>), Problem>
+where
+    SignIns: FromRef<S>,
+    Arc<Turns>: FromRef<S>,
+{
+    let Me(me) = Me::from_request_parts(parts, state).await?;
+    let turn = Arc::<Turns>::from_ref(state).of(me.id);
+    parts.extensions.insert(Arc::clone(&turn));
+    Ok((me, turn))
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Reading
 where
     SignIns: FromRef<S>,
@@ -173,9 +185,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Me(me) = Me::from_request_parts(parts, state).await?;
-        let turn = Arc::<Turns>::from_ref(state).of(me.id);
-        parts.extensions.insert(Arc::clone(&turn));
+        let (me, turn) = of_person(parts, state).await?;
         let held = wait_until_the_end(caller(parts), turn, |turn| &turn.reads).await?;
         Ok(Self(me, held))
     }
@@ -189,9 +199,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Me(me) = Me::from_request_parts(parts, state).await?;
-        let turn = Arc::<Turns>::from_ref(state).of(me.id);
-        parts.extensions.insert(Arc::clone(&turn));
+        let (me, turn) = of_person(parts, state).await?;
         let held = wait_until_the_end(caller(parts), turn, |turn| &turn.changes).await?;
         Ok(Self(me, held))
     }
@@ -222,8 +230,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Me(me) = Me::from_request_parts(parts, state).await?;
-        let turn = Arc::<Turns>::from_ref(state).of(me.id);
+        let (me, turn) = of_person(parts, state).await?;
         let permit = Arc::clone(&turn.exports).try_acquire_owned();
         let permit = permit.map_err(|_| Problem::too_many_exports(EXPORTS))?;
         Ok(Self(me, ExportTurn { _permit: permit, turn }))

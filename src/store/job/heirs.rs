@@ -4,7 +4,6 @@
 //! each of that job's recipients. The claims of a job that is undone do not count.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
@@ -16,14 +15,15 @@ use crate::domain::undo_outcome::UndoOutcome;
 use crate::domain::unshare::Pair;
 use crate::domain::{JobKey, Permission, PrincipalId, Recipient, SecretId, Taken};
 use crate::store::codes::id;
-use crate::store::vault::claims::{NOT_UNDONE, recipients_of};
+use crate::store::vault::claims::{AT_ONCE, NOT_UNDONE, recipients_of_each};
 use crate::store::vault::take_back::{Pairs, Row, all_rows, rows};
 
-/// The most claims that are read at a time, and the most that stay in memory. A claim has a bit for each recipient of its job, so up to 1,250 bytes.
+/// The most claims that are read at a time, and the most that stay in memory. A claim has a bit for each recipient of
+/// its job, so up to 1,250 bytes.
 const PAGE: usize = 5_000;
 /// The most secrets whose claims one statement looks for.
 const SECRETS: usize = 2_000;
-/// The most recipients of claiming jobs that are remembered.
+/// How many recipients of claiming jobs are remembered before they are forgotten.
 const REMEMBERED: usize = 500_000;
 
 #[derive(QueryableByName)]
@@ -46,8 +46,8 @@ type Shared = (usize, PrincipalId, Permission);
 struct Claims<'a> {
     pairs: &'a Pairs<'a>,
     ours: BTreeSet<PrincipalId>,
-    /// Of each claiming job, its recipients who are ours.
-    shared: HashMap<JobKey, Arc<[Shared]>>,
+    /// Of each claiming job, by its key, its recipients who are ours.
+    shared: HashMap<i64, Vec<Shared>>,
     remembered: usize,
     /// All claims on the pairs, once they were read and are so few that they can stay in memory.
     all: Option<Vec<ClaimRow>>,
@@ -249,11 +249,14 @@ impl<'a> Claims<'a> {
         claims: &[ClaimRow],
         each: &mut impl FnMut(SecretId, PrincipalId, &Claim),
     ) -> Result<(), DbError> {
-        for ClaimRow { secret_id, job, at, among } in claims {
-            let (secret, job) = (id(*secret_id)?, id(*job)?);
-            for (place, principal, asked) in self.shared(conn, job)?.iter() {
-                if is_among(among.as_deref(), *place) {
-                    each(secret, *principal, &Claim { job, at: *at, asked: *asked });
+        for some in claims.chunks(AT_ONCE) {
+            self.remember(conn, some)?;
+            for ClaimRow { secret_id, job, at, among } in some {
+                let (secret, claimant) = (id(*secret_id)?, id(*job)?);
+                for (place, principal, asked) in self.shared.get(job).into_iter().flatten() {
+                    if is_among(among.as_deref(), *place) {
+                        each(secret, *principal, &Claim { job: claimant, at: *at, asked: *asked });
+                    }
                 }
             }
         }
@@ -281,23 +284,24 @@ impl<'a> Claims<'a> {
             .load(conn)?)
     }
 
-    /// The recipients of a claiming job who are ours, too.
-    fn shared(&mut self, conn: &mut Conn, job: JobKey) -> Result<Arc<[Shared]>, DbError> {
-        if let Some(shared) = self.shared.get(&job) {
-            return Ok(Arc::clone(shared));
-        }
-        let shared: Arc<[Shared]> = recipients_of(conn, job)?
-            .iter()
-            .enumerate()
-            .filter(|(_, of)| self.ours.contains(&of.id))
-            .map(|(place, of)| (place, of.id, of.permission))
-            .collect();
-        self.remembered += shared.len();
+    /// Reads the recipients of the jobs of these claims who are ours, too, unless they are known.
+    fn remember(&mut self, conn: &mut Conn, claims: &[ClaimRow]) -> Result<(), DbError> {
         if self.remembered > REMEMBERED {
             self.shared.clear();
-            self.remembered = shared.len();
+            self.remembered = 0;
         }
-        self.shared.insert(job, Arc::clone(&shared));
-        Ok(shared)
+        let unknown =
+            claims.iter().map(|claim| claim.job).filter(|job| !self.shared.contains_key(job)).collect();
+        for (job, recipients) in recipients_of_each(conn, unknown)? {
+            let shared: Vec<Shared> = recipients
+                .iter()
+                .enumerate()
+                .filter(|(_, of)| self.ours.contains(&of.id))
+                .map(|(place, of)| (place, of.id, of.permission))
+                .collect();
+            self.remembered += shared.len();
+            self.shared.insert(job, shared);
+        }
+        Ok(())
     }
 }

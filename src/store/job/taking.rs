@@ -177,8 +177,8 @@ pub(in crate::store) fn foresee(
 /// The secrets from which somebody may take access away, and a rejection for each of the others.
 type Allowed = (Vec<SecretId>, Vec<Rejection>);
 
-/// Looks at each secret whether this person may take access to it away. The operator, who is nobody here, may do everything. `None` if the person may not
-/// act.
+/// Looks at each secret whether this person may take access to it away. The operator, who is nobody here, may do
+/// everything. `None` if the person may not act.
 fn allowed(
     conn: &mut Conn,
     by: Option<PrincipalId>,

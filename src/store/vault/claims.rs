@@ -16,7 +16,6 @@ use crate::db::{Conn, DbError, statement};
 use crate::domain::hex::hex;
 use crate::domain::outcome::{Claims, all_but};
 use crate::domain::{JobKey, PrincipalId, Recipient, SecretId};
-use crate::store::codes::id;
 
 /// A condition on a job `k`: it is not undone. Any undo of it counts from the moment it is asked for, unless it failed or
 /// was cancelled. `jobs.undone_by` names the latest, and an earlier one that was done counts all the same.
@@ -95,6 +94,8 @@ const PAGE: usize = 5_000;
 const SECRETS: usize = 2_000;
 /// The most jobs whose recipients are remembered, as far as they are among those who lose access.
 const JOBS: usize = 1_000;
+/// The most jobs whose recipients are read at once: a job has up to 10,000 of them.
+pub(in crate::store) const AT_ONCE: usize = 50;
 
 #[derive(QueryableByName)]
 struct ClaimRow {
@@ -135,18 +136,21 @@ pub(in crate::store) fn strike(
                 .bind::<BigInt, _>(after.1)
                 .load(conn)?;
             let mut changed = Vec::new();
-            for ClaimRow { secret_id, job, among } in &page {
-                if !places.contains_key(job) {
-                    if places.len() >= JOBS {
-                        places.clear();
-                    }
-                    let all = recipients_of(conn, id(*job)?)?;
-                    let is_taken = |(place, of): (usize, &Recipient)| taken.contains(&of.id).then_some(place);
-                    places.insert(*job, (all.iter().enumerate().filter_map(is_taken).collect(), all.len()));
+            for some in page.chunks(AT_ONCE) {
+                if places.len() > JOBS {
+                    places.clear();
                 }
-                let Some((struck, count)) = places.get(job) else { continue };
-                if let Some(left) = all_but(among.as_deref(), *count, struck) {
-                    changed.push(json!([secret_id, job, hex(&left)]));
+                let unknown =
+                    some.iter().map(|claim| claim.job).filter(|job| !places.contains_key(job)).collect();
+                for (job, all) in recipients_of_each(conn, unknown)? {
+                    let is_taken = |(place, of): (usize, &Recipient)| taken.contains(&of.id).then_some(place);
+                    places.insert(job, (all.iter().enumerate().filter_map(is_taken).collect(), all.len()));
+                }
+                for ClaimRow { secret_id, job, among } in some {
+                    let Some((struck, count)) = places.get(job) else { continue };
+                    if let Some(left) = all_but(among.as_deref(), *count, struck) {
+                        changed.push(json!([secret_id, job, hex(&left)]));
+                    }
                 }
             }
             replace(conn, changed)?;
@@ -183,9 +187,32 @@ fn replace(conn: &mut Conn, changed: Vec<Value>) -> Result<(), DbError> {
 
 /// The recipients of a job, in the order in which they are stored.
 pub(in crate::store) fn recipients_of(conn: &mut Conn, job: JobKey) -> Result<Vec<Recipient>, DbError> {
-    use crate::store::schema::jobs::dsl;
-    let text: Option<String> = dsl::jobs.filter(dsl::id.eq(job.get())).select(dsl::recipients).first(conn)?;
-    let corrupt = |what: String| DbError::Corrupt(format!("recipients of job {job}: {what}"));
-    let text = text.ok_or_else(|| corrupt("none".to_owned()))?;
-    contract::recipients_from_json(&text).map_err(|error| corrupt(error.to_string()))
+    let found = recipients_of_each(conn, BTreeSet::from([job.get()]))?.pop();
+    found.map(|(_, recipients)| recipients).ok_or_else(|| DbError::Corrupt(format!("job {job} is not there")))
+}
+
+/// The recipients of each of these jobs, which are at most [`AT_ONCE`], by the keys of the jobs.
+pub(in crate::store) fn recipients_of_each(
+    conn: &mut Conn,
+    jobs: BTreeSet<i64>,
+) -> Result<Vec<(i64, Vec<Recipient>)>, DbError> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        id: i64,
+        #[diesel(sql_type = Nullable<Text>)]
+        recipients: Option<String>,
+    }
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!("SELECT id, recipients FROM jobs WHERE id {}", conn.is_in("$1"));
+    let rows: Vec<Row> = statement(sql).bind::<Text, _>(conn.id_list(jobs)).load(conn)?;
+    let recipients = |Row { id, recipients }| {
+        let corrupt = |what: String| DbError::Corrupt(format!("recipients of job {id}: {what}"));
+        let text: String = recipients.ok_or_else(|| corrupt("none".to_owned()))?;
+        let all = contract::recipients_from_json(&text).map_err(|error| corrupt(error.to_string()))?;
+        Ok((id, all))
+    };
+    rows.into_iter().map(recipients).collect()
 }
